@@ -1,0 +1,15 @@
+// Words that both the C++ and the CUDA compiler read.
+#pragma once
+
+#if defined(__CUDACC__)
+#define AM_HD __host__ __device__ __forceinline__
+#define AM_D __device__ __forceinline__
+#else
+#define AM_HD inline __attribute__((always_inline))
+#endif
+
+// The kernels' headers are compiled once for each SIMD level. Each level has a namespace of its own: the linker
+// would otherwise keep one copy of an inline function for all, and a baseline machine could meet AVX-512 code.
+#ifndef AM_LEVEL
+#define AM_LEVEL base
+#endif

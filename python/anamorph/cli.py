@@ -1,0 +1,115 @@
+"""The ``anamorph`` command: what was built, a look at a recipe, the benchmark, a training run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line. Nothing heavy is imported to print its help."""
+    root = argparse.ArgumentParser(prog="anamorph", description="Batched image augmentation for training.")
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    commands.add_parser("info", help="what was built and what was found on this machine")
+
+    preview = commands.add_parser("preview", help="a sheet of augmented views of your pictures",
+                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    preview.add_argument("images", nargs="+", metavar="IMAGE")
+    preview.add_argument("--recipe", required=True, metavar="FILE.py:NAME", help="a Recipe, or a function making one")
+    preview.add_argument("-o", "--output", default="grid.png", help="the PNG to write")
+    preview.add_argument("--views", type=int, default=6, help="views per picture")
+    preview.add_argument("--seed", type=int, default=0)
+    preview.add_argument("--epoch", type=int, default=0)
+    preview.add_argument("--size", type=int, default=192, help="side of a cell of the sheet, in pixels")
+
+    # Its arguments belong to anamorph.bench; listed here for the help.
+    commands.add_parser("bench", help="time anamorph against its peers", add_help=False)
+
+    train = commands.add_parser("train", help="train a small net with and without augmentation",
+                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    train.add_argument("--data", metavar="FOLDER", help="class subfolders, or train/ and val/ with class "
+                       "subfolders; without it, 5,000 MNIST digits of which few are labelled")
+    train.add_argument("--out", default="out", metavar="FOLDER", help="where gallery, curves and results go")
+    train.add_argument("--per-class", type=int, metavar="N", help="training pictures per class; the rest validates "
+                       "(default: 20 digits, or 80 %% of a folder that has no train/ and val/)")
+    train.add_argument("--epochs", type=int, help="passes over the training pictures (default: 150 for the digits, "
+                       "30 for a folder)")
+    train.add_argument("--repeats", type=int, default=2, help="independent runs of each kind")
+    train.add_argument("--batch-size", type=int, default=50)
+    train.add_argument("--size", type=int, help="side of the net's input (default: 28 for the digits, 96 for a folder)")
+    train.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    train.add_argument("--dtype", default="auto", choices=["auto", "float32", "float16", "bfloat16"],
+                       help="of the images and the net's arithmetic; auto: float16 on a GPU, float32 on a CPU")
+    train.add_argument("--seed", type=int, default=0)
+    return root
+
+
+def info() -> None:
+    """Print ``anamorph.info()`` as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    import anamorph as am
+
+    table = Table(title="anamorph", title_style="bold", show_header=False, title_justify="left")
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in am.info().items():
+        table.add_row(name.replace("_", " "), shown(value))
+    Console().print(table)
+
+
+def shown(value: object) -> str:
+    """A value of ``info()`` for people."""
+    if value is None:
+        return "[dim]-[/]"
+    if isinstance(value, bool):
+        return "[green]yes[/]" if value else "[yellow]no[/]"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; errors come as exceptions."""
+    if arguments[:1] == ["bench"]:
+        from anamorph import bench
+
+        return bench.main(list(arguments[1:])) or 0
+
+    options = parser().parse_args(arguments)
+    if options.command == "info":
+        info()
+    elif options.command == "preview":
+        from anamorph.preview import preview
+
+        print(preview(options.images, options.recipe, options.output, views=options.views, seed=options.seed,
+                      epoch=options.epoch, cell=options.size))
+    elif options.command == "train":
+        from anamorph.train import main as train
+
+        del options.command
+        train(**vars(options))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point. A mistake of the user's is one line on stderr and exit code 2, never a traceback."""
+    from anamorph import AnamorphError
+
+    try:
+        return run(sys.argv[1:] if arguments is None else arguments)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("anamorph"):
+            raise
+        return failed(f"{error.name} is not installed; try: pip install 'anamorph[demo,dali]'")
+    except (AnamorphError, OSError) as error:
+        return failed(str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def failed(message: str) -> int:
+    """Say what went wrong in one line."""
+    print(f"anamorph: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2

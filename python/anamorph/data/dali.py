@@ -1,0 +1,296 @@
+"""Everything that touches NVIDIA DALI: its decoders as a station of the loader, and users' own pipelines."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Callable
+
+import numpy as np
+import torch
+
+from anamorph.data.batch import Batch
+from anamorph.data.transfer import stage, upload
+from anamorph.errors import ArgumentError, DecodeError, MissingDependencyError, ShapeError
+
+Reject = Callable[[DecodeError], None]
+
+# nvimgcodecStatus_t, which DALI reports by number.
+_CODEC_FAILURES = {3: "damaged code stream", 4: "unknown or unsupported image format"}
+
+
+def require_dali(what: str):
+    """The nvidia.dali module, or one sentence saying which extra to install."""
+    try:
+        import nvidia.dali as dali
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{what} needs NVIDIA DALI: pip install anamorph[dali], or pass decoder='pillow' to decode with Pillow"
+        ) from error
+    return dali
+
+
+def is_pipeline(source: Any) -> bool:
+    """Whether ``source`` is a DALI pipeline; does not import DALI to find out."""
+    return any(c.__module__.startswith("nvidia.dali") and c.__name__ == "Pipeline" for c in type(source).__mro__)
+
+
+class _Feed:
+    """What DALI calls for its next batch of encoded images.
+
+    DALI works several batches ahead, without copying what it is given. ``inflight`` keeps those
+    batches: their memory must outlive the decoding, and a pipeline that failed is dead, so whatever it
+    had not delivered yet is given to its successor through ``replay``.
+    """
+
+    def __init__(self) -> None:
+        self.inflight: deque[Batch] = deque()
+        self.replay: deque[Batch | Exception] = deque()
+        self.batches: Iterator[Batch] = iter(())
+        self.error: Exception | None = None
+
+    def restart(self, batches: Iterator[Batch]) -> None:
+        self.inflight.clear()
+        self.replay.clear()
+        self.batches = batches
+        self.error = None
+
+    def __call__(self) -> list[np.ndarray]:
+        try:
+            item = self.replay.popleft() if self.replay else next(self.batches)
+            if isinstance(item, Exception):
+                raise item
+        except StopIteration:
+            raise
+        except Exception as error:
+            # DALI is ahead of the consumer: end the epoch here, so that the batches before the bad one
+            # are still delivered, and raise when they have been.
+            self.error = error
+            raise StopIteration from None
+        self.inflight.append(item)
+        return item.images
+
+
+class DaliDecoder:
+    """Encoded batches in, decoded batches out, a few batches ahead, in DALI's own threads.
+
+    On the CPU the pixels stay where DALI decoded them (DLPack, no copy). On a GPU nvJPEG decodes
+    into device memory and the outputs are bound to torch's current stream: that stream waits for the
+    decoding, the host does not.
+    """
+
+    def __init__(self, batch_size: int, channels: int, device: torch.device, prefetch: int, num_threads: int,
+                 name: Callable[[int], str]):
+        self._dali = require_dali("decoding images")
+        self._batch_size = batch_size
+        self._channels = channels
+        self._device = device
+        self._prefetch = prefetch
+        self._num_threads = num_threads
+        self._name = name
+        self._spare: tuple[Any, _Feed] | None = None
+
+    def decode(self, batches: Iterator[Batch], reject: Reject) -> Iterator[tuple[Batch, Any]]:
+        """Decodes ``batches``, in order; yields each with what must outlive the reading of its pixels.
+
+        ``reject`` is told of every image that cannot be decoded; what it raises ends the epoch there, and a
+        batch that loses all its images is left out. Leaving early (``close``) or an error drops the pipeline; after a whole epoch it is kept, for
+        setting up nvJPEG takes longer than many an epoch's first batch.
+        """
+        spare, self._spare = self._spare, None  # two iterations at once must not share a pipeline
+        if spare is None:
+            feed = _Feed()
+            pipeline = self._build(feed)
+        else:
+            pipeline, feed = spare
+        feed.restart(batches)
+        try:
+            while True:
+                outputs = failure = None
+                try:
+                    outputs = self._run(pipeline)
+                except StopIteration:
+                    break
+                except Exception as error:
+                    failure = error.with_traceback(None)  # its frames would keep the pipeline alive
+                if failure is not None:
+                    pipeline = None
+                    self._repair(feed, failure, reject)
+                    pipeline = self._build(feed)
+                    continue
+                batch = feed.inflight.popleft()
+                decoded = Batch(batch.number, batch.ids, tensors(outputs[0]), batch.labels)
+                held = (outputs, batch.images)  # an asynchronous decoder may still read the bytes
+                del outputs, batch
+                yield decoded, held
+                del decoded, held
+            pipeline.reset()
+            self._spare = pipeline, feed
+            if feed.error is not None:
+                raise feed.error
+        finally:
+            # A pipeline that is dropped ends its threads; only then may the bytes they read go, which
+            # ``feed`` holds until this function returns.
+            pipeline = None
+
+    def _run(self, pipeline):
+        if self._device.type == "cuda":
+            return pipeline.run(torch.cuda.current_stream(self._device))
+        return pipeline.run()
+
+    def _build(self, source, batch_size: int | None = None, prefetch: int | None = None):
+        fn, types = self._dali.fn, self._dali.types
+        gpu = self._device.type == "cuda"
+        pipeline = self._dali.Pipeline(
+            batch_size=batch_size or self._batch_size,
+            num_threads=self._num_threads,
+            device_id=(self._device.index or 0) if gpu else None,
+            prefetch_queue_depth=prefetch or self._prefetch,
+            exec_dynamic=True,  # outputs belong to whoever holds them, not to the next run
+        )
+        with pipeline:
+            encoded = fn.external_source(source=source, batch=True, no_copy=True, ndim=1, dtype=types.UINT8)
+            images = fn.decoders.image(
+                encoded,
+                device="mixed" if gpu else "cpu",
+                output_type=types.GRAY if self._channels == 1 else types.RGB,
+                # As Pillow and torchvision read files: not rotated by EXIF, chroma interpolated.
+                adjust_orientation=False,
+                jpeg_fancy_upsampling=True,
+            )
+            pipeline.set_outputs(images)
+        pipeline.build()
+        return pipeline
+
+    def _repair(self, feed: _Feed, error: Exception, reject: Reject) -> None:
+        """After a failed run: find the images DALI cannot decode and queue the rest again."""
+        suspects = list(feed.inflight) + list(feed.replay)
+        feed.inflight.clear()
+        feed.replay.clear()
+        found = False
+        for item in suspects:
+            bad = {} if isinstance(item, Exception) else self._probe(item)
+            found = found or bool(bad)
+            try:
+                for position, reason in bad.items():
+                    name = self._name(int(item.ids[position]))
+                    reject(DecodeError(f"{name}: not a readable image ({reason})"))
+            except DecodeError as fatal:
+                feed.replay.append(fatal)
+                break
+            if not bad:
+                feed.replay.append(item)
+            elif len(bad) < len(item.images):
+                feed.replay.append(item.without(bad))
+        if not found:  # not the fault of an image: out of memory, a lost device, ...
+            raise error
+
+    def _probe(self, batch: Batch) -> dict[int, str]:
+        """Decodes a batch one image at a time: {position: what DALI said}."""
+        bad: dict[int, str] = {}
+        pipeline, waiting = None, []
+        for position, data in enumerate(batch.images):
+            if pipeline is None:
+                pipeline = self._build(lambda: [waiting.pop()], batch_size=1, prefetch=1)
+            waiting.append(data)
+            try:
+                self._run(pipeline)
+                if self._device.type == "cuda":
+                    torch.cuda.current_stream(self._device).synchronize()
+            except Exception as error:
+                bad[position] = _reason(error)
+                pipeline = None
+                waiting.clear()
+        return bad
+
+
+class PipelineSource:
+    """A pipeline the user built; its outputs are images, labels and, optionally, sample ids.
+
+    Order, sharding and shuffling are the pipeline's own. An epoch is what its reader says, or, without a
+    reader, ends where an ``external_source`` raises StopIteration.
+    """
+
+    def __init__(self, pipeline, device: torch.device, shard: tuple[int, int], drop_last: bool):
+        pipeline.build()
+        self.pipeline = pipeline
+        self.batch_size = pipeline.max_batch_size
+        self._device = device
+        self._rank, self._world = shard
+        self._batches: int | None = None
+        readers = [meta for meta in pipeline.reader_meta().values() if meta.get("epoch_size", 0) > 0]
+        if readers:
+            samples = readers[0]["epoch_size_padded"] // readers[0]["number_of_shards"]
+            self._batches = samples // self.batch_size if drop_last else -(-samples // self.batch_size)
+
+    def __len__(self) -> int:
+        if self._batches is None:
+            raise TypeError("a DALI pipeline without a reader does not say how long an epoch is")
+        return self._batches
+
+    def batches(self, start: int) -> Iterator[tuple[Batch, Any]]:
+        """Decoded batches on the loader's device; the first ``start`` of the epoch are run and dropped."""
+        number = seen = 0
+        while self._batches is None or number < self._batches:
+            try:
+                outputs = self._run()
+            except StopIteration:
+                self.pipeline.reset()
+                return
+            except Exception as error:
+                raise DecodeError(f"the DALI pipeline given as source failed: {_reason(error)}") from error
+            if not 1 <= len(outputs) <= 3:
+                raise ArgumentError(
+                    f"source: the DALI pipeline has {len(outputs)} outputs; expected images, labels[, index]"
+                )
+            images = tensors(outputs[0])
+            if outputs[0].layout() == "CHW":
+                images = [image.permute(1, 2, 0).contiguous() for image in images]
+            if len(outputs) == 3:
+                ids = _column(outputs[2], "index")
+            else:
+                # Consecutive per rank, and no id twice among the ranks.
+                ids = torch.arange(seen, seen + len(images)) * self._world + self._rank
+            labels = _column(outputs[1], "labels") if len(outputs) > 1 else None
+            seen += len(images)
+            if number >= start:
+                if self._device.type == "cuda" and not images[0].is_cuda:
+                    images = upload(stage(images, self._device), self._device)
+                elif self._device.type == "cpu":
+                    images = [image.cpu() for image in images]
+                yield Batch(number, ids, images, labels), outputs
+            if not self.pipeline.exec_dynamic and self._device.type == "cuda":
+                # The old executor overwrites its outputs at the next run, whoever still reads them.
+                torch.cuda.current_stream(self._device).synchronize()
+            number += 1
+
+    def _run(self):
+        if self._device.type == "cuda" and self.pipeline.exec_dynamic:
+            return self.pipeline.run(torch.cuda.current_stream(self._device))
+        return self.pipeline.run()
+
+
+def tensors(outputs) -> list[torch.Tensor]:
+    """A DALI tensor list as torch tensors that share its memory (and keep it alive)."""
+    # -1: no synchronisation; run() has already ordered the outputs with the stream, or with the host.
+    return [torch.utils.dlpack.from_dlpack(outputs[i].__dlpack__(stream=-1)) for i in range(len(outputs))]
+
+
+def _column(outputs, what: str) -> torch.Tensor:
+    """One integer per sample, int64 [B]."""
+    values = tensors(outputs)
+    if any(value.numel() != 1 for value in values):
+        raise ShapeError(f"source: the DALI pipeline's {what} output has {tuple(values[0].shape)} elements per sample;"
+                         " expected one integer")
+    return torch.stack([value.reshape(()) for value in values]).to(torch.int64)
+
+
+def _reason(error: Exception) -> str:
+    """The telling line of a DALI error, which comes wrapped in tracebacks and advice."""
+    text = str(error).split("encountered:", 1)[-1]
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("Current pipeline object", "Critical error"))]
+    line = lines[0] if lines else type(error).__name__
+    for code, meaning in _CODEC_FAILURES.items():
+        line = line.replace(f"nvImageCodec failure: '#{code}'", meaning)
+    return f"DALI: {line}"

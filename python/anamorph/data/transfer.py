@@ -1,0 +1,86 @@
+"""Host pixels to the device: packed and pinned in the background, copied once."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass
+class Packed:
+    """Images of different sizes one after another in one buffer, so that one copy moves them all."""
+
+    buffer: torch.Tensor
+    shapes: list[tuple[int, ...]]
+
+    def to(self, device: torch.device) -> list[torch.Tensor]:
+        buffer = self.buffer.to(device, non_blocking=True)
+        parts = buffer.split([int(np.prod(shape)) for shape in self.shapes])
+        return [part.view(shape) for part, shape in zip(parts, self.shapes)]
+
+
+def stage(images: torch.Tensor | list[torch.Tensor], device: torch.device) -> torch.Tensor | list | Packed:
+    """Makes host images ready for ``upload``. Meant for the reader thread: it copies the pixels.
+
+    On the CPU the images are used where they are. For a GPU they go to pinned memory, which torch
+    takes back only after the copy that reads it has run, so nobody has to wait for that copy.
+    """
+    if device.type == "cpu" or (isinstance(images, torch.Tensor) and images.is_cuda):
+        return images
+    with torch.cuda.device(device):  # pinning from a fresh thread would open a context on GPU 0
+        if isinstance(images, torch.Tensor):
+            return images.pin_memory()
+        shapes = [tuple(image.shape) for image in images]
+        buffer = torch.empty(sum(image.numel() for image in images), dtype=images[0].dtype, pin_memory=True)
+        for part, image in zip(buffer.split([image.numel() for image in images]), images):
+            part.view(image.shape).copy_(image)
+        return Packed(buffer, shapes)
+
+
+def upload(staged: torch.Tensor | list | Packed, device: torch.device) -> torch.Tensor | list[torch.Tensor]:
+    """The staged images on ``device``, in order with its current stream and without waiting for it."""
+    if isinstance(staged, list):
+        return staged if device.type == "cpu" else [image.to(device, non_blocking=True) for image in staged]
+    return staged.to(device, non_blocking=True) if isinstance(staged, torch.Tensor) else staged.to(device)
+
+
+def to_device(values: np.ndarray | torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A small array (ids, labels) on ``device``, without a synchronisation."""
+    values = torch.as_tensor(values)
+    if device.type == "cuda" and not values.is_cuda:
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
+
+
+class Lease:
+    """Keeps foreign memory alive until the GPU has passed the point where it was handed in.
+
+    Decoded images belong to DALI, whose pool may hand their memory to the decoding of another batch as
+    soon as Python drops them, while the kernel that reads them is still queued on our stream. An
+    event on that stream tells when it has run; asking it costs no synchronisation. At most
+    ``limit`` batches are kept: a host that runs further ahead than that waits here for the GPU.
+    """
+
+    def __init__(self, device: torch.device, limit: int):
+        self._device = device
+        self._limit = limit
+        self._held: deque = deque()
+
+    def hold(self, *things) -> None:
+        if self._device.type != "cuda":
+            return  # on the CPU render returns when it is done
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(self._device))
+        self._held.append((event, things))
+        while len(self._held) > self._limit:
+            self._held.popleft()[0].synchronize()
+        while self._held and self._held[0][0].query():
+            self._held.popleft()
+
+    def release(self) -> None:
+        """Waits for the GPU and lets go of everything."""
+        while self._held:
+            self._held.popleft()[0].synchronize()

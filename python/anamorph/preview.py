@@ -1,0 +1,161 @@
+"""See what a recipe does: a contact sheet with the originals in front and their views beside them."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+import anamorph as am
+
+PAPER, INK, FAINT = (250, 249, 246), (32, 34, 38), (128, 130, 136)
+
+
+def load_recipe(spec: str) -> am.Recipe:
+    """The recipe that ``FILE.py:NAME`` names: a ``Recipe``, or a function without arguments that makes one."""
+    path, _, name = spec.rpartition(":")
+    if not path or not name:
+        raise am.ArgumentError(f"--recipe wants FILE.py:NAME, got {spec!r}")
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"no recipe file {path}")
+
+    module_name = f"_anamorph_recipe_{file.stem}"
+    loader = importlib.util.spec_from_file_location(module_name, file)
+    if loader is None or loader.loader is None:
+        raise am.ArgumentError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(loader)
+    # Registered, and with its folder on the path, so that dataclasses and neighbouring imports work in it.
+    sys.modules[module_name] = module
+    sys.path.insert(0, str(file.resolve().parent))
+    try:
+        loader.loader.exec_module(module)
+        if not hasattr(module, name):
+            raise am.ArgumentError(f"{path} defines no {name!r}")
+        found = getattr(module, name)
+        recipe = found if isinstance(found, am.Recipe) or not callable(found) else found()
+    except am.AnamorphError:
+        raise
+    except Exception as error:  # whatever a user's file may raise becomes one line
+        raise am.ArgumentError(f"{spec}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    if not isinstance(recipe, am.Recipe):
+        raise am.ArgumentError(f"{spec} is a {type(recipe).__name__}, not a Recipe")
+    return recipe
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """A picture as uint8 [H, W, 3], upright."""
+    with Image.open(path) as picture:
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+
+
+def displayable(images: torch.Tensor, recipe: am.Recipe) -> np.ndarray:
+    """Rendered images as uint8 [B, H, W, C]: cast back and, if the recipe normalises, un-normalised."""
+    if images.dtype != torch.uint8:
+        images = images.float()
+        if recipe.mean is not None:
+            mean, std = (torch.tensor(v, device=images.device).view(-1, 1, 1) for v in (recipe.mean, recipe.std))
+            images = images * std + mean
+        images = (images * 255).round().clamp(0, 255).to(torch.uint8)
+    return images.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def augmented_views(images: Sequence[np.ndarray], recipe: am.Recipe, count: int, *, seed: int = 0,
+                    epoch: int = 0) -> list[np.ndarray]:
+    """``count`` views of every picture, ready to show: one uint8 [B, H, W, C] per view.
+
+    View ``v`` is what a training run with this seed and epoch would see of samples 0 .. B-1.
+    """
+    sizes = torch.tensor([image.shape[:2] for image in images])
+    sources = [torch.tensor(image) for image in images]
+    views = []
+    for view in range(count):
+        plan = recipe.plan(torch.arange(len(images)), seed=seed, epoch=epoch, view=view, size=sizes)
+        views.append(displayable(am.render(sources, plan), recipe))
+    return views
+
+
+def contact_sheet(rows: Sequence[Sequence[np.ndarray]], *, cell: int = 192, titles: Sequence[str] = (),
+                  headings: Sequence[str] = (), captions: Sequence[Sequence[str]] = ()) -> Image.Image:
+    """Rows of pictures in square cells of ``cell`` pixels.
+
+    ``titles`` stand above the columns and ``headings`` above the rows; ``captions[r][c]`` is printed under
+    its picture and may have several lines. Every picture is fitted into its cell with its proportions kept.
+    """
+    gap = max(6, cell // 24)
+    text = int(min(18, max(10, cell / 10)))
+    font = ImageFont.load_default(size=text)
+    leading = int(text * 1.25)
+    head = leading + gap if any(titles) else 0
+    above = [leading + gap if heading else 0 for heading in headings]
+    above += [0] * (len(rows) - len(above))
+    below = [leading * max((c.count("\n") + 1 for c in line if c), default=0) for line in captions]
+    below += [0] * (len(rows) - len(below))
+
+    columns = max(len(row) for row in rows)
+    width = gap + columns * (cell + gap)
+    height = gap + head + len(rows) * (cell + gap) + sum(above) + sum(below)
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+
+    for column, title in enumerate(titles):
+        x = gap + column * (cell + gap) + cell // 2
+        draw.text((x, gap), shorten(title, font, cell), INK if column == 0 else FAINT, font, anchor="ma")
+    y = gap + head
+    for r, row in enumerate(rows):
+        if above[r]:
+            draw.text((gap, y + gap // 2), headings[r], FAINT, font)
+        y += above[r]
+        for c, picture in enumerate(row):
+            x = gap + c * (cell + gap)
+            tile = fitted(picture, cell)
+            sheet.paste(tile, (x + (cell - tile.width) // 2, y + (cell - tile.height) // 2))
+            if r < len(captions) and c < len(captions[r]):
+                for i, line in enumerate(captions[r][c].split("\n")):
+                    place = (x + cell // 2, y + cell + gap // 2 + i * leading)
+                    draw.text(place, shorten(line, font, cell), INK, font, anchor="ma")
+        y += cell + gap + below[r]
+    return sheet
+
+
+def fitted(picture: np.ndarray, cell: int) -> Image.Image:
+    """The picture as large as its cell allows. Small pictures keep their pixels visible."""
+    if picture.shape[2] == 1:
+        picture = np.repeat(picture, 3, axis=2)
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    scale = cell / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS)
+
+
+def shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """``text`` cut with an ellipsis so that it is no wider than ``width`` pixels."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."
+
+
+def preview(paths: Sequence[str], recipe_spec: str, output: str, *, views: int = 6, seed: int = 0, epoch: int = 0,
+            cell: int = 192) -> Path:
+    """Write the contact sheet of a recipe: one row per picture, the original first, then its views."""
+    if views < 1 or cell < 16:
+        raise am.ArgumentError("a preview needs at least one view and cells of at least 16 pixels")
+    recipe = load_recipe(recipe_spec)
+    originals = [read_image(path) for path in paths]
+    seen = augmented_views(originals, recipe, views, seed=seed, epoch=epoch)
+    rows = [[original, *(view[i] for view in seen)] for i, original in enumerate(originals)]
+    sheet = contact_sheet(rows, cell=cell, titles=["original", *(f"view {v}" for v in range(views))],
+                          captions=[[f"{Path(path).name}"] for path in paths])
+    target = Path(output)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(target)
+    return target

