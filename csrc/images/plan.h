@@ -1,0 +1,441 @@
+// Drawing a plan: one row per sample from (seed, epoch, sample id, view) alone. The same code runs on a CPU thread and
+// on a CUDA thread and gives the same bits: doubles, exact_math.h, no contraction.
+#pragma once
+#include "../core/philox.h"
+#include "geometry.h"
+
+namespace anamorph {
+
+// The numbers of one slot: words of Philox with the counter (view, slot, block | sample | epoch), key = seed.
+struct Draw {
+    uint32_t k0, k1, c0, c1, c2, c3;
+    uint32_t buffer[4];
+    int used;
+
+    AM_HD void begin(uint64_t seed, uint32_t epoch, int64_t sample, uint32_t view, uint32_t slot) {
+        k0 = uint32_t(seed);
+        k1 = uint32_t(seed >> 32);
+        c0 = (view << 20) | (slot << 10);  // 1024 blocks a slot
+        c1 = uint32_t(uint64_t(sample));
+        c2 = uint32_t(uint64_t(sample) >> 32);
+        c3 = epoch;
+        used = 4;
+    }
+    AM_HD uint32_t word() {
+        if (used == 4) {
+            Philox4 p = philox4x32_10(c0, c1, c2, c3, k0, k1);
+            for (int i = 0; i < 4; ++i) buffer[i] = p.v[i];
+            c0 = c0 + 1;
+            used = 0;
+        }
+        return buffer[used++];
+    }
+    AM_HD double unit() { return double(word()) * 2.3283064365386963e-10; }         // [0, 1), 32 bits, exact
+    AM_HD double open() { return (double(word()) + 0.5) * 2.3283064365386963e-10; }  // (0, 1)
+    AM_HD double uniform(double a, double b) { return a + (b - a) * unit(); }
+    AM_HD double below(double n) { return exact::floor(unit() * n); }  // an integer 0 .. n-1
+
+    AM_HD double normal() {  // Box-Muller
+        double r = exact::sqrt(-2.0 * exact::log(open())), s, c;
+        exact::sincos_deg(360.0 * unit(), s, c);
+        return r * c;
+    }
+    // log of a Gamma(a, 1) number: Marsaglia & Tsang (2000), with their boost for a < 1 taken in logarithms so that
+    // the very small numbers of a tiny `a` do not underflow. Accepts at least 95% of tries; 64 bound the loop.
+    AM_HD double log_gamma(double a) {
+        double boost = 0.0;
+        if (a < 1.0) {
+            boost = exact::log(open()) / a;
+            a = a + 1.0;
+        }
+        double d = a - 1.0 / 3.0, c = 1.0 / exact::sqrt(9.0 * d), v = 1.0;
+        for (int i = 0; i < 64; ++i) {
+            double x = normal(), t = 1.0 + c * x;
+            double u = open();
+            if (t <= 0.0) continue;
+            v = t * t * t;
+            if (exact::log(u) < 0.5 * x * x + d - d * v + d * exact::log(v)) break;
+        }
+        return exact::log(d * v) + boost;
+    }
+    AM_HD double beta(double a, double b) {
+        double x = log_gamma(a), y = log_gamma(b);
+        return 1.0 / (1.0 + exact::exp(y - x));
+    }
+};
+
+// A keyed permutation of 0 .. n-1: four Feistel rounds on the next even number of bits, walked until inside.
+struct Permutation {
+    uint32_t key[4];
+    uint32_t n, half, mask;
+
+    AM_HD void begin(uint64_t seed, uint32_t epoch, int64_t batch_key, uint32_t view, uint32_t count) {
+        Philox4 p = philox4x32_10((view << 20) | 0xFFFFFu, uint32_t(uint64_t(batch_key)), uint32_t(uint64_t(batch_key) >> 32),
+                                  epoch, uint32_t(seed), uint32_t(seed >> 32));
+        for (int i = 0; i < 4; ++i) key[i] = p.v[i];
+        n = count;
+        half = 1;
+        while ((uint64_t(1) << (2 * half)) < n) ++half;
+        mask = (1u << half) - 1u;
+    }
+    AM_HD uint32_t round(uint32_t x, uint32_t k) const {
+        uint32_t h = (x ^ k) * 0x9E3779B1u;
+        h ^= h >> 15;
+        h *= 0x85EBCA77u;
+        h ^= h >> 13;
+        return h & mask;
+    }
+    AM_HD uint32_t forward(uint32_t x) const {
+        do {
+            uint32_t l = x >> half, r = x & mask;
+            for (int i = 0; i < 4; ++i) { uint32_t t = l ^ round(r, key[i]); l = r; r = t; }
+            x = (l << half) | r;
+        } while (x >= n);
+        return x;
+    }
+    AM_HD uint32_t backward(uint32_t x) const {
+        do {
+            uint32_t l = x >> half, r = x & mask;
+            for (int i = 3; i >= 0; --i) { uint32_t t = r ^ round(l, key[i]); r = l; l = t; }
+            x = (l << half) | r;
+        } while (x >= n);
+        return x;
+    }
+};
+
+struct PlanArgs {
+    const Slot* slots;
+    RecipeInfo info;
+    const int64_t* index;        // [B]
+    const int64_t* sizes;        // [B, 2] height, width; null: source_h, source_w
+    const int64_t* epoch_cell;   // null: epoch. On a device, so that a replayed graph reads the new epoch
+    int64_t source_h, source_w;
+    uint64_t seed;
+    uint32_t epoch, view;
+    int32_t batch;
+    int32_t* rows;               // [B, row_words]
+};
+
+// One branch list being run: control slots nest at most this deep (checked when the recipe is built).
+enum : int { MAX_DEPTH = 6, MAX_BRANCHES = 11 };
+struct Frame {
+    int first, after;     // first BRANCH marker; the slot after the whole block
+    int count, next;      // branches to run, how many have begun
+    int until;            // end of the branch that is running
+    unsigned char order[MAX_BRANCHES];
+};
+
+AM_HD void put_double(int32_t* row, int word, double v) { row[word] = float_word(float(v)); }
+
+AM_HD int branch_start(const Slot* slots, int first, int which) {
+    int at = first;
+    for (int i = 0; i < which; ++i) at += 1 + slots[at].n;
+    return at;
+}
+
+AM_HD int output_size(int fixed, double view) { return fixed > 0 ? fixed : int(view); }
+
+struct RowWriter {
+    const PlanArgs& a;
+    int i;
+    int32_t* row;
+    View view;
+    int colors, erases;
+
+    AM_HD int64_t id_for(int flags) const {
+        if (flags & SLOT_BATCH) return a.index[0];
+        if (flags & SLOT_PAIR) return a.index[i < a.batch - 1 - i ? i : a.batch - 1 - i];
+        return a.index[i];
+    }
+
+    AM_HD void color(int op, double p0) {
+        int32_t* c = row + W_HEADER + COLOR_WORDS * colors++;
+        c[0] = op;
+        put_double(c, 1, p0);
+        c[2] = c[3] = 0;
+    }
+
+    AM_HD void resampled(const Slot& s) {
+        int interp = s.flags & SLOT_INTERP;
+        if (interp > view.interp) view.interp = interp;
+    }
+
+    // torchvision's RandomResizedCrop: ten tries for a box of the wanted area and ratio, then a centre crop.
+    AM_HD void resized_crop(const Slot& s, Draw& d) {
+        double w = view.w, h = view.h, area = w * h, x = 0, y = 0, cw = 0, ch = 0;
+        bool found = false;
+        for (int t = 0; t < 10 && !found; ++t) {
+            double target = area * d.uniform(s.p[2], s.p[3]);
+            double ratio = exact::exp(d.uniform(s.p[4], s.p[5]));
+            double u = d.unit(), v = d.unit();
+            cw = exact::round_even(exact::sqrt(target * ratio));
+            ch = exact::round_even(exact::sqrt(target / ratio));
+            if (cw > 0 && cw <= w && ch > 0 && ch <= h) {
+                y = exact::floor(u * (h - ch + 1.0));
+                x = exact::floor(v * (w - cw + 1.0));
+                found = true;
+            }
+        }
+        if (!found) {
+            double in = w / h, low = exact::exp(s.p[4]), high = exact::exp(s.p[5]);
+            cw = w;
+            ch = h;
+            if (in < low) ch = exact::round_even(cw / low);
+            else if (in > high) cw = exact::round_even(ch * high);
+            y = exact::floor((h - ch) * 0.5);
+            x = exact::floor((w - cw) * 0.5);
+        }
+        resampled(s);
+        view.resized_crop(x, y, cw, ch, s.p[1], s.p[0], s.flags & SLOT_ANTIALIAS);
+    }
+
+    // p: height, width (width 0: height is the shorter side's length), longest side allowed (0: any)
+    AM_HD void resize(const Slot& s) {
+        double oh = s.p[0], ow = s.p[1];
+        if (ow == 0.0) {
+            double shorter = view.w < view.h ? view.w : view.h, longer = view.w < view.h ? view.h : view.w;
+            double ns = oh, nl = exact::floor(oh * longer / shorter);
+            if (s.p[2] > 0.0 && nl > s.p[2]) {
+                ns = exact::floor(s.p[2] * ns / nl);
+                nl = s.p[2];
+            }
+            ow = view.w < view.h ? ns : nl;
+            oh = view.w < view.h ? nl : ns;
+        }
+        resampled(s);
+        view.resized_crop(0.0, 0.0, view.w, view.h, ow, oh, s.flags & SLOT_ANTIALIAS);
+    }
+
+    // p: height, width, pad left, top, right, bottom, fill
+    AM_HD void random_crop(const Slot& s, Draw& d) {
+        double left = s.p[2], top = s.p[3], w = view.w + s.p[2] + s.p[4], h = view.h + s.p[3] + s.p[5];
+        if (s.flags & SLOT_PAD_IF_NEEDED) {
+            if (h < s.p[0]) { double need = s.p[0] - h; top += need; h += 2.0 * need; }
+            if (w < s.p[1]) { double need = s.p[1] - w; left += need; w += 2.0 * need; }
+        }
+        double y = d.below(exact::maximum(h - s.p[0], 0.0) + 1.0) - top;
+        double x = d.below(exact::maximum(w - s.p[1], 0.0) + 1.0) - left;
+        bool outside = x < 0.0 || y < 0.0 || x + s.p[1] > view.w || y + s.p[0] > view.h;
+        view.crop(x, y, s.p[1], s.p[0], outside, (s.flags >> SLOT_BORDER_SHIFT) & 3, s.p + 6);
+    }
+
+    AM_HD void center_crop(const Slot& s) {
+        double x = exact::round_even((view.w - s.p[1]) * 0.5), y = exact::round_even((view.h - s.p[0]) * 0.5);
+        // torchvision pads first where the crop is larger: the odd pixel goes to the right and the bottom
+        if (s.p[1] > view.w) x = -exact::floor((s.p[1] - view.w) * 0.5);
+        if (s.p[0] > view.h) y = -exact::floor((s.p[0] - view.h) * 0.5);
+        bool outside = s.p[1] > view.w || s.p[0] > view.h;
+        double black[4] = {0.0, 0.0, 0.0, 0.0};
+        view.crop(x, y, s.p[1], s.p[0], outside, BORDER_CONSTANT, black);
+    }
+
+    // p: degrees low, high; translate x, y (fractions); scale low, high; shear x low, high, y low, high; fill x2
+    AM_HD void affine(const Slot& s, const Slot& more, Draw& d) {
+        double angle = d.uniform(s.p[0], s.p[1]);
+        double tx = exact::round_even(d.uniform(-s.p[2], s.p[2]) * view.w);
+        double ty = exact::round_even(d.uniform(-s.p[3], s.p[3]) * view.h);
+        double scale = d.uniform(s.p[4], s.p[5]);
+        double shx = d.uniform(s.p[6], s.p[7]), shy = d.uniform(s.p[8], s.p[9]);
+        resampled(s);
+        view.affine(angle, tx, ty, scale, shx, shy, more.p);
+    }
+
+    // p: degrees low, high, centre given, x, y, fill
+    AM_HD void rotate(const Slot& s, Draw& d) {
+        double angle = d.uniform(s.p[0], s.p[1]);
+        resampled(s);
+        view.rotate(angle, s.p[2] != 0.0 ? s.p[3] : view.w * 0.5, s.p[2] != 0.0 ? s.p[4] : view.h * 0.5,
+                    s.flags & SLOT_EXPAND, s.p + 5);
+    }
+
+    // p: distortion scale, fill. torchvision's corners are whole pixels drawn in the four quarters.
+    AM_HD void perspective(const Slot& s, Draw& d) {
+        double w = view.w, h = view.h, hw = exact::floor(w * 0.5), hh = exact::floor(h * 0.5);
+        double rx = exact::floor(s.p[0] * hw) + 1.0, ry = exact::floor(s.p[0] * hh) + 1.0;
+        double from[8] = {0.0, 0.0, w - 1.0, 0.0, w - 1.0, h - 1.0, 0.0, h - 1.0}, to[8];
+        to[0] = d.below(rx);
+        to[1] = d.below(ry);
+        to[2] = w - 1.0 - d.below(rx);
+        to[3] = d.below(ry);
+        to[4] = w - 1.0 - d.below(rx);
+        to[5] = h - 1.0 - d.below(ry);
+        to[6] = d.below(rx);
+        to[7] = h - 1.0 - d.below(ry);
+        resampled(s);
+        view.perspective(from, to, s.p + 1);
+    }
+
+    // p: scale low, high, log ratio low, high, value x4 (k: EraseMode). torchvision's RandomErasing.
+    AM_HD void erase(const Slot& s, Draw& d) {
+        double w = output_size(a.info.out_w, view.w), h = output_size(a.info.out_h, view.h), area = w * h;
+        for (int t = 0; t < 10; ++t) {
+            double target = area * d.uniform(s.p[0], s.p[1]);
+            double ratio = exact::exp(d.uniform(s.p[2], s.p[3]));
+            double u = d.unit(), v = d.unit();
+            double eh = exact::round_even(exact::sqrt(target * ratio)), ew = exact::round_even(exact::sqrt(target / ratio));
+            if (!(eh < h && ew < w)) continue;
+            int y = int(exact::floor(u * (h - eh + 1.0))), x = int(exact::floor(v * (w - ew + 1.0)));
+            int32_t* e = row + W_HEADER + COLOR_WORDS * a.info.max_colors + ERASE_WORDS * erases++;
+            e[0] = x;
+            e[1] = y;
+            e[2] = x + int(ew);
+            e[3] = y + int(eh);
+            e[4] = s.k | (s.flags & SLOT_NORMALISED);
+            e[5] = int32_t(d.word());  // the key of the noise
+            for (int c = 0; c < 4; ++c) put_double(e, 6 + c, s.p[4 + c]);
+            e[10] = e[11] = 0;
+            return;
+        }
+    }
+
+    AM_HD void mix(const Slot& s, Draw& d) {
+        int w = output_size(a.info.out_w, view.w), h = output_size(a.info.out_h, view.h);
+        int n = a.batch, kind = (s.flags >> SLOT_PARTNER_SHIFT) & 3, other;
+        if (kind == PARTNER_ROLL) other = i == 0 ? n - 1 : i - 1;
+        else if (kind == PARTNER_FLIP) other = n - 1 - i;
+        else {  // neighbours on a secret ring: nobody is its own partner, everybody is a partner once
+            Permutation p;
+            p.begin(a.seed, epoch(), a.index[0], a.view, uint32_t(n));
+            uint32_t at = p.forward(uint32_t(i)) + 1;
+            other = int(p.backward(at == uint32_t(n) ? 0 : at));
+        }
+        int box[4] = {0, 0, w, h};
+        double lam = 1.0;
+        int rule = MIX_CONSTANT;
+        if (s.op == OP_MIXUP) {
+            lam = d.beta(s.p[0], s.p[1]);
+        } else if (s.op == OP_CUTMIX) {
+            double cut = exact::sqrt(1.0 - d.beta(s.p[0], s.p[1]));
+            int bw = int(double(w) * cut), bh = int(double(h) * cut);
+            int cx = int(d.below(double(w))), cy = int(d.below(double(h)));
+            box[0] = cx - bw / 2 < 0 ? 0 : cx - bw / 2;
+            box[1] = cy - bh / 2 < 0 ? 0 : cy - bh / 2;
+            box[2] = cx + bw / 2 > w ? w : cx + bw / 2;
+            box[3] = cy + bh / 2 > h ? h : cy + bh / 2;
+            rule = MIX_BOX;
+        } else if (s.op == OP_RESIZEMIX) {
+            double t = d.uniform(s.p[0], s.p[1]);
+            int bw = int(double(w) * t), bh = int(double(h) * t);
+            bw = bw < 1 ? 1 : bw;
+            bh = bh < 1 ? 1 : bh;
+            box[0] = int(d.below(double(w - bw) + 1.0));
+            box[1] = int(d.below(double(h - bh) + 1.0));
+            box[2] = box[0] + bw;
+            box[3] = box[1] + bh;
+            rule = MIX_RESIZED_BOX;
+        } else {
+            rule = MIX_MASK;
+        }
+        if (rule == MIX_BOX || rule == MIX_RESIZED_BOX)
+            lam = 1.0 - (double(box[2] - box[0]) * double(box[3] - box[1])) / (double(w) * double(h));
+        row[W_MIX] = rule;
+        row[W_PARTNER] = other;
+        uint64_t id = uint64_t(a.index[other]);
+        row[W_PARTNER_ID] = int32_t(uint32_t(id));
+        row[W_PARTNER_ID + 1] = int32_t(uint32_t(id >> 32));
+        put_double(row, W_LAM, lam);
+        for (int c = 0; c < 4; ++c) row[W_BOX + c] = box[c];
+    }
+
+    AM_HD uint32_t epoch() const { return a.epoch_cell ? uint32_t(uint64_t(*a.epoch_cell)) : a.epoch; }
+
+    AM_HD void apply(const Slot& s, const Slot& next, Draw& d) {
+        switch (s.op) {
+            case OP_RESIZED_CROP: resized_crop(s, d); break;
+            case OP_RESIZE: resize(s); break;
+            case OP_CROP: random_crop(s, d); break;
+            case OP_CENTER_CROP: center_crop(s); break;
+            case OP_FLIP_H: view.scale_shift(-1.0, view.w, 1.0, 0.0, view.w, view.h); break;
+            case OP_FLIP_V: view.scale_shift(1.0, 0.0, -1.0, view.h, view.w, view.h); break;
+            case OP_AFFINE: affine(s, next, d); break;
+            case OP_ROTATE: rotate(s, d); break;
+            case OP_PERSPECTIVE: perspective(s, d); break;
+            case OP_BRIGHTNESS: case OP_CONTRAST: case OP_CONTRAST_MIDGRAY: case OP_SATURATION: case OP_HUE:
+                color(s.op, d.uniform(s.p[0], s.p[1])); break;
+            case OP_GRAYSCALE: case OP_INVERT: case OP_POSTERIZE: case OP_SOLARIZE: color(s.op, s.p[0]); break;
+            case OP_ERASE: erase(s, d); break;
+            case OP_MIXUP: case OP_CUTMIX: case OP_RESIZEMIX: case OP_MASKMIX: mix(s, d); break;
+            default: break;
+        }
+    }
+
+    AM_HD void run() {
+        for (int w = 0; w < a.info.row_words; ++w) row[w] = 0;
+        colors = erases = 0;
+        double h = double(a.sizes ? a.sizes[2 * i] : a.source_h), w = double(a.sizes ? a.sizes[2 * i + 1] : a.source_w);
+        view.begin(w, h);
+        row[W_PARTNER] = i;
+        row[W_PARTNER_ID] = int32_t(uint32_t(uint64_t(a.index[i])));
+        row[W_PARTNER_ID + 1] = int32_t(uint32_t(uint64_t(a.index[i]) >> 32));
+        put_double(row, W_LAM, 1.0);
+
+        Frame stack[MAX_DEPTH];
+        int depth = 0, at = 0;
+        for (;;) {
+            while (depth > 0 && at == stack[depth - 1].until) {  // a branch has ended: the next one, or out
+                Frame& f = stack[depth - 1];
+                if (f.next == f.count) {
+                    at = f.after;
+                    --depth;
+                } else {
+                    int b = branch_start(a.slots, f.first, f.order[f.next++]);
+                    at = b + 1;
+                    f.until = b + 1 + a.slots[b].n;
+                }
+            }
+            if (at >= a.info.slots) break;
+            const Slot& s = a.slots[at];
+            Draw d;
+            d.begin(a.seed, epoch(), id_for(s.flags), a.view, uint32_t(at));
+            if (s.op == OP_APPLY) {
+                at += d.unit() < s.p[0] ? 1 : 1 + s.n;
+            } else if (s.op == OP_CHOICE || s.op == OP_ORDER) {
+                Frame& f = stack[depth++];
+                f.first = at + 1;
+                f.after = at + 1 + s.n;
+                f.next = 0;
+                f.count = 0;
+                if (s.op == OP_ORDER) {
+                    f.count = s.k;
+                    for (int b = 0; b < s.k; ++b) f.order[b] = (unsigned char)b;
+                    for (int b = s.k - 1; b > 0; --b) {  // Fisher-Yates
+                        int c = int(d.below(double(b + 1)));
+                        unsigned char t = f.order[b]; f.order[b] = f.order[c]; f.order[c] = t;
+                    }
+                } else if (d.unit() < s.p[0]) {
+                    double u = d.unit();
+                    int b = 0;
+                    while (b < s.k - 1 && u >= s.p[1 + b]) ++b;
+                    f.count = 1;
+                    f.order[0] = (unsigned char)b;
+                }
+                f.until = at = -1;  // let the loop above pick the first branch
+            } else {
+                apply(s, a.slots[at + 1], d);
+                at += 1 + s.n;  // n: slots that only hold more numbers of this one
+            }
+        }
+
+        for (int c = 0; c < 9; ++c) put_double(row, W_MATRIX + c, view.m[c]);
+        for (int c = 0; c < 4; ++c) put_double(row, W_RECT + c, view.rect[c]);
+        for (int c = 0; c < 2; ++c) put_double(row, W_SLOPE + c, view.slope[c]);
+        for (int c = 0; c < 2; ++c) put_double(row, W_FILTER + c, view.filter[c]);
+        for (int c = 0; c < 4; ++c) put_double(row, W_FILL + c, view.fill[c]);
+        bool persp = view.m[6] != 0.0 || view.m[7] != 0.0;
+        row[W_FLAGS] = view.interp | (persp ? ROW_PERSPECTIVE : 0) | (view.antialias ? ROW_ANTIALIAS : 0) |
+                       (view.filled ? ROW_FILL : 0) | (view.border << ROW_BORDER_SHIFT);
+        row[W_SOURCE] = int(h);
+        row[W_SOURCE + 1] = int(w);
+        row[W_COLORS] = colors;
+        row[W_ERASES] = erases;
+        put_double(row, W_VIEW, view.w);
+        put_double(row, W_VIEW + 1, view.h);
+    }
+};
+
+AM_HD void plan_row(const PlanArgs& a, int i) {
+    RowWriter r{a, i, a.rows + int64_t(i) * a.info.row_words, {}, 0, 0};
+    r.run();
+}
+
+}  // namespace anamorph
