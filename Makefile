@@ -44,7 +44,8 @@ clean:
 	rm -rf $(VENV) build dist out .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Stamps. The order of the installs matters: torch first and alone, so that its exact pin decides which wheel comes.
+# Stamps. The order of the installs matters: torch first and alone, so that its exact pin decides which
+# wheel comes; torchvision, a peer in tests and benchmarks, without dependencies, so that it cannot change that wheel.
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -65,8 +66,8 @@ $(VENV)/.demo: $(VENV)/.torch $(VENV)/.tools $(SOURCES)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.torch $(VENV)/.tools $(SOURCES)
-	$(INSTALL) ".[dali,demo,test]"
 	$(PIP) install --constraint constraints.txt --no-deps torchvision
+	$(INSTALL) ".[dali,demo,test]"
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.test

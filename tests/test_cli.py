@@ -41,7 +41,8 @@ def photos(tmp_path):
     """Three pictures of different sizes and modes."""
     random = np.random.default_rng(0)
     made = []
-    for name, shape, mode in (("wide.png", (30, 50), "RGB"), ("tall.jpg", (60, 20), "L"), ("clear.png", (32, 32), "RGBA")):
+    kinds = (("wide.png", (30, 50), "RGB"), ("tall.jpg", (60, 20), "L"), ("clear.png", (32, 32), "RGBA"))
+    for name, shape, mode in kinds:
         picture = Image.fromarray(random.integers(0, 256, (*shape, 3), dtype=np.uint8)).convert(mode)
         picture.save(tmp_path / name)
         made.append(str(tmp_path / name))

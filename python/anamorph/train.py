@@ -16,6 +16,7 @@ from statistics import mean
 import numpy as np
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import nn
@@ -331,7 +332,7 @@ def summary(runs: list[Run], kind: str) -> dict[str, float]:
 
 def results_table(summaries: dict[str, dict[str, float]], title: str) -> Table:
     """The outcome, one row per kind of run."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
     table.add_column("")
     for heading in ("accuracy", "lowest to highest", "images/s", "waiting for data"):
         table.add_column(heading, justify="right")
@@ -386,7 +387,7 @@ def main(*, data: str | None = None, out: str = "out", per_class: int | None = N
     counts = [sum(len(pictures(sub)) for sub in class_folders(place)) for place in (train, val)]
     title = f"{'MNIST digits' if data is None else Path(data).name}: {counts[0]:,} training pictures, " \
             f"{counts[1]:,} to validate"
-    console.print(f"[bold]{title}[/], {len(names)} classes, {task.size} x {task.size} "
+    console.print(f"[bold]{escape(title)}[/], {len(names)} classes, {task.size} x {task.size} "
                   f"{str(precision).removeprefix('torch.')} on {target}")
 
     recipes = {kind: task.recipe(len(names), precision, kind == AUGMENTED) for kind in (PLAIN, AUGMENTED)}
@@ -425,5 +426,5 @@ def main(*, data: str | None = None, out: str = "out", per_class: int | None = N
     (folder / "results.json").write_text(json.dumps(results, indent=2, default=str) + "\n")
     console.print(results_table(summaries, title))
     console.print(f"augmentation changes accuracy by [bold]{100 * gain:+.1f} points[/]; "
-                  f"see {folder}/gallery.png, curves.png, results.json", soft_wrap=True)
+                  f"see {escape(str(folder))}/gallery.png, curves.png, results.json", soft_wrap=True)
     return results

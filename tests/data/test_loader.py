@@ -15,12 +15,11 @@ import threading
 import time
 from types import SimpleNamespace
 
+import anamorph as am
+import anamorph.data.loader as loader_module
 import numpy as np
 import pytest
 import torch
-
-import anamorph as am
-import anamorph.data.loader as loader_module
 from anamorph.data.order import Order
 from anamorph.data.sources import expand
 
@@ -309,7 +308,8 @@ def test_shards_partition_the_samples(array, seen, world):
 
 
 def test_more_ranks_than_samples(array, seen):
-    assert sorted(sum((ids(am.Loader(array[:2], StubRecipe(), 4, shard=(r, 5))) for r in range(5)), [])) == [0, 0, 0, 1, 1]
+    shards = [ids(am.Loader(array[:2], StubRecipe(), 4, shard=(rank, 5))) for rank in range(5)]
+    assert [len(shard) for shard in shards] == [1] * 5 and len({tuple(shard) for shard in shards}) == 2
 
 
 def test_epochs_advance_by_themselves_until_set(array, seen):
@@ -411,6 +411,18 @@ def test_nothing_readable_is_an_error_even_when_skipping(folder, seen, decoder):
         path.write_bytes(b"no image")
     with pytest.raises(am.DecodeError, match="all 10 samples were unreadable; the first: "):
         list(am.Loader(folder, StubRecipe(), 4, decoder=decoder, on_error="skip"))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_bad_headers_in_a_large_batch_do_not_end_the_process(tmp_path, seen, decoder):
+    # DALI parses more than a few images in parallel, and crashes when one of the last has a bad header.
+    (tmp_path / "a").mkdir()
+    for i in range(120):
+        data = b"no header" * 50 if i % 40 == 39 else encoded(picture(16, 16, i), "PNG")
+        (tmp_path / "a" / f"{i:03d}.png").write_bytes(data)
+    for _ in range(5):
+        loader = am.Loader(tmp_path, StubRecipe(), 120, shuffle=False, decoder=decoder, on_error="skip", num_threads=2)
+        assert len(ids(loader)) == 117 and len(loader.skipped) == 3
 
 
 def test_file_that_vanished(folder, seen):
@@ -655,6 +667,35 @@ def test_a_view_does_not_depend_on_batch_size_or_rank(array):
         assert torch.equal(image, parts[label])
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_gpu_makes_the_views_of_the_cpu(folder, decoder):
+    recipe = am.Recipe([am.RandomResizedCrop(16), am.RandomHorizontalFlip()], num_classes=2)
+    host = list(am.Loader(folder, recipe, 3, decoder=decoder))
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        device = [(x.clone(), y.clone()) for x, y in am.Loader(folder, recipe, 3, decoder=decoder, device="cuda")]
+    stream.synchronize()
+    for (images, targets), (expected, labels) in zip(device, host, strict=True):
+        assert images.is_cuda and targets.is_cuda
+        # nvJPEG and libjpeg interpolate chroma differently; a smooth picture keeps them close
+        assert (images.cpu() - expected).abs().mean() < 4 / 255
+        torch.testing.assert_close(targets.cpu(), labels)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+def test_arrays_on_the_gpu(array, where):
+    recipe = am.Recipe([am.RandomResizedCrop(4)], num_classes=10)
+    source = (torch.from_numpy(array), torch.arange(10))
+    moved = (source[0].to(where), source[1])
+    for (images, targets), (expected, labels) in zip(
+        am.Loader(moved, recipe, 4, device="cuda"), am.Loader(source, recipe, 4), strict=True
+    ):
+        torch.testing.assert_close(images.cpu(), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(targets.cpu(), labels)
+
+
 @pytest.mark.slow
 def test_lightning_trains_with_the_loader(array, seen):
     try:
@@ -690,6 +731,6 @@ def test_accelerate_leaves_the_loader_as_it_is(array, seen):
     model = torch.nn.Linear(1, 1)
     model, prepared = accelerator.prepare(model, loader)
     assert prepared is loader
-    for index, labels in prepared:
+    for _, labels in prepared:
         accelerator.backward(model(labels[:, None].float()).mean())
     assert model.weight.grad is not None

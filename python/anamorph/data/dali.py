@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from typing import Any, Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
-
 from anamorph.data.batch import Batch
 from anamorph.data.transfer import stage, upload
 from anamorph.errors import ArgumentError, DecodeError, MissingDependencyError, ShapeError
@@ -20,14 +19,15 @@ _CODEC_FAILURES = {3: "damaged code stream", 4: "unknown or unsupported image fo
 
 
 def require_dali(what: str):
-    """The nvidia.dali module, or one sentence saying which extra to install."""
+    """The modules (nvidia.dali, nvidia.nvimgcodec), or one sentence saying which extra to install."""
     try:
         import nvidia.dali as dali
+        import nvidia.nvimgcodec as nvimgcodec  # the codecs of DALI, which depends on it
     except ImportError as error:
         raise MissingDependencyError(
             f"{what} needs NVIDIA DALI: pip install anamorph[dali], or pass decoder='pillow' to decode with Pillow"
         ) from error
-    return dali
+    return dali, nvimgcodec
 
 
 def is_pipeline(source: Any) -> bool:
@@ -81,7 +81,7 @@ class DaliDecoder:
 
     def __init__(self, batch_size: int, channels: int, device: torch.device, prefetch: int, num_threads: int,
                  name: Callable[[int], str]):
-        self._dali = require_dali("decoding images")
+        self._dali, self._codecs = require_dali("decoding images")
         self._batch_size = batch_size
         self._channels = channels
         self._device = device
@@ -90,12 +90,25 @@ class DaliDecoder:
         self._name = name
         self._spare: tuple[Any, _Feed] | None = None
 
+    def check(self, data: np.ndarray, name: str) -> None:
+        """Raises DecodeError when DALI would not recognise ``data`` (uint8 [N]) as an image.
+
+        Every image must pass before it is decoded in a batch: DALI parses large batches in parallel
+        and, when one header is bad, lets go of the batch while its threads still work on it, which ends the
+        process. This is DALI's own parser; it takes some microseconds. Damage behind the header is
+        reported properly by the decoding itself.
+        """
+        try:
+            self._codecs.CodeStream(data).height
+        except RuntimeError as error:
+            raise DecodeError(f"{name}: not a readable image (DALI: damaged or unknown header)") from error
+
     def decode(self, batches: Iterator[Batch], reject: Reject) -> Iterator[tuple[Batch, Any]]:
         """Decodes ``batches``, in order; yields each with what must outlive the reading of its pixels.
 
         ``reject`` is told of every image that cannot be decoded; what it raises ends the epoch there, and a
-        batch that loses all its images is left out. Leaving early (``close``) or an error drops the pipeline; after a whole epoch it is kept, for
-        setting up nvJPEG takes longer than many an epoch's first batch.
+        batch that loses all its images is left out. Leaving early (``close``) drops the pipeline; after a
+        whole epoch it is kept, for setting up nvJPEG takes longer than decoding many a batch.
         """
         spare, self._spare = self._spare, None  # two iterations at once must not share a pipeline
         if spare is None:
@@ -188,7 +201,8 @@ class DaliDecoder:
     def _probe(self, batch: Batch) -> dict[int, str]:
         """Decodes a batch one image at a time: {position: what DALI said}."""
         bad: dict[int, str] = {}
-        pipeline, waiting = None, []
+        pipeline = None
+        waiting: list[np.ndarray] = []
         for position, data in enumerate(batch.images):
             if pipeline is None:
                 pipeline = self._build(lambda: [waiting.pop()], batch_size=1, prefetch=1)

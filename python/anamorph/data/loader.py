@@ -7,13 +7,13 @@ import os
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-
 from anamorph.data.background import Background
 from anamorph.data.batch import Batch
 from anamorph.data.dali import DaliDecoder, PipelineSource, Reject, is_pipeline, require_dali
@@ -92,7 +92,8 @@ class Loader:
         MissingDependencyError: the decoder is not installed.
         DecodeError: while iterating, for an unreadable sample (``on_error="raise"``), or when all were unreadable.
 
-    Frameworks: Lightning's ``Trainer.fit(model, loader)`` and plain loops take it as it is.
+    Frameworks: Lightning's ``Trainer.fit(model, loader)`` and plain loops take it as it is; Lightning sets the
+    epoch through ``loader.sampler``, also when it limits the batches, and checkpoints ``state_dict``.
     ``accelerator.prepare(loader)`` returns it unchanged, so pass ``device=accelerator.device`` and
     ``shard=(accelerator.process_index, accelerator.num_processes)``. Under a distributed launch, likewise,
     the shard is not guessed.
@@ -126,6 +127,7 @@ class Loader:
         _choice("decoder", decoder, ("auto", "dali", "pillow"))
         _choice("on_error", on_error, ("raise", "skip"))
         _choice("channels", channels, (1, 3))
+        batch_size, seed, epoch = int(batch_size), int(seed), int(epoch)  # numpy integers would not go into JSON
         self.recipe = recipe
         self.batch_size = batch_size
         self.seed = seed
@@ -137,7 +139,6 @@ class Loader:
         self._resume: tuple[int, int] | None = None  # (epoch, first batch)
         self._position: tuple[int, int] | None = None  # (epoch, next batch) of the running iteration
         self._decoder: DaliDecoder | None = None
-        self._pillow = False
 
         self.source: Source | PipelineSource
         if is_pipeline(source):
@@ -156,8 +157,7 @@ class Loader:
                 num_threads = num_threads or min(16, _cores())
             self._num_threads = num_threads or 1
             if self.source.encoded:
-                self._pillow = decoder == "pillow"
-                if self._pillow:
+                if decoder == "pillow":
                     pillow()
                 else:
                     require_dali(f"decoding the images of {str(source)[:80]!r}")
@@ -257,7 +257,10 @@ class Loader:
         if isinstance(self.source, PipelineSource):
             yield from self.source.batches(start)
             return
-        reader = Background(self._read(epoch, start, reject), self._prefetch)
+        reader = self._read(epoch, start, reject)
+        if not (isinstance(self.source, ArraySource) and self.source.on_gpu):
+            # An array on the GPU needs no reading ahead, and another thread would use another stream.
+            reader = Background(reader, self._prefetch)
         try:
             if self._decoder is not None:
                 yield from self._decoder.decode(reader, reject)
@@ -269,7 +272,7 @@ class Loader:
             reader.close()
 
     def _read(self, epoch: int, start: int, reject: Reject) -> Generator[Batch, None, None]:
-        """Runs in the reader thread: encoded batches for DALI, or decoded ones ready for ``upload``."""
+        """Runs in the reader thread: encoded batches for DALI, or pixels ready for ``upload``."""
         source = self.source
         if isinstance(source, ArraySource):
             for number, ids in self.sampler.batches(epoch, start):
@@ -298,7 +301,9 @@ class Loader:
             data, label = self.source.load(index)
             if self.source.encoded:
                 check_complete(data, self.source.name(index))
-                if self._pillow:
+                if self._decoder is not None:
+                    self._decoder.check(data, self.source.name(index))
+                else:
                     data = decode_pillow(data, self.source.name(index), self._channels)
             return data, label
         except DecodeError as error:
@@ -321,11 +326,13 @@ class Loader:
         return Batch(number, ids, images, column)
 
     def _augment(self, batch: Batch, epoch: int):
-        index = to_device(batch.ids, self.device)
-        plan = self.recipe.plan(index, seed=self.seed, epoch=epoch, size=_sizes(batch.images), device=self.device)
-        if batch.labels is None:
-            return render(batch.images, plan)
-        return render(batch.images, plan, targets=to_device(batch.labels, self.device))
+        # The loader's GPU need not be the current one, whose context pinning would open.
+        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
+            index = to_device(batch.ids, self.device)
+            plan = self.recipe.plan(index, seed=self.seed, epoch=epoch, size=_sizes(batch.images), device=self.device)
+            if batch.labels is None:
+                return render(batch.images, plan)
+            return render(batch.images, plan, targets=to_device(batch.labels, self.device))
 
     def _reject(self, stats: Stats, error: DecodeError) -> None:
         """The one place that decides what an unreadable sample means. Called from any thread."""

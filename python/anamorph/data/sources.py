@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from anamorph.data.decode import pixels
+from anamorph.data.transfer import to_device
 from anamorph.errors import ArgumentError, DecodeError, DtypeError, ShapeError
 
 # What torchvision.datasets.ImageFolder takes for an image.
@@ -208,11 +208,15 @@ class ArraySource(Source):
     def name(self, index: int) -> str:
         return f"image {index} of the array"
 
+    @property
+    def on_gpu(self) -> bool:
+        return isinstance(self.images, torch.Tensor) and self.images.is_cuda
+
     def gather(self, ids: np.ndarray) -> torch.Tensor:
-        """The images ``ids``, uint8 [B, H, W, C], where the array lives."""
+        """The images ``ids``, uint8 [B, H, W, C], where the array lives (on a GPU: on its current stream)."""
         if isinstance(self.images, np.ndarray):
             return torch.from_numpy(np.ascontiguousarray(self.images[ids]))
-        return self.images[torch.from_numpy(ids).to(self.images.device)]
+        return self.images[to_device(ids, self.images.device)]
 
 
 class DatasetSource(Source):

@@ -43,8 +43,8 @@ def stage(images: torch.Tensor | list[torch.Tensor], device: torch.device) -> to
 def upload(staged: torch.Tensor | list | Packed, device: torch.device) -> torch.Tensor | list[torch.Tensor]:
     """The staged images on ``device``, in order with its current stream and without waiting for it."""
     if isinstance(staged, list):
-        return staged if device.type == "cpu" else [image.to(device, non_blocking=True) for image in staged]
-    return staged.to(device, non_blocking=True) if isinstance(staged, torch.Tensor) else staged.to(device)
+        return [_to(image, device) for image in staged]
+    return _to(staged, device) if isinstance(staged, torch.Tensor) else staged.to(device)
 
 
 def to_device(values: np.ndarray | torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -52,7 +52,12 @@ def to_device(values: np.ndarray | torch.Tensor, device: torch.device) -> torch.
     values = torch.as_tensor(values)
     if device.type == "cuda" and not values.is_cuda:
         values = values.pin_memory()
-    return values.to(device, non_blocking=True)
+    return _to(values, device)
+
+
+def _to(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    # A copy to the host must be waited for: what reads it next is not in the stream.
+    return values.to(device, non_blocking=device.type == "cuda")
 
 
 class Lease:

@@ -1,0 +1,127 @@
+// Erasing, mixing with the partner, and the labels that follow.
+#pragma once
+#include <math.h>
+#include "../core/philox.h"
+#include "../core/simd.h"
+#include "taps.h"
+
+namespace anamorph {
+
+struct Targets {
+    const int64_t* labels;   // [B] class ids, or
+    const float* soft;       // [B, K] rows
+    int64_t soft_stride;
+    float* out;              // [B, K]
+    int32_t classes;
+    float smoothing;
+    int64_t* pair_a;         // pairs: [B] each
+    int64_t* pair_b;
+    float* pair_lam;
+};
+
+struct RenderArgs {
+    Images in;
+    const int32_t* rows;     // [B, info.row_words]
+    RecipeInfo info;
+    int32_t out_h, out_w, out_dtype;
+    uint8_t* out;
+    int64_t out_n, out_c, out_y, out_x;  // strides, elements
+    float scale[4], bias[4];             // out = value * scale + bias (Normalize)
+    float mean[4], std[4];               // of Normalize, for erasures written in its units
+    const float* mask;                   // [B, 1, H, W] or null
+    int64_t mask_n, mask_y, mask_x;
+    const float* mask_lam;               // [B] or null
+    float* means;                        // CUDA: [B, max_contrasts] grey means, else null
+    Targets targets;
+};
+
+AM_HD int dtype_bytes(int dtype) { return dtype == U8 ? 1 : dtype == F32 ? 4 : 2; }
+
+AM_HD const int32_t* color_words(const int32_t* row, int i) { return row + W_HEADER + COLOR_WORDS * i; }
+AM_HD const int32_t* erase_words(const RecipeInfo& info, const int32_t* row, int i) {
+    return row + W_HEADER + COLOR_WORDS * info.max_colors + ERASE_WORDS * i;
+}
+
+AM_HD float lam_of(const RenderArgs& a, const int32_t* row, int i) {
+    return row[W_MIX] == MIX_MASK && a.mask_lam ? a.mask_lam[i] : word_float(row[W_LAM]);
+}
+// The partner row, kept inside the batch whatever the plan says.
+AM_HD int partner_of(const RenderArgs& a, const int32_t* row, int i) {
+    int p = row[W_PARTNER];
+    return p >= 0 && p < a.in.batch ? p : i;
+}
+
+// What an erasure writes at (x, y) of its view, channel c.
+AM_HD float erased_value(const RenderArgs& a, const int32_t* e, int x, int y, int c) {
+    int mode = e[4] & 15;
+    float v = word_float(e[6 + c]);
+    if (mode != ERASE_CONSTANT) {
+        bool each = mode == ERASE_PIXEL_NOISE;
+        Philox4 p = philox4x32_10(uint32_t(each ? x : 0), uint32_t(each ? y : 0), uint32_t(c), 0xE8A5Eu, uint32_t(e[5]), 0u);
+        float u = (float(p.v[0] >> 8) + 0.5f) * 5.9604644775390625e-08f, t = float(p.v[1] >> 8) * 5.9604644775390625e-08f;
+        v = sqrtf(-2.0f * logf(u)) * cosf(6.2831853071795865f * t);
+    }
+    return e[4] & SLOT_NORMALISED ? v * a.std[c] + a.mean[c] : v;
+}
+
+// One row of the targets: y_a * lam + y_b * (1 - lam), label smoothing as timm's mixup_target.
+AM_HD void write_targets(const RenderArgs& a, int i) {
+    const Targets& t = a.targets;
+    const int32_t* row = a.rows + int64_t(i) * a.info.row_words;
+    int j = partner_of(a, row, i);
+    float lam = row[W_MIX] == MIX_NONE ? 1.0f : lam_of(a, row, i);
+    if (t.pair_a) {
+        t.pair_a[i] = t.labels[i];
+        t.pair_b[i] = t.labels[j];
+        t.pair_lam[i] = lam;
+        return;
+    }
+    if (!t.out) return;
+    float off = t.smoothing / float(t.classes), on = 1.0f - t.smoothing;
+    float* out = t.out + int64_t(i) * t.classes;
+    for (int k = 0; k < t.classes; ++k) {
+        float ya, yb;
+        if (t.labels) {
+            ya = t.labels[i] == k ? 1.0f : 0.0f;
+            yb = t.labels[j] == k ? 1.0f : 0.0f;
+        } else {
+            ya = t.soft[i * t.soft_stride + k];
+            yb = t.soft[j * t.soft_stride + k];
+        }
+        out[k] = lam * (ya * on + off) + (1.0f - lam) * (yb * on + off);
+    }
+}
+
+namespace AM_LEVEL {
+
+AM_HD uint16_t float_to_half(float f) {
+    uint32_t u = uint32_t(float_word(f)), sign = (u >> 16) & 0x8000u;
+    u &= 0x7FFFFFFFu;
+    if (u >= 0x7F800000u) return uint16_t(sign | (u > 0x7F800000u ? 0x7E00u : 0x7C00u));
+    if (u >= 0x477FF000u) return uint16_t(sign | 0x7C00u);  // rounds to infinity
+    if (u < 0x38800000u) {                                   // subnormal: let the adder round
+        float v = word_float(int32_t(u)) + 0.5f;
+        return uint16_t(sign | uint32_t(float_word(v) - float_word(0.5f)));
+    }
+    uint32_t odd = (u >> 13) & 1u;
+    return uint16_t(sign | ((u - 0x38000000u + 0xFFFu + odd) >> 13));
+}
+AM_HD uint16_t float_to_bfloat(float f) {
+    uint32_t u = uint32_t(float_word(f));
+    if ((u & 0x7FFFFFFFu) > 0x7F800000u) return uint16_t((u >> 16) | 0x40u);
+    return uint16_t((u + 0x7FFFu + ((u >> 16) & 1u)) >> 16);
+}
+AM_HD void store_scalar(uint8_t* base, int64_t at, int dtype, float v) {
+    switch (dtype) {
+        case U8: {
+            float q = v * 255.0f + 0.5f;
+            base[at] = uint8_t(q < 0.0f ? 0 : q > 255.0f ? 255 : int(q));
+            break;
+        }
+        case F32: ((float*)base)[at] = v; break;
+        case F16: ((uint16_t*)base)[at] = float_to_half(v); break;
+        default: ((uint16_t*)base)[at] = float_to_bfloat(v); break;
+    }
+}
+
+}}  // namespace anamorph::AM_LEVEL

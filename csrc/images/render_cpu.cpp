@@ -1,0 +1,38 @@
+// The CPU backend: plans and renders on threads, at the best SIMD level of this machine.
+#include "../core/parallel.h"
+#include "../core/simd_level.h"
+#include "render.h"
+
+namespace anamorph {
+
+#define AM_DECLARE(level) namespace level { void render_task(const RenderArgs&, int, int, int); }
+AM_DECLARE(base)
+#if defined(AM_X86)
+AM_DECLARE(avx2)
+AM_DECLARE(avx512)
+#endif
+
+void plan_cpu(const PlanArgs& args, int threads) {
+    parallel_for(args.batch, args.batch >= 64 ? threads : 1, [&](int64_t i) { plan_row(args, int(i)); });
+}
+
+void render_cpu(const RenderArgs& a, int threads) {
+    auto task = base::render_task;
+#if defined(AM_X86)
+    if (simd_level() == SimdLevel::avx512) task = avx512::render_task;
+    else if (simd_level() == SimdLevel::avx2) task = avx2::render_task;
+#endif
+    // A few samples on many threads are cut into bands of rows; a view with a statistic is drawn whole by one thread.
+    int bands = 1;
+    if (a.info.max_contrasts == 0 && a.in.batch < 4 * threads) bands = (4 * threads + a.in.batch - 1) / a.in.batch;
+    if (bands > a.out_h) bands = a.out_h;
+    int64_t pixels = int64_t(a.in.batch) * a.out_h * a.out_w;
+    if (pixels < 16384) threads = bands = 1;  // waking a thread costs more
+    parallel_for(int64_t(a.in.batch) * bands, threads, [&](int64_t t) {
+        int i = int(t / bands), b = int(t % bands);
+        task(a, i, int(int64_t(a.out_h) * b / bands), int(int64_t(a.out_h) * (b + 1) / bands));
+        if (b == 0) write_targets(a, i);
+    });
+}
+
+}  // namespace anamorph
