@@ -97,7 +97,7 @@ struct View {
 
     // torchvision's affine: rotation about the centre (clockwise degrees), translation, scale, shear (degrees).
     AM_HD void affine(double angle, double tx, double ty, double scale, double shear_x, double shear_y,
-                      const double* color) {
+                      double cx, double cy, const double* color) {
         fill_outside(color);
         double s_rs, c_rs, s_sx, c_sx, s_sy, c_sy, s_r, c_r;
         exact::sincos_deg(angle - shear_y, s_rs, c_rs);
@@ -107,7 +107,6 @@ struct View {
         double tan_x = s_sx / c_sx;
         double a = c_rs / c_sy, b = -(c_rs * tan_x) / c_sy - s_r;
         double c = s_rs / c_sy, d = -(s_rs * tan_x) / c_sy + c_r;
-        double cx = w * 0.5, cy = h * 0.5;
         double n[9] = {d / scale, -b / scale, 0.0, -c / scale, a / scale, 0.0, 0.0, 0.0, 1.0};
         n[2] = (n[0] * (-cx - tx) + n[1] * (-cy - ty)) + cx;
         n[5] = (n[3] * (-cx - tx) + n[4] * (-cy - ty)) + cy;

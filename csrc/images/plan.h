@@ -229,7 +229,7 @@ struct RowWriter {
         view.crop(x, y, s.p[1], s.p[0], outside, BORDER_CONSTANT, black);
     }
 
-    // p: degrees low, high; translate x, y (fractions); scale low, high; shear x low, high, y low, high; fill x2
+    // p: degrees low, high; translate x, y (fractions); scale low, high; shear x low, high, y low, high; more: fill, centre given, x, y
     AM_HD void affine(const Slot& s, const Slot& more, Draw& d) {
         double angle = d.uniform(s.p[0], s.p[1]);
         double tx = exact::round_even(d.uniform(-s.p[2], s.p[2]) * view.w);
@@ -237,7 +237,8 @@ struct RowWriter {
         double scale = d.uniform(s.p[4], s.p[5]);
         double shx = d.uniform(s.p[6], s.p[7]), shy = d.uniform(s.p[8], s.p[9]);
         resampled(s);
-        view.affine(angle, tx, ty, scale, shx, shy, more.p);
+        double cx = more.p[4] != 0.0 ? more.p[5] : view.w * 0.5, cy = more.p[4] != 0.0 ? more.p[6] : view.h * 0.5;
+        view.affine(angle, tx, ty, scale, shx, shy, cx, cy, more.p);
     }
 
     // p: degrees low, high, centre given, x, y, fill

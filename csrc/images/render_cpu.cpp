@@ -1,4 +1,4 @@
-// The CPU backend: plans and renders on threads, at the best SIMD level of this machine.
+// Renders on CPU threads, at the best SIMD level of this machine.
 #include "../core/parallel.h"
 #include "../core/simd_level.h"
 #include "render.h"
@@ -11,10 +11,6 @@ AM_DECLARE(base)
 AM_DECLARE(avx2)
 AM_DECLARE(avx512)
 #endif
-
-void plan_cpu(const PlanArgs& args, int threads) {
-    parallel_for(args.batch, args.batch >= 64 ? threads : 1, [&](int64_t i) { plan_row(args, int(i)); });
-}
 
 void render_cpu(const RenderArgs& a, int threads) {
     auto task = base::render_task;

@@ -1,0 +1,383 @@
+// Recipe: the program of slots with its checks, and the two calls of every batch. All that does not change from
+// batch to batch is found once, in the constructor.
+#include <pybind11/stl.h>
+
+#include <array>
+#include <optional>
+
+#include "../core/parallel.h"
+#include "../images/render.h"
+#include "family.h"
+#include "tensor.h"
+
+namespace anamorph {
+namespace {
+
+using SlotTuple = std::tuple<int, int, int, int, std::array<double, 12>>;
+using Floats4 = std::array<float, 4>;
+
+enum : int64_t { MAX_SIDE = 1 << 15, MAX_SLOTS = 256, MAX_STEPS = 64 };  // positions are float32: 1/512 pixel at MAX_SIDE
+
+struct Needs {
+    int colors = 0, erases = 0, contrasts = 0, mixes = 0;
+};
+
+// What the slots [from, to) may write at most, and a check of their nesting.
+Needs analyse(const std::vector<Slot>& slots, int from, int to, int depth) {
+    if (depth > MAX_DEPTH)
+        fail<ArgumentError>("transforms: expected at most ", int(MAX_DEPTH), " lists inside each other, given more");
+    Needs sum;
+    for (int at = from; at < to;) {
+        const Slot& s = slots[at];
+        int after = at + 1 + s.n;
+        if (s.n < 0 || after > to) fail<ArgumentError>("slots: slot ", at, " reaches beyond its list");
+        if (s.op == OP_APPLY) {  // its slots follow in line
+            ++at;
+            continue;
+        }
+        Needs one;
+        if (s.op == OP_CHOICE || s.op == OP_ORDER) {
+            if (s.k < 1 || s.k > MAX_BRANCHES)
+                fail<ArgumentError>("transforms: expected 1 to ", int(MAX_BRANCHES), " alternatives, given ", s.k);
+            int b = at + 1;
+            for (int i = 0; i < s.k; ++i) {
+                if (b >= after || slots[b].op != OP_BRANCH) fail<ArgumentError>("slots: slot ", b, " should head a branch");
+                int end = b + 1 + slots[b].n;
+                if (end > after) fail<ArgumentError>("slots: slot ", b, " reaches beyond its list");
+                Needs branch = analyse(slots, b + 1, end, depth + 1);
+                if (s.op == OP_ORDER) {
+                    one = {one.colors + branch.colors, one.erases + branch.erases, one.contrasts + branch.contrasts,
+                           one.mixes + branch.mixes};
+                } else {
+                    one = {std::max(one.colors, branch.colors), std::max(one.erases, branch.erases),
+                           std::max(one.contrasts, branch.contrasts), std::max(one.mixes, branch.mixes)};
+                }
+                b = end;
+            }
+        } else if (s.op >= OP_BRIGHTNESS && s.op <= OP_SOLARIZE) {
+            one.colors = 1;
+            one.contrasts = s.op == OP_CONTRAST;
+        } else if (s.op == OP_ERASE) {
+            one.erases = 1;
+        } else if (s.op >= OP_MIXUP && s.op <= OP_MASKMIX) {
+            one.mixes = 1;
+        }
+        sum = {sum.colors + one.colors, sum.erases + one.erases, sum.contrasts + one.contrasts, sum.mixes + one.mixes};
+        at = after;
+    }
+    return sum;
+}
+
+int dtype_of(const Tensor& t) {
+    if (t.is(kDLUInt, 8)) return U8;
+    if (t.is(kDLFloat, 32)) return F32;
+    if (t.is(kDLFloat, 16)) return F16;
+    if (t.is(kDLBfloat, 16)) return BF16;
+    fail<DtypeError>(t.name, ": expected uint8, float32, float16 or bfloat16, given ", t.dtype_text());
+}
+
+void check_side(const char* name, int64_t h, int64_t w) {
+    if (h < 1 || w < 1 || h > MAX_SIDE || w > MAX_SIDE)
+        fail<ShapeError>(name, ": expected sides of 1 to ", int64_t(MAX_SIDE), " pixels, given ", h, " x ", w);
+}
+
+void no_cuda_here() {
+    fail<DeviceError>("device: this build of anamorph has no CUDA code; build it with ANAMORPH_CUDA=on");
+}
+
+// Makes a tensor's device current for the length of a call, so that kernels go where the tensors are.
+struct OnDevice {
+#if defined(AM_CUDA)
+    int before = -1;
+    explicit OnDevice(const Tensor& t) {
+        if (t.cuda()) before = swap_device(t.view.device.device_id);
+    }
+    ~OnDevice() {
+        if (before >= 0) swap_device(before);
+    }
+#else
+    explicit OnDevice(const Tensor& t) {
+        if (t.cuda()) no_cuda_here();
+    }
+#endif
+};
+
+class Recipe {
+public:
+    Recipe(const std::vector<SlotTuple>& given, Floats4 mean, Floats4 std, int dtype, int channels, int classes,
+           float smoothing, bool pairs)
+        : mean_(mean), std_(std), dtype_(dtype), channels_(channels), classes_(classes), smoothing_(smoothing),
+          pairs_(pairs) {
+        if (int64_t(given.size()) > MAX_SLOTS)
+            fail<ArgumentError>("transforms: expected at most ", int64_t(MAX_SLOTS), " slots, given ", given.size());
+        for (auto& [op, n, k, flags, p] : given) {
+            Slot s{op, n, k, flags, {}};
+            std::copy(p.begin(), p.end(), s.p);
+            slots_.push_back(s);
+        }
+        Needs needs = analyse(slots_, 0, int(slots_.size()), 0);
+        if (needs.mixes > 1) fail<ArgumentError>("transforms: expected at most one mixing transform for a sample, given ",
+                                                 needs.mixes, "; list them in OneOf([...])");
+        if (needs.colors > MAX_STEPS || needs.erases > MAX_STEPS)
+            fail<ArgumentError>("transforms: expected at most ", int64_t(MAX_STEPS), " colour and ", int64_t(MAX_STEPS),
+                                " erasing steps for a sample, given ", needs.colors, " and ", needs.erases);
+        info_ = {};
+        info_.slots = int(slots_.size());
+        info_.max_colors = needs.colors;
+        info_.max_erases = needs.erases;
+        info_.max_contrasts = needs.contrasts;
+        info_.mixes = needs.mixes;
+        info_.row_words = W_HEADER + COLOR_WORDS * needs.colors + ERASE_WORDS * needs.erases;
+        slots_.push_back(Slot{});  // plan_row looks one slot ahead
+        for (int c = 0; c < 4; ++c) {
+            scale_[c] = 1.0f / std_[c];
+            bias_[c] = -mean_[c] / std_[c];
+        }
+    }
+
+    py::dict info() const {
+        py::dict d;
+        d["max_colors"] = info_.max_colors;
+        d["max_erases"] = info_.max_erases;
+        d["max_contrasts"] = info_.max_contrasts;
+        d["mixes"] = bool(info_.mixes);
+        d["row_words"] = info_.row_words;
+        return d;
+    }
+    int row_words() const { return info_.row_words; }
+    int max_contrasts() const { return info_.max_contrasts; }
+
+    void plan(py::handle index, uint64_t seed, py::handle epoch, int view, int64_t h, int64_t w, py::handle sizes,
+              int out_h, int out_w, py::handle rows, int threads) const {
+        Tensor ids(index, "index"), words(rows, "rows");
+        OnDevice here(words);
+        ids.need_dims(1, "[B]");
+        ids.need_dtype(kDLInt, 64);
+        ids.need_device(words);
+        ids.need_contiguous();
+        PlanArgs a{};
+        a.slots = slots_.data();
+        a.info = info_;
+        a.info.out_h = out_h;
+        a.info.out_w = out_w;
+        a.index = ids.data<int64_t>();
+        a.batch = int(ids.size(0));
+        a.seed = seed;
+        a.view = uint32_t(view);
+        a.rows = words.data<int32_t>();
+        std::optional<Tensor> cell, each;
+        if (PyLong_Check(epoch.ptr())) {
+            a.epoch = py::cast<uint32_t>(epoch);
+        } else {
+            cell.emplace(epoch, "epoch");
+            cell->need_dtype(kDLInt, 64);
+            cell->need_device(words);
+            if (cell->count() != 1) fail<ShapeError>("epoch: expected one number, given shape ", cell->shape_text());
+            a.epoch_cell = cell->data<int64_t>();
+        }
+        if (sizes.is_none()) {
+            check_side("size", h, w);
+            a.source_h = h;
+            a.source_w = w;
+        } else {
+            each.emplace(sizes, "size");
+            each->need_dims(2, "[B, 2]");
+            each->need_dtype(kDLInt, 64);
+            each->need_device(words);
+            each->need_contiguous();
+            if (each->size(0) != a.batch || each->size(1) != 2)
+                fail<ShapeError>("size: expected [", a.batch, ", 2] for ", a.batch, " samples, given ", each->shape_text());
+            a.sizes = each->data<int64_t>();
+        }
+        if (words.cuda()) {
+#if defined(AM_CUDA)
+            plan_cuda(a, current_stream(rows, words));
+#endif
+            return;
+        }
+        if (a.sizes)
+            for (int i = 0; i < a.batch; ++i) check_side("size", a.sizes[2 * i], a.sizes[2 * i + 1]);
+        py::gil_scoped_release free;
+        plan_cpu(a, threads);
+    }
+
+    // images: [B, H, W, C] or [B, C, H, W] (channels_first); or, with `table` (int64 [3, B]: byte offsets, then the sizes
+    // [B, 2]), a buffer or None (the offsets are then addresses) of packed [h, w, channels] pictures of `ragged_dtype`.
+    void render(py::handle rows, py::handle images, bool channels_first, py::handle table, int ragged_channels,
+                int ragged_dtype, py::handle out, py::handle labels, py::handle target, py::handle target_b,
+                py::handle lam, py::handle mask, py::handle mask_lam, py::handle means, int threads) const {
+        Tensor words(rows, "plan"), result(out, "out");
+        OnDevice here(words);
+        RenderArgs a{};
+        a.info = info_;
+        a.rows = words.data<int32_t>();
+        int batch = int(words.size(0));
+        std::optional<Tensor> source, sizes;
+        Images& in = a.in;
+        in.batch = batch;
+        if (!images.is_none()) {
+            source.emplace(images, "images");
+            source->need_device(words);
+            in.data = source->data<uint8_t>();
+        }
+        if (!table.is_none()) {
+            sizes.emplace(table, "sizes");
+            sizes->need_device(words);
+            in.offsets = sizes->data<int64_t>();
+            in.sizes = in.offsets + batch;
+            in.channels = ragged_channels;
+            in.dtype = ragged_dtype;
+        } else {
+            const Tensor& t = *source;
+            int ch = channels_first ? 1 : 3, y = channels_first ? 2 : 1;
+            if (t.size(0) != batch)
+                fail<ShapeError>("images: expected ", batch, " pictures as in the plan, given ", t.size(0));
+            check_side("images", t.size(y), t.size(y + 1));
+            in.dtype = dtype_of(t);
+            in.channels = int(t.size(ch));
+            in.h = int(t.size(y));
+            in.w = int(t.size(y + 1));
+            in.stride_n = t.stride(0);
+            in.stride_c = t.stride(ch);
+            in.stride_h = t.stride(y);
+            in.stride_w = t.stride(y + 1);
+        }
+        if (in.channels < 1 || in.channels > 4)
+            fail<ShapeError>("images: expected 1 to 4 channels, given ", in.channels);
+        if (channels_ && in.channels != channels_)
+            fail<ShapeError>("images: expected ", channels_, " channels, as many as the recipe's mean, std, fill or value ",
+                             "have, given ", in.channels);
+
+        result.need_device(words);
+        result.need_dims(4, "[B, C, H, W]");
+        if (dtype_of(result) != dtype_)
+            fail<DtypeError>("out: expected the recipe's dtype, given ", result.dtype_text());
+        if (result.size(0) != batch || result.size(1) != in.channels)
+            fail<ShapeError>("out: expected [", batch, ", ", in.channels, ", H, W], given ", result.shape_text());
+        a.out = result.data<uint8_t>();
+        a.out_dtype = dtype_;
+        a.out_h = a.info.out_h = int(result.size(2));
+        a.out_w = a.info.out_w = int(result.size(3));
+        a.out_n = result.stride(0);
+        a.out_c = result.stride(1);
+        a.out_y = result.stride(2);
+        a.out_x = result.stride(3);
+        for (int c = 0; c < 4; ++c) {
+            a.scale[c] = scale_[c];
+            a.bias[c] = bias_[c];
+            a.mean[c] = mean_[c];
+            a.std[c] = std_[c];
+        }
+
+        std::optional<Tensor> truth, t1, t2, t3, m1, m2, m3;
+        if (!labels.is_none()) {
+            truth.emplace(labels, "targets");
+            targets(a, *truth, words, t1.emplace(target, "targets"));
+            if (pairs_) {
+                a.targets.pair_a = t1->data<int64_t>();
+                a.targets.pair_b = t2.emplace(target_b, "targets").data<int64_t>();
+                a.targets.pair_lam = t3.emplace(lam, "targets").data<float>();
+                a.targets.out = nullptr;
+            }
+        }
+        if (!mask.is_none()) {
+            const Tensor& m = m1.emplace(mask, "mask");
+            m.need_dims(4, "[B, 1, H, W]");
+            m.need_dtype(kDLFloat, 32);
+            m.need_device(words);
+            if (m.size(0) != batch || m.size(1) != 1 || m.size(2) != a.out_h || m.size(3) != a.out_w)
+                fail<ShapeError>("mask: expected [", batch, ", 1, ", a.out_h, ", ", a.out_w, "], given ", m.shape_text());
+            a.mask = m.data<float>();
+            a.mask_n = m.stride(0);
+            a.mask_y = m.stride(2);
+            a.mask_x = m.stride(3);
+            a.mask_lam = m2.emplace(mask_lam, "mask").data<float>();
+        }
+        if (words.cuda()) {
+#if defined(AM_CUDA)
+            if (!means.is_none()) a.means = m3.emplace(means, "means").data<float>();
+            render_cuda(a, current_stream(rows, words));
+#endif
+            return;
+        }
+        py::gil_scoped_release free;
+        render_cpu(a, threads);
+    }
+
+private:
+    void targets(RenderArgs& a, const Tensor& labels, const Tensor& words, const Tensor& target) const {
+        Targets& t = a.targets;
+        int batch = a.in.batch;
+        labels.need_device(words);
+        if (labels.view.ndim < 1 || labels.size(0) != batch)
+            fail<ShapeError>("targets: expected ", batch, " rows, one for each picture, given ", labels.shape_text());
+        t.classes = classes_;
+        t.smoothing = smoothing_;
+        if (labels.view.ndim == 1) {
+            labels.need_dtype(kDLInt, 64);
+            labels.need_contiguous();
+            t.labels = labels.data<int64_t>();
+            // On a device the values are not looked at: that would be a host copy. An id out of range is in no class.
+            if (!labels.cuda() && !pairs_)
+                for (int i = 0; i < batch; ++i)
+                    if (t.labels[i] < 0 || t.labels[i] >= classes_)
+                        fail<ArgumentError>("targets: expected class ids 0 to ", classes_ - 1, ", given ", t.labels[i],
+                                            " at ", i);
+        } else {
+            labels.need_dims(2, pairs_ ? "[B] for pairs" : "[B] or [B, num_classes]");
+            if (pairs_) fail<ShapeError>("targets: expected class ids [B] for labels=\"pairs\", given ", labels.shape_text());
+            labels.need_dtype(kDLFloat, 32);
+            if (labels.size(1) != classes_ || labels.stride(1) != 1)
+                fail<ShapeError>("targets: expected [", batch, ", ", classes_, "], rows packed, given ", labels.shape_text());
+            t.soft = labels.data<float>();
+            t.soft_stride = labels.stride(0);
+        }
+        if (!pairs_) t.out = target.data<float>();
+    }
+
+    std::vector<Slot> slots_;
+    RecipeInfo info_;
+    Floats4 mean_, std_, scale_, bias_;
+    int dtype_, channels_, classes_;
+    float smoothing_;
+    bool pairs_;
+};
+
+}  // namespace
+
+void bind_images(py::module_& m) {
+    py::class_<Recipe>(m, "Recipe")
+        .def(py::init<const std::vector<SlotTuple>&, Floats4, Floats4, int, int, int, float, bool>(), py::arg("slots"),
+             py::arg("mean"), py::arg("std"), py::arg("dtype"), py::arg("channels"), py::arg("classes"),
+             py::arg("smoothing"), py::arg("pairs"))
+        .def("info", &Recipe::info)
+        .def_property_readonly("row_words", &Recipe::row_words)
+        .def_property_readonly("max_contrasts", &Recipe::max_contrasts)
+        .def("plan", &Recipe::plan)
+        .def("render", &Recipe::render);
+    py::dict words;
+#define AM_WORD(name) words[#name] = int(W_##name)
+    AM_WORD(MATRIX); AM_WORD(RECT); AM_WORD(SLOPE); AM_WORD(FILTER); AM_WORD(FLAGS); AM_WORD(SOURCE); AM_WORD(FILL);
+    AM_WORD(MIX); AM_WORD(PARTNER); AM_WORD(PARTNER_ID); AM_WORD(LAM); AM_WORD(BOX); AM_WORD(COLORS); AM_WORD(ERASES);
+    AM_WORD(VIEW); AM_WORD(HEADER);
+#undef AM_WORD
+    m.attr("WORDS") = words;
+    m.attr("COLOR_WORDS") = int(COLOR_WORDS);
+    m.attr("ERASE_WORDS") = int(ERASE_WORDS);
+#if defined(AM_CUDA)
+    m.attr("MEAN_PARTS") = int(MEAN_PARTS);
+#else
+    m.attr("MEAN_PARTS") = 1;
+#endif
+    py::dict ops;
+#define AM_OP(name) ops[#name] = int(OP_##name)
+    AM_OP(APPLY); AM_OP(CHOICE); AM_OP(ORDER); AM_OP(BRANCH); AM_OP(RESIZED_CROP); AM_OP(RESIZE); AM_OP(CROP);
+    AM_OP(FLIP_H); AM_OP(FLIP_V); AM_OP(AFFINE); AM_OP(ROTATE); AM_OP(PERSPECTIVE); AM_OP(CENTER_CROP);
+    AM_OP(BRIGHTNESS); AM_OP(CONTRAST); AM_OP(CONTRAST_MIDGRAY); AM_OP(SATURATION); AM_OP(HUE); AM_OP(GRAYSCALE);
+    AM_OP(INVERT); AM_OP(POSTERIZE); AM_OP(SOLARIZE); AM_OP(ERASE); AM_OP(MIXUP); AM_OP(CUTMIX); AM_OP(RESIZEMIX);
+    AM_OP(MASKMIX);
+#undef AM_OP
+    m.attr("OPS") = ops;
+}
+
+}  // namespace anamorph

@@ -1,0 +1,11 @@
+// Plans on a CPU. A file of its own because it must be compiled without fused multiply-add (CMakeLists.txt).
+#include "../core/parallel.h"
+#include "render.h"
+
+namespace anamorph {
+
+void plan_cpu(const PlanArgs& args, int threads) {
+    parallel_for(args.batch, args.batch >= 64 ? threads : 1, [&](int64_t i) { plan_row(args, int(i)); });
+}
+
+}  // namespace anamorph

@@ -1,0 +1,93 @@
+"""anamorph: a whole augmentation policy in one native launch per batch, on CUDA and on CPUs.
+
+    recipe = am.Recipe([am.RandomResizedCrop(224), am.RandomHorizontalFlip(), am.Normalize(mean, std)])
+    plan = recipe.plan(index, seed=0, epoch=0, size=(256, 256))
+    views, targets = am.render(images, plan, targets=labels)
+    for views, targets in am.Loader("train/", recipe, batch_size=256, device="cuda", seed=0): ...
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import torch
+
+from anamorph import _native, images
+from anamorph.data import Loader
+from anamorph.errors import (
+    AnamorphError,
+    ArgumentError,
+    DecodeError,
+    DeviceError,
+    DtypeError,
+    MissingDependencyError,
+    ShapeError,
+)
+from anamorph.images import *  # noqa: F403
+from anamorph.plan import Plan
+from anamorph.ragged import Ragged
+from anamorph.recipe import Recipe
+from anamorph.rendering import render
+
+__version__: str = _native.VERSION
+
+# Plans and recipes are made of these alone, so torch.load reads them with its default weights_only=True.
+torch.serialization.add_safe_globals([getattr(images, name) for name in images.__all__])
+
+
+def launch_count() -> int:
+    """Launches so far in this process: one for each native pass over a batch, CUDA kernel or CPU loop."""
+    return _native.launch_count()
+
+
+def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Philox4x32-10 (Salmon et al., SC 2011): four random 32-bit words for a counter and a key."""
+    try:
+        a, b, c, d = _native.philox(counter, key)
+    except TypeError:
+        raise ArgumentError(f"philox: expected a counter of four and a key of two 32-bit numbers, given {counter!r} and "
+                            f"{key!r}") from None
+    return a, b, c, d
+
+
+def info() -> dict[str, Any]:
+    """What was built and what was found on this machine."""
+    return {
+        "version": __version__,
+        "simd": _native.simd(),
+        "threads": torch.get_num_threads(),
+        "cuda_built": _native.CUDA_BUILT,
+        "cuda_usable": _native.CUDA_BUILT and _native.cuda_usable() and torch.cuda.is_available(),
+        "torch": torch.__version__,
+        "dali": _dali_version(),
+    }
+
+
+def _dali_version() -> str | None:
+    if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.dali") is None:
+        return None
+    from nvidia import dali
+
+    return dali.__version__
+
+
+__all__ = [
+    "AnamorphError",
+    "ArgumentError",
+    "DecodeError",
+    "DeviceError",
+    "DtypeError",
+    "Loader",
+    "MissingDependencyError",
+    "Plan",
+    "Ragged",
+    "Recipe",
+    "ShapeError",
+    "images",
+    "info",
+    "launch_count",
+    "philox",
+    "render",
+    *images.__all__,
+]

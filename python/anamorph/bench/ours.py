@@ -1,0 +1,97 @@
+"""anamorph in the comparison: the chain eagerly and in a CUDA graph, and the bytes it cannot avoid moving."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+
+import anamorph as am
+from anamorph import _native
+
+from .work import DEGREES, HUE, JITTER, MEAN, SCALE, SHEAR, SIZE, SOURCE, STD, TRANSLATE, Step, Work, entry
+
+
+def chain(contrast_mode: str) -> am.Recipe:
+    """The chain as a recipe."""
+    return am.Recipe([
+        am.RandomResizedCrop(SIZE),
+        am.RandomHorizontalFlip(),
+        am.RandomAffine(DEGREES, (TRANSLATE, TRANSLATE), SCALE, SHEAR, interpolation="bilinear"),
+        am.ColorJitter(JITTER, JITTER, JITTER, HUE, contrast_mode=contrast_mode),
+        am.Normalize(MEAN, STD),
+    ])
+
+
+def eager(work: Work, contrast_mode: str) -> Step:
+    """A new plan and a new batch at every step."""
+    recipe, images, epochs = chain(contrast_mode), work.nhwc(), itertools.count()
+    index = torch.arange(len(images), device=work.device)
+
+    def step() -> torch.Tensor:
+        plan = recipe.plan(index, epoch=next(epochs), size=(SOURCE, SOURCE), device=work.device)
+        return am.render(images, plan)
+
+    return step
+
+
+@entry("anamorph", ours=True)
+def exact(work: Work) -> Step:
+    """Contrast about the picture's own grey mean, as torchvision's."""
+    return eager(work, "exact")
+
+
+@entry("anamorph-midgray", ours=True, note="contrast about mid-grey")
+def midgray(work: Work) -> Step:
+    """Contrast about 0.5: no statistic of the picture is needed."""
+    return eager(work, "midgray")
+
+
+@entry("anamorph-graph", ours=True, devices=("cuda",), note="plan and render in one captured CUDA graph")
+def graph(work: Work) -> Step:
+    """Plan and render captured once; every replay counts the epoch up on the device and so draws anew."""
+    recipe, images = chain("exact"), work.nhwc()
+    index = torch.arange(len(images), device=work.device)
+    epoch = torch.zeros((), dtype=torch.int64, device=work.device)
+    out = torch.empty((len(images), 3, SIZE, SIZE), device=work.device)
+
+    def once() -> None:
+        am.render(images, recipe.plan(index, epoch=epoch, size=(SOURCE, SOURCE), device=work.device), out=out)
+        epoch.add_(1)
+
+    side = torch.cuda.Stream(work.device)  # what is made on first use must not be made during the capture
+    side.wait_stream(torch.cuda.current_stream(work.device))
+    with torch.cuda.stream(side):
+        once()
+    torch.cuda.current_stream(work.device).wait_stream(side)
+    captured = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(captured):
+        once()
+
+    def step() -> torch.Tensor:
+        captured.replay()
+        return out
+
+    return step
+
+
+def bytes_per_image(contrast_mode: str = "exact", count: int = 1024, grid: int = 32) -> float:
+    """What one picture of the chain must move at the least, on average, in bytes:
+
+        3 * 1 * footprint + 3 * 4 * SIZE * SIZE
+
+    three uint8 channels of every source pixel that the view's taps cover, each once, and the float32 output. The
+    footprint is ``|det| * SIZE * SIZE * inside``: a view's map takes an output pixel to ``|det|`` source pixels, and
+    ``inside`` is the share of the view that falls into its crop (the rest is fill, which nothing is read for).
+    Averaged over ``count`` plans, with ``inside`` counted on a ``grid`` x ``grid`` raster.
+    """
+    plan = chain(contrast_mode).plan(torch.arange(count), size=(SOURCE, SOURCE))
+    words = plan.rows.view(torch.float32)
+    matrix = words[:, _native.WORDS["MATRIX"]:][:, :9].reshape(-1, 3, 3)
+    left, top, right, bottom = words[:, _native.WORDS["RECT"]:][:, :4].T[..., None]
+    centres = (torch.arange(grid) + 0.5) * (SIZE / grid)
+    x, y = torch.meshgrid(centres, centres, indexing="xy")
+    x, y, _ = (matrix @ torch.stack([x.flatten(), y.flatten(), torch.ones(grid * grid)])).unbind(1)
+    inside = ((x >= left) & (x < right) & (y >= top) & (y < bottom)).float().mean(1)
+    footprint = (torch.linalg.det(matrix[:, :2, :2]).abs() * inside).mean().item() * SIZE * SIZE
+    return 3 * footprint + 3 * 4 * SIZE * SIZE

@@ -1,0 +1,101 @@
+"""Timing: contenders take turns, round after round, so that a machine's moods fall on all of them alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import median
+
+import torch
+
+WARM_UPS = 3  # torch.compile recompiles on the second
+
+
+@dataclass
+class Contender:
+    """Something that is timed: ``step`` handles ``amount`` images or bytes."""
+
+    name: str
+    threads: int
+    step: Callable[[], object]
+    amount: float
+    samples: list[float] = field(default_factory=list)  # amount per second, one a round
+    error: str | None = None
+
+    @property
+    def rate(self) -> float:
+        """The median of its rounds."""
+        return median(self.samples)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch and OpenCV on one thread; afterwards as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        import cv2
+    except ImportError:
+        cv2 = None
+    before_cv2 = cv2.getNumThreads() if cv2 else 1
+    if cv2:
+        cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        if cv2:
+            cv2.setNumThreads(before_cv2)
+
+
+def seconds(step: Callable[[], object], repeats: int, device: torch.device) -> float:
+    """How long ``repeats`` steps take: by CUDA events on a GPU, by the clock on a CPU."""
+    if device.type == "cuda":
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize(device)
+        begin.record()
+        for _ in range(repeats):
+            step()
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end) / 1e3
+    begin = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    return time.perf_counter() - begin
+
+
+def race(contenders: Sequence[Contender], rounds: int, budget: float, device: torch.device,
+         report: Callable[[str], None] = lambda _: None) -> None:
+    """Fill in the samples of every contender within about ``budget`` seconds, warm-up not counted.
+
+    Each has the same slice of time in a round and does as many whole steps as fit, at least one. Who begins changes
+    from round to round. A contender that fails is out, and says why.
+    """
+    share, repeats = budget / (rounds * max(1, len(contenders))), {}
+    for r in range(-1, rounds):  # round -1 warms up
+        for c in (contenders[(i + r) % len(contenders)] for i in range(len(contenders))):
+            if c.error:
+                continue
+            report(f"warming up: {c.name}" if r < 0 else f"round {r + 1} of {rounds}: {c.name}")
+            torch.set_num_threads(c.threads)
+            try:
+                if r < 0:
+                    seconds(c.step, WARM_UPS - 1, device)
+                    repeats[id(c)] = max(1, round(share / seconds(c.step, 1, device)))
+                else:
+                    n = repeats[id(c)]
+                    c.samples.append(n * c.amount / seconds(c.step, n, device))
+            except Exception as error:  # a peer may fail in any way; the others go on
+                c.error = reason(error)
+    torch.set_num_threads(1)
+
+
+def reason(error: Exception) -> str:
+    """An exception in one line."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"not installed: {error.name.partition('.')[0]}"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:200]

@@ -1,0 +1,110 @@
+"""Checks of the transforms' arguments. Each returns the value in its canonical form or raises a named error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, NoReturn
+
+from anamorph.errors import ArgumentError
+
+
+def wrong(where: str, expected: str, given: object) -> NoReturn:
+    """Raise the error that every bad argument gets."""
+    raise ArgumentError(f"{where}: expected {expected}, given {given!r}")
+
+
+def number(where: str, value: Any, low: float = -math.inf, high: float = math.inf, expected: str = "") -> float:
+    """A finite number in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or not low <= value <= high:
+        wrong(where, expected or _bounds("a finite number", low, high), value)
+    return float(value)
+
+
+def _bounds(kind: str, low: float, high: float) -> str:
+    if low > -math.inf and high < math.inf:
+        return f"{kind} from {low:g} to {high:g}"
+    return f"{kind} of at least {low:g}" if low > -math.inf else kind
+
+
+def probability(where: str, value: Any) -> float:
+    """A number in [0, 1]."""
+    return number(where, value, 0, 1, "a probability, 0 to 1")
+
+
+def interval(where: str, value: Any, low: float = -math.inf, high: float = math.inf) -> tuple[float, float]:
+    """Two finite numbers in order."""
+    expected = f"two numbers (low, high), {_bounds('each', low, high)}" if low > -math.inf else "two numbers (low, high)"
+    if not _is_sequence(value) or len(value) != 2:
+        wrong(where, expected, value)
+    a, b = (number(where, v, low, high, expected) for v in value)
+    if a > b:
+        wrong(where, "low <= high", tuple(value))
+    return a, b
+
+
+def around(where: str, value: Any, center: float, low: float, high: float) -> tuple[float, float]:
+    """A strength s, meaning (center - s, center + s) clipped at ``low``, or the interval itself; as torchvision's."""
+    if _is_sequence(value):
+        return interval(where, value, low, high)
+    strength = number(where, value, 0, expected=f"a strength of at least 0, or (low, high) within {low:g} to {high:g}")
+    if center + strength > high:
+        wrong(where, f"a strength of at most {high - center:g}", value)
+    return max(center - strength, low), center + strength
+
+
+def degrees(where: str, value: Any) -> tuple[float, float]:
+    """d, meaning (-d, d), or (low, high)."""
+    if _is_sequence(value):
+        return interval(where, value)
+    d = number(where, value, 0, expected="degrees of at least 0, or (low, high)")
+    return -d, d
+
+
+def side(where: str, value: Any) -> int:
+    """A length in pixels."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= 32768:
+        wrong(where, "a whole number of pixels, 1 to 32768", value)
+    return int(value)
+
+
+def size(where: str, value: Any) -> tuple[int, int]:
+    """(height, width), or one number for both."""
+    if _is_sequence(value):
+        if len(value) not in (1, 2):
+            wrong(where, "a side or (height, width)", value)
+        return side(where, value[0]), side(where, value[-1])
+    return side(where, value), side(where, value)
+
+
+def colors(where: str, value: Any, limit: float = math.inf) -> tuple[float, ...]:
+    """A number for all channels, or one for each of up to four."""
+    values = tuple(value) if _is_sequence(value) else (value,)
+    if not 1 <= len(values) <= 4:
+        wrong(where, "a number, or one for each of 1 to 4 channels", value)
+    return tuple(number(where, v, -limit, limit) for v in values)
+
+
+def four(values: Sequence[float]) -> tuple[float, ...]:
+    """Per-channel numbers as the four that a slot holds."""
+    return tuple(values) * 4 if len(values) == 1 else tuple(values) + (0.0,) * (4 - len(values))
+
+
+def choice(where: str, value: Any, allowed: Sequence[str]) -> str:
+    """One of the names; enums (torchvision's InterpolationMode) count by their value."""
+    name = getattr(value, "value", value)
+    if not isinstance(name, str) or name not in allowed:
+        wrong(where, "one of " + ", ".join(repr(a) for a in allowed), value)
+    return name
+
+
+def flag(where: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        wrong(where, "True or False", value)
+    return value
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)

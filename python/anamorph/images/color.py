@@ -1,0 +1,126 @@
+"""Colour. Names, arguments, defaults and meanings are torchvision.transforms.v2's; saturation, hue and greyscale leave
+pictures alone that have not three channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from anamorph.images import checks
+from anamorph.images.program import Slot, apply, order, slot
+from anamorph.images.transform import Transform, lengths
+
+Strength = float | Sequence[float] | None
+
+
+@dataclass(frozen=True)
+class ColorJitter(Transform):
+    """Brightness, contrast, saturation and hue, in a random order.
+
+    Args:
+        brightness, contrast, saturation: s for a factor in (max(0, 1 - s), 1 + s), or (low, high).
+        hue: h for a turn in (-h, h), or (low, high), within -0.5 to 0.5 of the full circle.
+        contrast_mode: "exact" blends with the mean of the image's own grey at that step, as torchvision (one statistics
+            launch more on a GPU); "midgray" with 0.5, as DALI and triton-augment (none).
+    """
+
+    brightness: Strength = 0
+    contrast: Strength = 0
+    saturation: Strength = 0
+    hue: Strength = 0
+    contrast_mode: str = "exact"
+
+    def __post_init__(self) -> None:
+        for name in ("brightness", "contrast", "saturation"):
+            value = getattr(self, name)
+            self._set(**{name: checks.around(f"ColorJitter.{name}", 0 if value is None else value, 1.0, 0.0, 1e4)})
+        self._set(hue=checks.around("ColorJitter.hue", 0 if self.hue is None else self.hue, 0.0, -0.5, 0.5),
+                  contrast_mode=checks.choice("ColorJitter.contrast_mode", self.contrast_mode, ("exact", "midgray")))
+
+    def slots(self) -> list[Slot]:
+        contrast = "CONTRAST" if self.contrast_mode == "exact" else "CONTRAST_MIDGRAY"
+        steps = [("BRIGHTNESS", self.brightness, 1.0), (contrast, self.contrast, 1.0),
+                 ("SATURATION", self.saturation, 1.0), ("HUE", self.hue, 0.0)]
+        return order([[slot(op, both)] for op, both, neutral in steps if both != (neutral, neutral)])
+
+
+@dataclass(frozen=True)
+class RandomGrayscale(Transform):
+    """All channels become the grey, with probability ``p``."""
+
+    p: float = 0.1
+
+    def __post_init__(self) -> None:
+        self._set(p=checks.probability("RandomGrayscale.p", self.p))
+
+    def slots(self) -> list[Slot]:
+        return apply(self.p, [slot("GRAYSCALE")])
+
+
+@dataclass(frozen=True)
+class RandomInvert(Transform):
+    """The negative, with probability ``p``."""
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        self._set(p=checks.probability("RandomInvert.p", self.p))
+
+    def slots(self) -> list[Slot]:
+        return apply(self.p, [slot("INVERT")])
+
+
+@dataclass(frozen=True)
+class RandomPosterize(Transform):
+    """Keeps the ``bits`` (1 to 8) highest bits of every value, with probability ``p``."""
+
+    bits: int
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        if isinstance(self.bits, bool) or not isinstance(self.bits, int) or not 1 <= self.bits <= 8:
+            checks.wrong("RandomPosterize.bits", "a whole number of bits, 1 to 8", self.bits)
+        self._set(p=checks.probability("RandomPosterize.p", self.p))
+
+    def slots(self) -> list[Slot]:
+        return apply(self.p, [slot("POSTERIZE", [self.bits])])
+
+
+@dataclass(frozen=True)
+class RandomSolarize(Transform):
+    """Inverts the values at or above ``threshold`` (in the input's units), with probability ``p``."""
+
+    threshold: float
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        self._set(threshold=checks.number("RandomSolarize.threshold", self.threshold),
+                  p=checks.probability("RandomSolarize.p", self.p))
+
+    def slots(self) -> list[Slot]:
+        return apply(self.p, [slot("SOLARIZE", [self.threshold])])
+
+
+@dataclass(frozen=True)
+class Normalize(Transform):
+    """(value - mean) / std, after everything else. Value: the output in [0, 1].
+
+    Args:
+        mean, std: one number for all channels, or one for each.
+    """
+
+    mean: float | Sequence[float]
+    std: float | Sequence[float]
+
+    def __post_init__(self) -> None:
+        self._set(mean=checks.colors("Normalize.mean", self.mean), std=checks.colors("Normalize.std", self.std))
+        if min(self.std) <= 0:
+            checks.wrong("Normalize.std", "numbers above 0", self.std)
+        if len({len(self.mean), len(self.std)} - {1}) > 1:
+            checks.wrong("Normalize.std", f"as many numbers as mean ({len(self.mean)})", self.std)
+
+    def slots(self) -> list[Slot]:
+        return []  # the renderer's last step, not one of the program
+
+    def channels(self) -> set[int]:
+        return lengths(self.mean, self.std)

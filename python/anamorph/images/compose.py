@@ -1,0 +1,156 @@
+"""Transforms made of transforms. They nest; a list may hold up to eleven alternatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from anamorph.errors import ArgumentError
+from anamorph.images import checks, program
+from anamorph.images.color import Normalize
+from anamorph.images.mix import Mixer, mode_flags
+from anamorph.images.program import Slot
+from anamorph.images.transform import Size, Transform
+
+
+def check_list(where: str, transforms: Any) -> tuple[Transform, ...]:
+    """The transforms of a list, or a named error."""
+    if not isinstance(transforms, Sequence) or isinstance(transforms, str | bytes):
+        checks.wrong(where, "a list of transforms", transforms)
+    for i, t in enumerate(transforms):
+        if not isinstance(t, Transform):
+            hint = "; call it: " + t.__name__ + "(...)" if isinstance(t, type) and issubclass(t, Transform) else ""
+            raise ArgumentError(f"{where}[{i}]: expected an anamorph transform, given {t!r}{hint}")
+    return tuple(transforms)
+
+
+def chain_size(transforms: Sequence[Transform], size: Size | None) -> Size | None:
+    """The output size of transforms run one after the other."""
+    for t in transforms:
+        size = t.output_size(size)
+    return size
+
+
+def chain_slots(transforms: Sequence[Transform]) -> list[Slot]:
+    """The program of transforms run one after the other."""
+    return [s for t in transforms for s in t.slots()]
+
+
+class Composite(Transform):
+    """Base of the transforms made of transforms."""
+
+    transforms: Sequence[Transform]
+
+    def _check(self) -> None:
+        name = type(self).__name__
+        self._set(transforms=check_list(f"{name}.transforms", self.transforms))
+        if not self.transforms:
+            checks.wrong(f"{name}.transforms", "at least one transform", [])
+        if any(isinstance(t, Normalize) for t in self.transforms):
+            raise ArgumentError(f"{name}.transforms: Normalize is for the whole batch; list it in the Recipe itself")
+        modes = {m.mode for m in self.mixers()}
+        if modes - {"elem"} and (len(modes) > 1 or not all(t.mixers() for t in self.transforms)):
+            raise ArgumentError(f"{name}.transforms: mixers of mode 'batch' or 'pair' share the list with mixers of the same "
+                                f"mode only, given modes {sorted(modes)}")
+
+    def _flags(self) -> int:  # who mixes for a whole batch also decides for it
+        modes = {m.mode for m in self.mixers()}
+        return mode_flags(modes.pop()) if modes else 0
+
+    def channels(self) -> set[int]:
+        return set().union(*(t.channels() for t in self.transforms))
+
+    def mixers(self) -> list[Mixer]:
+        return [m for t in self.transforms for m in t.mixers()]
+
+    def _sizes(self, size: Size | None) -> Size | None:  # where alternatives differ the size is not known
+        sizes = {t.output_size(size) for t in self.transforms}
+        return sizes.pop() if len(sizes) == 1 else None
+
+
+def _weights(where: str, weights: Any, count: int) -> tuple[float, ...]:
+    if weights is None:
+        return (1.0,) * count
+    if not isinstance(weights, Sequence) or len(weights) != count:
+        checks.wrong(where, f"{count} numbers, one for each transform", weights)
+    values = tuple(checks.number(where, w, 0) for w in weights)
+    if sum(values) <= 0:
+        checks.wrong(where, "a sum above 0", weights)
+    return values
+
+
+@dataclass(frozen=True)
+class RandomApply(Composite):
+    """All of ``transforms`` in order, with probability ``p``; otherwise none."""
+
+    transforms: Sequence[Transform]
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        self._set(p=checks.probability("RandomApply.p", self.p))
+        self._check()
+
+    def slots(self) -> list[Slot]:
+        return program.apply(self.p, chain_slots(self.transforms), self._flags())
+
+    def output_size(self, size: Size | None) -> Size | None:
+        after = chain_size(self.transforms, size)
+        return after if self.p == 1 or after == size else None
+
+
+@dataclass(frozen=True)
+class OneOf(Composite):
+    """With probability ``p`` one of ``transforms``, drawn by ``weights`` (default: equal)."""
+
+    transforms: Sequence[Transform]
+    p: float = 1.0
+    weights: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        self._set(p=checks.probability("OneOf.p", self.p))
+        self._check()
+        self._set(weights=_weights("OneOf.weights", self.weights, len(self.transforms)))
+
+    def slots(self) -> list[Slot]:
+        return program.choice(self.p, self.weights, [t.slots() for t in self.transforms], self._flags())
+
+    def output_size(self, size: Size | None) -> Size | None:
+        after = self._sizes(size)
+        return after if self.p == 1 or after == size else None
+
+
+@dataclass(frozen=True)
+class RandomChoice(Composite):
+    """One of ``transforms``, drawn by the weights ``p`` (default: equal), as torchvision's."""
+
+    transforms: Sequence[Transform]
+    p: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        self._check()
+        self._set(p=_weights("RandomChoice.p", self.p, len(self.transforms)))
+
+    def slots(self) -> list[Slot]:
+        return program.choice(1.0, self.p, [t.slots() for t in self.transforms], self._flags())
+
+    def output_size(self, size: Size | None) -> Size | None:
+        return self._sizes(size)
+
+
+@dataclass(frozen=True)
+class RandomOrder(Composite):
+    """All of ``transforms``, in a random order."""
+
+    transforms: Sequence[Transform]
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    def slots(self) -> list[Slot]:
+        return program.order([t.slots() for t in self.transforms])
+
+    def output_size(self, size: Size | None) -> Size | None:
+        # Several size changes in unknown order: only one that all agree on is known.
+        changes = {t.output_size(size) for t in self.transforms} - {size}
+        return size if not changes else (changes.pop() if len(changes) == 1 and size is None else None)

@@ -1,0 +1,334 @@
+"""Geometry: crops, resizing, flips, affine and perspective maps. All of a recipe's compose into one map per sample.
+
+Names, arguments, defaults and meanings are torchvision.transforms.v2's. ``interpolation`` is "nearest", "bilinear" or
+"bicubic" (or torchvision's enum); a fused chain resamples once, with the best of its transforms' interpolations. ``fill``
+is a number or one per channel, in the input's units (0..255 for uint8, 0..1 for float).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from anamorph.errors import ShapeError
+from anamorph.images import checks
+from anamorph.images.program import (
+    ANTIALIAS,
+    BORDER_SHIFT,
+    BORDERS,
+    EXPAND,
+    INTERPOLATIONS,
+    PAD_IF_NEEDED,
+    Slot,
+    apply,
+    slot,
+)
+from anamorph.images.transform import Size, Transform, lengths
+
+
+def _interpolation(name: str) -> int:
+    return INTERPOLATIONS.index(name)
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop(Transform):
+    """A random part of the picture, resized (Szegedy et al., 2015; torchvision's RandomResizedCrop).
+
+    Args:
+        size: side or (height, width) of the output, in pixels.
+        scale: (low, high) of the part's share of the area, each in (0, 1].
+        ratio: (low, high) of its width over its height, drawn log-uniformly.
+        interpolation: "nearest", "bilinear" or "bicubic".
+        antialias: widen the filter where the crop is shrunk, as torchvision and PIL.
+
+    Ten tries to find a crop that fits, then the largest central one within ``ratio``.
+    """
+
+    size: int | Sequence[int]
+    scale: Sequence[float] = (0.08, 1.0)
+    ratio: Sequence[float] = (3 / 4, 4 / 3)
+    interpolation: str = "bilinear"
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        name = "RandomResizedCrop"
+        self._set(size=checks.size(f"{name}.size", self.size), scale=checks.interval(f"{name}.scale", self.scale, 0, 1),
+                  ratio=checks.interval(f"{name}.ratio", self.ratio, 1e-3, 1e3),
+                  interpolation=checks.choice(f"{name}.interpolation", self.interpolation, INTERPOLATIONS),
+                  antialias=checks.flag(f"{name}.antialias", self.antialias))
+        if self.scale[1] == 0:
+            checks.wrong(f"{name}.scale", "a share of the area above 0", self.scale)
+
+    def slots(self) -> list[Slot]:
+        low, high = (math.log(r) for r in self.ratio)
+        return [slot("RESIZED_CROP", [*self.size, *self.scale, low, high],
+                     flags=_interpolation(self.interpolation) | ANTIALIAS * self.antialias)]
+
+    def output_size(self, size: Size | None) -> Size | None:
+        return self.size
+
+
+@dataclass(frozen=True)
+class Resize(Transform):
+    """Resizes the picture.
+
+    Args:
+        size: (height, width), or one number for the shorter side (the ratio is then kept).
+        interpolation: "nearest", "bilinear" or "bicubic".
+        max_size: with one number, the longer side's limit.
+        antialias: widen the filter where the picture is shrunk.
+    """
+
+    size: int | Sequence[int]
+    interpolation: str = "bilinear"
+    max_size: int | None = None
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        both = isinstance(self.size, Sequence) and len(self.size) == 2
+        fixed = checks.size("Resize.size", self.size)
+        self._set(size=fixed if both else fixed[0], antialias=checks.flag("Resize.antialias", self.antialias),
+                  interpolation=checks.choice("Resize.interpolation", self.interpolation, INTERPOLATIONS))
+        if self.max_size is not None:
+            self._set(max_size=checks.side("Resize.max_size", self.max_size))
+            if both or self.max_size <= self.size:
+                checks.wrong("Resize.max_size", f"more than the shorter side {self.size}, and one number as size",
+                             self.max_size)
+
+    def slots(self) -> list[Slot]:
+        numbers = self.size if isinstance(self.size, tuple) else (self.size, 0, self.max_size or 0)
+        return [slot("RESIZE", numbers, flags=_interpolation(self.interpolation) | ANTIALIAS * self.antialias)]
+
+    def output_size(self, size: Size | None) -> Size | None:
+        if isinstance(self.size, tuple) or size is None:
+            return self.size if isinstance(self.size, tuple) else None
+        shorter, longer = min(size), max(size)
+        new = self.size, int(self.size * longer / shorter)
+        if self.max_size and new[1] > self.max_size:
+            new = int(self.max_size * new[0] / new[1]), self.max_size
+        return new[::-1] if size[1] < size[0] else new
+
+
+@dataclass(frozen=True)
+class CenterCrop(Transform):
+    """The middle of the picture; black around it where the crop is larger. ``size``: side or (height, width)."""
+
+    size: int | Sequence[int]
+
+    def __post_init__(self) -> None:
+        self._set(size=checks.size("CenterCrop.size", self.size))
+
+    def slots(self) -> list[Slot]:
+        return [slot("CENTER_CROP", self.size)]
+
+    def output_size(self, size: Size | None) -> Size | None:
+        return self.size
+
+
+@dataclass(frozen=True)
+class RandomCrop(Transform):
+    """A part of the picture at a random place, in its own resolution.
+
+    Args:
+        size: side or (height, width).
+        padding: pixels added first: one number, (left and right, top and bottom), or (left, top, right, bottom).
+        pad_if_needed: also pad where the picture is smaller than the crop. Without it that is a
+            :class:`ShapeError`, or, when the pictures' sizes differ, the missing part is ``fill``.
+        fill: for ``padding_mode="constant"``.
+        padding_mode: "constant", "edge", "reflect" or "symmetric".
+    """
+
+    size: int | Sequence[int]
+    padding: int | Sequence[int] | None = None
+    pad_if_needed: bool = False
+    fill: float | Sequence[float] = 0
+    padding_mode: str = "constant"
+
+    def __post_init__(self) -> None:
+        pads = self.padding if self.padding is not None else 0
+        pads = tuple(pads) if isinstance(pads, Sequence) and not isinstance(pads, str) else (pads,)
+        if len(pads) not in (1, 2, 4):
+            checks.wrong("RandomCrop.padding", "1, 2 or 4 numbers", self.padding)
+        for p in pads:
+            if isinstance(p, bool) or not isinstance(p, int) or not 0 <= p <= 32768:
+                checks.wrong("RandomCrop.padding", "whole numbers of pixels, 0 or more", self.padding)
+        self._set(size=checks.size("RandomCrop.size", self.size), padding=(pads * 4)[:4],
+                  pad_if_needed=checks.flag("RandomCrop.pad_if_needed", self.pad_if_needed),
+                  fill=checks.colors("RandomCrop.fill", self.fill),
+                  padding_mode=checks.choice("RandomCrop.padding_mode", self.padding_mode, BORDERS))
+
+    def slots(self) -> list[Slot]:
+        flags = BORDERS.index(self.padding_mode) << BORDER_SHIFT | PAD_IF_NEEDED * self.pad_if_needed
+        return [slot("CROP", [*self.size, *self.padding, *checks.four(self.fill)], flags=flags)]
+
+    def output_size(self, size: Size | None) -> Size | None:
+        if size is not None and not self.pad_if_needed:
+            left, top, right, bottom = self.padding
+            h, w = size[0] + top + bottom, size[1] + left + right
+            if h < self.size[0] or w < self.size[1]:
+                raise ShapeError(f"RandomCrop.size: expected at most the padded picture's {h} x {w} pixels, given "
+                                 f"{self.size[0]} x {self.size[1]}; pad_if_needed=True pads it")
+        return self.size
+
+    def channels(self) -> set[int]:
+        return lengths(self.fill)
+
+
+@dataclass(frozen=True)
+class RandomHorizontalFlip(Transform):
+    """Left becomes right, with probability ``p``."""
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        self._set(p=checks.probability("RandomHorizontalFlip.p", self.p))
+
+    def slots(self) -> list[Slot]:
+        return apply(self.p, [slot("FLIP_H")])
+
+
+@dataclass(frozen=True)
+class RandomVerticalFlip(Transform):
+    """Top becomes bottom, with probability ``p``."""
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        self._set(p=checks.probability("RandomVerticalFlip.p", self.p))
+
+    def slots(self) -> list[Slot]:
+        return apply(self.p, [slot("FLIP_V")])
+
+
+def _center(where: str, center: Any) -> tuple[float, float] | None:
+    if center is None:
+        return None
+    if not isinstance(center, Sequence) or len(center) != 2:
+        checks.wrong(where, "(x, y) in pixels, or None for the middle", center)
+    return checks.number(where, center[0]), checks.number(where, center[1])
+
+
+@dataclass(frozen=True)
+class RandomRotation(Transform):
+    """A rotation, counter-clockwise.
+
+    Args:
+        degrees: d for (-d, d), or (low, high).
+        interpolation: "nearest", "bilinear" or "bicubic".
+        expand: enlarge the output so that it holds all of the picture; the middle then is the centre. Sizes then
+            differ between samples, so a transform that fixes the size must follow.
+        center: (x, y) in pixels; None: the middle.
+        fill: what is seen outside the picture.
+    """
+
+    degrees: float | Sequence[float]
+    interpolation: str = "nearest"
+    expand: bool = False
+    center: Sequence[float] | None = None
+    fill: float | Sequence[float] = 0
+
+    def __post_init__(self) -> None:
+        name = "RandomRotation"
+        self._set(degrees=checks.degrees(f"{name}.degrees", self.degrees), center=_center(f"{name}.center", self.center),
+                  interpolation=checks.choice(f"{name}.interpolation", self.interpolation, INTERPOLATIONS),
+                  expand=checks.flag(f"{name}.expand", self.expand), fill=checks.colors(f"{name}.fill", self.fill))
+
+    def slots(self) -> list[Slot]:
+        center = (1, *self.center) if self.center else (0, 0, 0)
+        return [slot("ROTATE", [*self.degrees, *center, *checks.four(self.fill)],
+                     flags=_interpolation(self.interpolation) | EXPAND * self.expand)]
+
+    def output_size(self, size: Size | None) -> Size | None:
+        return None if self.expand else size
+
+    def channels(self) -> set[int]:
+        return lengths(self.fill)
+
+
+@dataclass(frozen=True)
+class RandomAffine(Transform):
+    """Rotation (clockwise), translation, scale and shear about the centre.
+
+    Args:
+        degrees: d for (-d, d), or (low, high).
+        translate: (a, b): shifts up to a * width and b * height, in whole pixels; None: none.
+        scale: (low, high); None: 1.
+        shear: degrees: s for x in (-s, s); (low, high) for x; or (x low, x high, y low, y high); None: none.
+        interpolation: "nearest", "bilinear" or "bicubic".
+        fill: what is seen outside the picture.
+        center: (x, y) in pixels; None: the middle.
+    """
+
+    degrees: float | Sequence[float]
+    translate: Sequence[float] | None = None
+    scale: Sequence[float] | None = None
+    shear: float | Sequence[float] | None = None
+    interpolation: str = "nearest"
+    fill: float | Sequence[float] = 0
+    center: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        name = "RandomAffine"
+        self._set(degrees=checks.degrees(f"{name}.degrees", self.degrees), center=_center(f"{name}.center", self.center),
+                  interpolation=checks.choice(f"{name}.interpolation", self.interpolation, INTERPOLATIONS),
+                  fill=checks.colors(f"{name}.fill", self.fill))
+        if self.translate is not None:
+            where = f"{name}.translate"
+            if not isinstance(self.translate, Sequence) or len(self.translate) != 2:
+                checks.wrong(where, "two fractions, of the width and of the height", self.translate)
+            self._set(translate=tuple(checks.number(where, t, 0, 1) for t in self.translate))
+        if self.scale is not None:
+            self._set(scale=checks.interval(f"{name}.scale", self.scale, 1e-3, 1e3))
+        if self.shear is not None:
+            where = f"{name}.shear"
+            if isinstance(self.shear, Sequence) and len(self.shear) == 4:
+                shear = checks.interval(where, self.shear[:2]) + checks.interval(where, self.shear[2:])
+            elif isinstance(self.shear, Sequence) and len(self.shear) != 2:
+                checks.wrong(where, "a number, two or four", self.shear)
+            else:
+                shear = (*checks.degrees(where, self.shear), 0.0, 0.0)
+            if max(map(abs, shear)) >= 90:
+                checks.wrong(where, "degrees between -90 and 90", self.shear)
+            self._set(shear=shear)
+
+    def slots(self) -> list[Slot]:
+        center = (1, *self.center) if self.center else (0, 0, 0)
+        return [slot("AFFINE", [*self.degrees, *(self.translate or (0, 0)), *(self.scale or (1, 1)),
+                                *(self.shear or (0, 0, 0, 0))], count=1, flags=_interpolation(self.interpolation)),
+                slot("AFFINE", [*checks.four(self.fill), *center])]
+
+    def channels(self) -> set[int]:
+        return lengths(self.fill)
+
+
+@dataclass(frozen=True)
+class RandomPerspective(Transform):
+    """The picture seen aslant: its corners move inwards by up to half of ``distortion_scale`` of its sides.
+
+    Args:
+        distortion_scale: 0 (none) to 1.
+        p: probability.
+        interpolation: "nearest", "bilinear" or "bicubic".
+        fill: what is seen outside the picture.
+    """
+
+    distortion_scale: float = 0.5
+    p: float = 0.5
+    interpolation: str = "bilinear"
+    fill: float | Sequence[float] = 0
+
+    def __post_init__(self) -> None:
+        name = "RandomPerspective"
+        self._set(distortion_scale=checks.number(f"{name}.distortion_scale", self.distortion_scale, 0, 1),
+                  p=checks.probability(f"{name}.p", self.p),
+                  interpolation=checks.choice(f"{name}.interpolation", self.interpolation, INTERPOLATIONS),
+                  fill=checks.colors(f"{name}.fill", self.fill))
+
+    def slots(self) -> list[Slot]:
+        return apply(self.p, [slot("PERSPECTIVE", [self.distortion_scale, *checks.four(self.fill)],
+                                   flags=_interpolation(self.interpolation))])
+
+    def channels(self) -> set[int]:
+        return lengths(self.fill)

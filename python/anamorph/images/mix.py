@@ -1,0 +1,111 @@
+"""Mixing a view with a partner's view, and its label with the partner's.
+
+The partner is another row of the batch, and its pixels go through the partner's own plan row. ``mode`` is timm's: "elem"
+draws for every sample, "batch" once for the batch, "pair" once for a row and its mirror row. ``partner``: "derange" (a
+keyed permutation that maps nobody to itself), "roll" (the row before, torchvision's) or "flip" (the mirror row, timm's);
+by default "flip" for pairs and "derange" otherwise. The label's share always is the true share of the pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from anamorph.images import checks
+from anamorph.images.program import MODES, PARTNER_SHIFT, PARTNERS, Slot, slot
+from anamorph.images.transform import Transform
+
+
+def mode_flags(mode: str) -> int:
+    """The bits by which a slot's draw is shared."""
+    return {"elem": 0, "batch": 1 << 8, "pair": 1 << 9}[mode]
+
+
+class Mixer(Transform):
+    """Base of the mixing transforms."""
+
+    mode: str
+    partner: str | None
+
+    def _check(self) -> None:
+        name = type(self).__name__
+        self._set(mode=checks.choice(f"{name}.mode", self.mode, MODES))
+        default = "flip" if self.mode == "pair" else "derange"
+        self._set(partner=checks.choice(f"{name}.partner", default if self.partner is None else self.partner, PARTNERS))
+        if self.mode == "pair" and self.partner != "flip":
+            checks.wrong(f"{name}.partner", "'flip' for mode='pair'", self.partner)
+
+    def _flags(self) -> int:
+        return mode_flags(self.mode) | PARTNERS.index(self.partner or "derange") << PARTNER_SHIFT
+
+    def mixers(self) -> list[Transform]:
+        return [self]
+
+
+def _alpha(where: str, alpha: float) -> float:
+    return checks.number(where, alpha, 1e-3, 1e3, "a number from 0.001 to 1000")
+
+
+@dataclass(frozen=True)
+class MixUp(Mixer):
+    """lam * view + (1 - lam) * partner, lam ~ Beta(alpha, alpha) (Zhang et al., "mixup", ICLR 2018)."""
+
+    alpha: float = 1.0
+    mode: str = "elem"
+    partner: str | None = None
+
+    def __post_init__(self) -> None:
+        self._set(alpha=_alpha("MixUp.alpha", self.alpha))
+        self._check()
+
+    def slots(self) -> list[Slot]:
+        return [slot("MIXUP", [self.alpha, self.alpha], flags=self._flags())]
+
+
+@dataclass(frozen=True)
+class CutMix(Mixer):
+    """A box of the partner's view, of sides W * sqrt(1 - lam) and H * sqrt(1 - lam), lam ~ Beta(alpha, alpha), about a
+    uniform centre, clipped to the image (Yun et al., "CutMix", ICCV 2019)."""
+
+    alpha: float = 1.0
+    mode: str = "elem"
+    partner: str | None = None
+
+    def __post_init__(self) -> None:
+        self._set(alpha=_alpha("CutMix.alpha", self.alpha))
+        self._check()
+
+    def slots(self) -> list[Slot]:
+        return [slot("CUTMIX", [self.alpha, self.alpha], flags=self._flags())]
+
+
+@dataclass(frozen=True)
+class ResizeMix(Mixer):
+    """The partner's whole view, resized to (t H, t W), t ~ U(scale), pasted at a uniform place (Qin et al., "ResizeMix",
+    2020)."""
+
+    scale: Sequence[float] = (0.1, 0.8)
+    mode: str = "elem"
+    partner: str | None = None
+
+    def __post_init__(self) -> None:
+        self._set(scale=checks.interval("ResizeMix.scale", self.scale, 1e-3, 1))
+        self._check()
+
+    def slots(self) -> list[Slot]:
+        return [slot("RESIZEMIX", self.scale, flags=self._flags())]
+
+
+@dataclass(frozen=True)
+class MaskMix(Mixer):
+    """mask * view + (1 - mask) * partner, with the ``mask`` (float32 [B, 1, H, W], at the output's size, in [0, 1]) that
+    ``render`` is given; the label's share is the mask's mean."""
+
+    mode: str = "elem"
+    partner: str | None = None
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    def slots(self) -> list[Slot]:
+        return [slot("MASKMIX", flags=self._flags())]

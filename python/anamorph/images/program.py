@@ -1,0 +1,66 @@
+"""The recipe's program, as the native core reads it: slots of an op code, three integers and twelve numbers.
+
+csrc/images/program.h is the other half of this page; ``_native.OPS`` brings the op codes from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from anamorph._native import OPS
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+BORDERS = ("constant", "edge", "reflect", "symmetric")
+PARTNERS = ("derange", "roll", "flip")
+MODES = ("elem", "batch", "pair")
+
+ANTIALIAS, EXPAND, PAD_IF_NEEDED = 4, 8, 16
+BORDER_SHIFT, MODE_SHIFT, PARTNER_SHIFT = 5, 7, 10  # mode: 0 elem, 1 batch (bit 8), 2 pair (bit 9)
+NORMALISED = 1 << 12
+
+
+class Slot(NamedTuple):
+    """One slot. ``count``: how many of the next slots belong to it; ``k``: its branches, or a small number of its own."""
+
+    op: int
+    count: int
+    k: int
+    flags: int
+    numbers: tuple[float, ...]
+
+
+def slot(op: str, numbers: Iterable[float] = (), *, count: int = 0, k: int = 0, flags: int = 0) -> Slot:
+    """A slot for the op called ``op``, its numbers filled up to twelve."""
+    given = tuple(float(n) for n in numbers)
+    return Slot(OPS[op], count, k, flags, given + (0.0,) * (12 - len(given)))
+
+
+def apply(p: float, body: Sequence[Slot], flags: int = 0) -> list[Slot]:
+    """``body`` with probability ``p``; itself where that is 1, nothing where it is 0."""
+    if p >= 1 or not body:
+        return list(body)
+    return [slot("APPLY", [p], count=len(body), flags=flags), *body] if p > 0 else []
+
+
+def branches(bodies: Sequence[Sequence[Slot]]) -> list[Slot]:
+    """The bodies one after the other, each behind its head."""
+    return [one for body in bodies for one in (slot("BRANCH", count=len(body)), *body)]
+
+
+def choice(p: float, weights: Sequence[float], bodies: Sequence[Sequence[Slot]], flags: int = 0) -> list[Slot]:
+    """With probability ``p`` one of the bodies, drawn by ``weights``."""
+    total, seen, cumulative = sum(weights), 0.0, []
+    for weight in weights:
+        seen += weight
+        cumulative.append(seen / total)
+    block = branches(bodies)
+    return [slot("CHOICE", [p, *cumulative], count=len(block), k=len(bodies), flags=flags), *block]
+
+
+def order(bodies: Sequence[Sequence[Slot]]) -> list[Slot]:
+    """All the bodies, in a random order."""
+    if len(bodies) == 1:
+        return list(bodies[0])
+    block = branches(bodies)
+    return [slot("ORDER", count=len(block), k=len(bodies)), *block] if bodies else []

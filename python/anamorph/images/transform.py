@@ -1,0 +1,38 @@
+"""What every transform is: a frozen description that compiles to slots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anamorph.images.program import Slot
+
+Size = tuple[int, int]
+
+
+class Transform:
+    """Base of the transforms. They describe; a :class:`anamorph.Recipe` compiles them, once."""
+
+    def slots(self) -> list[Slot]:
+        """The program of this transform."""
+        raise NotImplementedError
+
+    def output_size(self, size: Size | None) -> Size | None:
+        """(height, width) of its output for that of its input; None stands for unknown."""
+        return size
+
+    def channels(self) -> set[int]:
+        """Numbers of channels that its per-channel values fit (one value for all channels fits any: not listed)."""
+        return set()
+
+    def mixers(self) -> list[Transform]:
+        """The mixing transforms in it."""
+        return []
+
+    def _set(self, **canonical: Any) -> None:  # the dataclasses are frozen, also for their own checks
+        for name, value in canonical.items():
+            object.__setattr__(self, name, value)
+
+
+def lengths(*values: tuple[float, ...]) -> set[int]:
+    """The channel counts that per-channel values ask for."""
+    return {len(v) for v in values if len(v) > 1}

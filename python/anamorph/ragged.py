@@ -1,0 +1,96 @@
+"""A batch of pictures of different sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anamorph.errors import ArgumentError, DeviceError, DtypeError, ShapeError
+from anamorph.tensors import as_integers, as_tensor
+
+CODES = {torch.uint8: 0, torch.float32: 1, torch.float16: 2, torch.bfloat16: 3}
+
+
+class Ragged:
+    """Pictures of different sizes, packed one after the other in one buffer.
+
+    Args:
+        buffer: uint8, float32, float16 or bfloat16 ``[N]``, contiguous.
+        offsets: int64 ``[B]``, where each picture ``[h, w, channels]`` begins, in elements. On the host, because they are
+            checked.
+        sizes: int64 ``[B, 2]``, each picture's (height, width). On the host.
+        channels: 1 to 4.
+
+    Raises:
+        ShapeError: a picture that reaches beyond the buffer.
+    """
+
+    def __init__(self, buffer: Any, offsets: Any, sizes: Any, channels: int) -> None:
+        buffer = as_tensor("buffer", buffer)
+        if buffer.dtype not in CODES:
+            raise DtypeError(f"buffer: expected uint8, float32, float16 or bfloat16, given {buffer.dtype}")
+        if buffer.dim() != 1 or not buffer.is_contiguous():
+            raise ShapeError(f"buffer: expected a contiguous [N], given {list(buffer.shape)}")
+        if channels not in (1, 2, 3, 4):
+            raise ArgumentError(f"channels: expected 1 to 4, given {channels!r}")
+        offsets, sizes = as_integers("offsets", offsets), as_integers("sizes", sizes)
+        if offsets.is_cuda or sizes.is_cuda:
+            raise DeviceError("offsets, sizes: expected on the host, given on " + str(offsets.device))
+        if offsets.dim() != 1 or sizes.shape != (len(offsets), 2) or not len(offsets):
+            raise ShapeError(f"offsets, sizes: expected [B] and [B, 2] with B >= 1, given {list(offsets.shape)} and "
+                             f"{list(sizes.shape)}")
+        _check_sizes(sizes)
+        ends = offsets + sizes[:, 0] * sizes[:, 1] * channels
+        if bool((offsets < 0).any()) or int(ends.max()) > len(buffer):
+            raise ShapeError(f"buffer: expected at least {int(ends.max())} elements and offsets of at least 0, given "
+                             f"{len(buffer)} elements and offsets from {int(offsets.min())}")
+        self._set(buffer, offsets * buffer.element_size(), sizes, int(channels), buffer.dtype, buffer.device, ())
+
+    @classmethod
+    def from_list(cls, images: Sequence[Any]) -> Ragged:
+        """Pictures ``[H, W, C]`` in memory of their own; nothing is copied but what is not contiguous."""
+        if not len(images):
+            raise ShapeError("images: expected at least one picture, given an empty list")
+        tensors = [as_tensor(f"images[{i}]", image) for i, image in enumerate(images)]
+        first = tensors[0]
+        addresses, sizes = [], []
+        for i, t in enumerate(tensors):
+            if t.dim() != 3 or not 1 <= t.shape[2] <= 4 or not t.shape[0] or not t.shape[1]:
+                raise ShapeError(f"images[{i}]: expected [H, W, C] with 1 to 4 channels, given {list(t.shape)}")
+            if t.dtype != first.dtype or t.dtype not in CODES:
+                expected = first.dtype if first.dtype in CODES else "uint8, float32, float16 or bfloat16"
+                raise DtypeError(f"images[{i}]: expected {expected}, given {t.dtype}")
+            if t.shape[2] != first.shape[2]:
+                raise ShapeError(f"images[{i}]: expected {first.shape[2]} channels as the first picture, given {t.shape[2]}")
+            if t.device != first.device:
+                raise DeviceError(f"images[{i}]: expected on {first.device} as the first picture, given on {t.device}")
+            if not t.is_contiguous():
+                t = tensors[i] = t.contiguous()
+            addresses.append(t.data_ptr())
+            sizes.append(t.shape[:2])
+        self = cls.__new__(cls)
+        self._set(None, torch.tensor(addresses), torch.tensor(sizes), first.shape[2], first.dtype, first.device,
+                  tuple(tensors))
+        _check_sizes(self.sizes)
+        return self
+
+    def _set(self, buffer: Tensor | None, offsets: Tensor, sizes: Tensor, channels: int, dtype: torch.dtype,
+             device: torch.device, keep: tuple[Tensor, ...]) -> None:
+        self.buffer = buffer
+        self.sizes = sizes
+        self.channels = channels
+        self.dtype = dtype
+        self.device = device
+        self._keep = keep  # the pictures live as long as their addresses
+        self._table = torch.cat([offsets, sizes.reshape(-1)]).to(device, non_blocking=True)  # as the kernel reads it
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+
+def _check_sizes(sizes: Tensor) -> None:
+    if int(sizes.min()) < 1 or int(sizes.max()) > 32768:
+        raise ShapeError(f"sizes: expected sides of 1 to 32768 pixels, given {int(sizes.min())} to {int(sizes.max())}")

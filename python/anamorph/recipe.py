@@ -1,0 +1,260 @@
+"""Recipe: what may happen to a sample. Compiled once; :meth:`Recipe.plan` then costs one native call a batch."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anamorph import _native
+from anamorph.errors import ArgumentError, DeviceError, ShapeError
+from anamorph.images import checks
+from anamorph.images.color import Normalize, RandomGrayscale, RandomInvert, RandomPosterize, RandomSolarize
+from anamorph.images.color import ColorJitter
+from anamorph.images.compose import Composite, chain_size, check_list
+from anamorph.images.mix import MaskMix
+from anamorph.images.program import NORMALISED, Slot
+from anamorph.images.transform import Transform
+from anamorph.plan import Plan
+from anamorph.tensors import as_device, as_integers
+
+DTYPES = {torch.uint8: 0, torch.float32: 1, torch.float16: 2, torch.bfloat16: 3}
+_COLOR = (ColorJitter, RandomGrayscale, RandomInvert, RandomPosterize, RandomSolarize)
+
+
+class Recipe:
+    """A list of transforms with their distributions, and the form of the output.
+
+    Args:
+        transforms: run as one map per sample: the geometry in list order, then the colour in list order, then erasing,
+            mixing, normalising and casting.
+        dtype: of the output: torch.float32, float16, bfloat16 or uint8. Float outputs are in [0, 1] before Normalize.
+        num_classes: K, for soft targets ``[B, K]``.
+        label_smoothing: in [0, 1); as timm: 1 - s for the class plus s / K for every class.
+        labels: "soft" for targets ``[B, K]`` float32; "pairs" for ``(y_a, y_b, lam)``.
+        memory_format: "contiguous" (NCHW) or "channels_last" (NHWC in memory, the shape stays ``[B, C, H, W]``).
+
+    Raises:
+        ArgumentError: a transform or an argument that cannot be.
+    """
+
+    def __init__(self, transforms: Sequence[Transform], dtype: torch.dtype = torch.float32,
+                 num_classes: int | None = None, label_smoothing: float = 0.0, labels: str = "soft",
+                 memory_format: str = "contiguous") -> None:
+        self.transforms = check_list("transforms", transforms)
+        if dtype not in DTYPES:
+            checks.wrong("dtype", "torch.float32, float16, bfloat16 or uint8", dtype)
+        if num_classes is not None and (isinstance(num_classes, bool) or not isinstance(num_classes, int)
+                                        or not 1 <= num_classes < 2**31):
+            checks.wrong("num_classes", "a whole number of at least 1, or None", num_classes)
+        self.dtype = dtype
+        self.num_classes = num_classes
+        self.label_smoothing = checks.number("label_smoothing", label_smoothing, 0, 1)
+        self.labels = checks.choice("labels", labels, ("soft", "pairs"))
+        self.memory_format = checks.choice("memory_format", memory_format, ("contiguous", "channels_last"))
+        normalize = _normalize_of(self.transforms, dtype)
+        #: Normalize's numbers, one for each channel (or one for all); None without it.
+        self.mean = normalize.mean if normalize else None
+        self.std = normalize.std if normalize else None
+        #: The compiled program.
+        self.slots = _compile(self.transforms)
+
+        channels = set().union(*(t.channels() for t in self.transforms))
+        if len(channels) > 1:
+            raise ArgumentError(f"transforms: expected per-channel values of one length, given lengths {sorted(channels)}")
+        mixers = [m for t in self.transforms for m in t.mixers()]
+        self._masks = any(isinstance(m, MaskMix) for m in mixers)
+        self._fixed = chain_size(self.transforms, None)
+        self._pairs = self.labels == "pairs"
+        self._torch_format = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
+        self._native = _native.Recipe(
+            self.slots, _numbers(self.mean, 0.0), _numbers(self.std, 1.0), DTYPES[dtype],
+            channels.pop() if channels else 0, num_classes or 0, self.label_smoothing, self._pairs)
+        self._row_words: int = self._native.row_words
+        self._max_contrasts: int = self._native.max_contrasts
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the native core found: the most colour, contrast and erasing steps of a row, and its length in words."""
+        return self._native.info()
+
+    @property
+    def fingerprint(self) -> int:
+        """A 63-bit number of the program and the output's form: a plan fits recipes of the same number."""
+        text = repr((self.slots, self.mean, self.std, str(self.dtype)))
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the output for sources of ``size``.
+
+        Raises:
+            ArgumentError: it would differ from sample to sample.
+        """
+        out = self._fixed or chain_size(self.transforms, size)
+        if out is None:
+            raise ArgumentError("transforms: the output's size would differ between samples; end the geometry with "
+                                "RandomResizedCrop, Resize((h, w)), RandomCrop or CenterCrop")
+        if self._fixed:
+            chain_size(self.transforms, size)  # for its checks
+        return out
+
+    def plan(self, index: Any, *, size: Any, seed: int = 0, epoch: int | Tensor = 0, view: int = 0,
+             device: Any = None) -> Plan:
+        """Draw what happens to a batch: a pure function of (recipe, seed, epoch, sample id, view).
+
+        Args:
+            index: the sample ids, int64 ``[B]``: a tensor, an array or a list.
+            size: (height, width) of the source images, or int64 ``[B, 2]`` where they differ.
+            seed: 0 to 2**64 - 1.
+            epoch: 0 to 2**32 - 1; or an int64 tensor of one element on the plan's device, read by the kernel, so that a
+                captured CUDA graph replays with the epoch it then holds.
+            view: 0 to 4095: which of several views of the same sample.
+            device: where the plan is drawn; by default where ``index`` is.
+
+        Returns:
+            A :class:`Plan` of B rows. One launch, no synchronisation.
+
+        Raises:
+            ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
+        """
+        if type(index) is not Tensor or index.dtype is not torch.int64:
+            index = as_integers("index", index)
+        shape = index.shape
+        if len(shape) != 1 or shape[0] == 0:
+            raise ShapeError(f"index: expected sample ids [B] with B >= 1, given shape {list(shape)}")
+        where = index.device if device is None else as_device(device)
+        if index.device != where:
+            index = index.to(where, non_blocking=True)
+        if not index.is_contiguous():
+            index = index.contiguous()
+        if type(seed) is not int or not 0 <= seed < 1 << 64:
+            seed = _whole("seed", seed, 1 << 64)
+        if type(view) is not int or not 0 <= view < 4096:
+            view = _whole("view", view, 4096)
+        if isinstance(epoch, Tensor):
+            if epoch.device != where:
+                raise DeviceError(f"epoch: expected a number or a tensor on {where}, given one on {epoch.device}")
+        elif type(epoch) is not int or not 0 <= epoch < 1 << 32:
+            epoch = _whole("epoch", epoch, 1 << 32)
+
+        sizes = None
+        if type(size) is not tuple or len(size) != 2 or type(size[0]) is not int or type(size[1]) is not int:
+            size, sizes = _sizes(size, shape[0])
+        if sizes is None:
+            h, w = size
+            out = self._fixed if self._fixed and self._checked == size else self._check_size(size)
+            each = None
+        else:
+            h = w = 0
+            if self._fixed is None:
+                raise ArgumentError("size: expected one (height, width), given one for each sample; end the geometry with "
+                                    "RandomResizedCrop, Resize((h, w)), RandomCrop or CenterCrop")
+            out = self._fixed
+            each = sizes if sizes.device == where else sizes.to(where, non_blocking=True)
+        rows = torch.empty((shape[0], self._row_words), dtype=torch.int32, device=where)
+        self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads())
+        return Plan(self, rows, index, seed, epoch, view, size if sizes is None else sizes, out)
+
+    _checked: tuple[int, int] | None = None  # the size that was last found good
+
+    def _check_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        for side in size:
+            if not 1 <= side <= 32768:
+                raise ShapeError(f"size: expected sides of 1 to 32768 pixels, given {size[0]} x {size[1]}")
+        out = self.output_size(size)
+        self._checked = size
+        return out
+
+    def _options(self) -> tuple[Any, ...]:
+        return self.dtype, self.num_classes, self.label_smoothing, self.labels, self.memory_format
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Recipe, (self.transforms, *self._options())
+
+    def __eq__(self, other: object) -> bool:
+        return (isinstance(other, Recipe) and self.transforms == other.transforms
+                and self._options() == other._options())
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        lines = "".join(f"    {t!r},\n" for t in self.transforms)
+        rest = f"dtype={self.dtype}"
+        if self.num_classes is not None:
+            rest += f", num_classes={self.num_classes}"
+        if self.label_smoothing:
+            rest += f", label_smoothing={self.label_smoothing}"
+        for name, default in (("labels", "soft"), ("memory_format", "contiguous")):
+            if getattr(self, name) != default:
+                rest += f", {name}={getattr(self, name)!r}"
+        return f"Recipe([\n{lines}], {rest})"
+
+
+def _whole(name: str, value: Any, end: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if isinstance(value, bool) or not 0 <= number < end:
+        checks.wrong(name, f"a whole number from 0 to {end - 1}", value)
+    return number
+
+
+def _sizes(size: Any, count: int) -> tuple[Any, Tensor | None]:
+    """(h, w) and None, or None and the sizes [B, 2]."""
+    if isinstance(size, Sequence) and len(size) == 2 and all(hasattr(s, "__index__") for s in size):
+        return (operator.index(size[0]), operator.index(size[1])), None
+    if isinstance(size, int):
+        checks.wrong("size", "(height, width), or int64 [B, 2]", size)
+    sizes = as_integers("size", size)
+    if sizes.dim() != 2 or sizes.shape[1] != 2 or sizes.shape[0] != count:
+        raise ShapeError(f"size: expected (height, width) or int64 [{count}, 2] for {count} samples, given shape "
+                         f"{list(sizes.shape)}")
+    if sizes.device.type == "cpu" and not bool(((sizes >= 1) & (sizes <= 32768)).all()):
+        raise ShapeError(f"size: expected sides of 1 to 32768 pixels, given {sizes.min().item()} to {sizes.max().item()}")
+    return None, sizes.contiguous()
+
+
+def _numbers(values: tuple[float, ...] | None, default: float) -> list[float]:
+    if values is None:
+        return [default] * 4
+    return list(values) * 4 if len(values) == 1 else [*values, *[default] * (4 - len(values))]
+
+
+def _normalize_of(transforms: Sequence[Transform], dtype: torch.dtype) -> Normalize | None:
+    found = [i for i, t in enumerate(transforms) if isinstance(t, Normalize)]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise ArgumentError(f"transforms: expected at most one Normalize, given {len(found)}")
+    if dtype == torch.uint8:
+        raise ArgumentError("transforms: Normalize needs a float dtype, given torch.uint8")
+    for t in transforms[found[0] + 1:]:
+        if _holds(t, _COLOR):
+            raise ArgumentError(f"transforms: colour is defined on [0, 1], so it comes before Normalize; given {t!r} after")
+    normalize = transforms[found[0]]
+    assert isinstance(normalize, Normalize)
+    return normalize
+
+
+def _holds(t: Transform, kinds: tuple[type, ...]) -> bool:
+    return isinstance(t, kinds) or (isinstance(t, Composite) and any(_holds(s, kinds) for s in t.transforms))
+
+
+def _compile(transforms: Sequence[Transform]) -> list[Slot]:
+    slots: list[Slot] = []
+    normalised = 0
+    erase = _native.OPS["ERASE"]
+    for t in transforms:
+        if isinstance(t, Normalize):
+            normalised = NORMALISED
+        slots += [s._replace(flags=s.flags | normalised) if s.op == erase else s for s in t.slots()]
+    return slots
+
+
+torch.serialization.add_safe_globals([Recipe])

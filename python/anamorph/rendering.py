@@ -1,0 +1,161 @@
+"""render: does what a plan says, in one launch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anamorph import _native
+from anamorph.errors import ArgumentError, DeviceError, DtypeError, ShapeError
+from anamorph.plan import Plan
+from anamorph.ragged import CODES, Ragged
+from anamorph.tensors import as_integers, as_tensor
+
+_MEAN_PARTS: int = _native.MEAN_PARTS
+_LAYOUTS = {"NHWC": False, "NCHW": True}
+
+
+def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None = None, layout: str | None = None,
+           out: Tensor | None = None) -> Any:
+    """Apply a plan to its batch. One launch, and one more where the recipe has contrast by the image's own mean.
+
+    Args:
+        images: ``[B, H, W, C]`` or ``[B, C, H, W]`` of uint8 (0..255), float32, float16 or bfloat16 (0..1), any strides, 1
+            to 4 channels, on the plan's device: a tensor or another library's array. Or a list of ``[H, W, C]`` pictures,
+            or a :class:`Ragged`, for pictures of different sizes.
+        plan: from ``recipe.plan``, drawn for these pictures' sizes.
+        targets: class ids, integers ``[B]``, or soft float ``[B, K]``.
+        mask: for a recipe with MaskMix: float32 ``[B, 1, H, W]`` at the output's size, in [0, 1].
+        layout: "NHWC" or "NCHW", where the shape fits both.
+        out: a tensor ``[B, C, H, W]`` of the recipe's dtype to write to.
+
+    Returns:
+        The views ``[B, C, H, W]`` of the recipe's dtype; with targets ``(views, soft)`` with soft float32 ``[B, K]``, or
+        ``(views, (y_a, y_b, lam))`` for ``labels="pairs"``.
+
+    Raises:
+        ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected, before anything runs.
+    """
+    if type(plan) is not Plan:
+        raise ArgumentError(f"plan: expected an anamorph.Plan, given {type(plan).__name__}")
+    recipe, rows = plan.recipe, plan.rows
+    h, w = plan.output_size
+    if type(images) is list or type(images) is tuple:
+        images = Ragged.from_list(images)
+    if type(images) is Ragged:
+        first, table, channels, code, source = False, _check_ragged(images, plan), images.channels, 0, images.buffer
+        code = CODES[images.dtype]
+    else:
+        source = images if type(images) is Tensor else as_tensor("images", images)
+        table, code = None, 0
+        if source.requires_grad:
+            if torch.is_grad_enabled():
+                raise ArgumentError("images: render has no gradient with respect to images; given a tensor that requires "
+                                    "one, expected images.detach()")
+            source = source.detach()
+        shape = source.shape
+        first = _channels_first(shape, plan.size, layout)
+        channels = shape[1] if first else shape[3]
+    if out is None:
+        out = torch.empty((len(rows), channels, h, w), dtype=recipe.dtype, device=rows.device,
+                          memory_format=recipe._torch_format)
+    else:
+        _check_out(out, (len(rows), channels, h, w), source)
+
+    share = means = None
+    if recipe._masks:
+        mask, share = _check_mask(mask)
+    elif mask is not None:
+        raise ArgumentError("mask: expected none for a recipe without MaskMix")
+    if recipe._max_contrasts and rows.is_cuda:
+        means = torch.empty((len(rows), recipe._max_contrasts, _MEAN_PARTS), device=rows.device)
+
+    soft = y_b = lam = None
+    if targets is not None:
+        targets = _as_targets(targets)
+        if recipe._pairs:
+            soft, y_b = torch.empty((2, len(rows)), dtype=torch.int64, device=rows.device)
+            lam = torch.empty(len(rows), device=rows.device)
+        else:
+            if recipe.num_classes is None:
+                raise ArgumentError("targets: expected a recipe with num_classes for soft targets, or labels='pairs'")
+            soft = torch.empty((len(rows), recipe.num_classes), device=rows.device)
+    recipe._native.render(rows, source, first, table, channels, code, out, targets, soft, y_b, lam, mask, share, means,
+                          torch.get_num_threads())
+    if targets is None:
+        return out
+    return (out, (soft, y_b, lam)) if recipe._pairs else (out, soft)
+
+
+def _channels_first(shape: torch.Size, size: Any, layout: str | None) -> bool:
+    """Is it [B, C, H, W]? By the plan's size; where that leaves it open, by ``layout``."""
+    if len(shape) != 4:
+        raise ShapeError(f"images: expected [B, H, W, C] or [B, C, H, W], given {list(shape)}")
+    if type(size) is not tuple:  # one for each sample: all must be the batch's
+        sizes = size.unique(dim=0).tolist() if size.device.type == "cpu" else []
+        if len(sizes) > 1:
+            raise ShapeError(f"images: expected pictures of the plan's {len(sizes)} different sizes, given {list(shape)}")
+        size = tuple(sizes[0]) if sizes else None
+    last = (size is None or (shape[1], shape[2]) == size) and 1 <= shape[3] <= 4
+    first = (size is None or (shape[2], shape[3]) == size) and 1 <= shape[1] <= 4
+    if layout is not None:
+        if layout not in _LAYOUTS:
+            raise ArgumentError(f"layout: expected 'NHWC' or 'NCHW', given {layout!r}")
+        first, last = first and _LAYOUTS[layout], last and not _LAYOUTS[layout]
+    if first and last:
+        raise ArgumentError(f"layout: expected 'NHWC' or 'NCHW', because the shape {list(shape)} fits both")
+    if not first and not last:
+        of = f"pictures of the plan's size {size[0]} x {size[1]}" if size else "pictures"
+        raise ShapeError(f"images: expected {of} with 1 to 4 channels, {layout or 'NHWC or NCHW'}, given {list(shape)}")
+    return first
+
+
+def _check_ragged(images: Ragged, plan: Plan) -> Tensor:
+    if len(images) != len(plan):
+        raise ShapeError(f"images: expected {len(plan)} pictures as in the plan, given {len(images)}")
+    if images.device != plan.rows.device:
+        raise DeviceError(f"images: expected on {plan.rows.device} like the plan, given on {images.device}")
+    sizes = plan.size if isinstance(plan.size, Tensor) else torch.tensor([plan.size])
+    if sizes.device.type == "cpu" and bool((images.sizes != sizes).any()):
+        i = int((images.sizes != sizes).any(1).nonzero()[0])
+        expected = sizes[i if len(sizes) > 1 else 0].tolist()
+        raise ShapeError(f"images[{i}]: expected {expected[0]} x {expected[1]} pixels as in the plan, given "
+                         f"{images.sizes[i, 0]} x {images.sizes[i, 1]}")
+    return images._table
+
+
+def _check_out(out: Any, shape: tuple[int, ...], source: Tensor | None) -> None:
+    if not isinstance(out, Tensor):
+        raise ArgumentError(f"out: expected a torch tensor, given {type(out).__name__}")
+    if tuple(out.shape) != shape:
+        raise ShapeError(f"out: expected {list(shape)}, given {list(out.shape)}")
+    if out.requires_grad:
+        raise ArgumentError("out: expected a tensor that requires no gradient")
+    if 0 in out.stride():
+        raise ArgumentError("out: expected every value in memory of its own, given an expanded tensor")
+    if source is not None and out.untyped_storage().data_ptr() == source.untyped_storage().data_ptr():
+        raise ArgumentError("out: expected other memory than images")
+
+
+def _check_mask(mask: Any) -> tuple[Tensor, Tensor]:
+    if mask is None:
+        raise ArgumentError("mask: expected a float32 [B, 1, H, W] for a recipe with MaskMix, given none")
+    mask = as_tensor("mask", mask).detach()
+    if mask.dtype != torch.float32:
+        raise DtypeError(f"mask: expected float32, given {mask.dtype}")
+    if mask.dim() != 4:
+        raise ShapeError(f"mask: expected [B, 1, H, W], given {list(mask.shape)}")
+    return mask, mask.mean((1, 2, 3))
+
+
+def _as_targets(targets: Any) -> Tensor:
+    if type(targets) is Tensor and targets.dtype is torch.int64 and targets.is_contiguous():
+        return targets
+    targets = as_tensor("targets", targets).detach()
+    if targets.dim() == 2:
+        if not targets.dtype.is_floating_point:
+            raise DtypeError(f"targets: expected float [B, K] or class ids [B], given {targets.dtype} {list(targets.shape)}")
+        return targets.to(torch.float32).contiguous()
+    return as_integers("targets", targets).contiguous()
