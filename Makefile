@@ -16,8 +16,13 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := pyproject.toml CMakeLists.txt \
            $(shell find csrc python -type f -not -path '*/__pycache__/*' -not -name '*.so')
 
+# The CUDA code is built where there is a GPU to run it (and a compiler), for that GPU.
+CUDA := $(if $(shell nvidia-smi -L 2> /dev/null),auto,off)
+
 # Built in one folder without isolation, so that a re-install compiles only what changed.
-INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation --config-settings=build-dir=build/wheel
+INSTALL := PATH="$(BIN):$$PATH" $(PIP) install --constraint constraints.txt --no-build-isolation \
+           --config-settings=build-dir=build/wheel --config-settings=cmake.define.ANAMORPH_CUDA=$(CUDA) \
+           --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES=native
 
 .PHONY: demo test bench cuda lint clean
 

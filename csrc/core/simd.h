@@ -1,6 +1,6 @@
-// Numbers in packs. The ops' headers are templates over F: `float` on a CUDA thread, `Floats` on a CPU (4, 8 or 16 lanes,
-// by the flags this file is compiled with). Both understand + - * / < and the functions below, so the arithmetic of an
-// op is written once.
+// Numbers in packs. The ops' headers are templates over F: `float`, or `Floats` of several lanes (4, 8 or 16 on a CPU, by
+// the flags this file is compiled with; on a GPU the four pixels of a thread). Both understand + - * / < and the
+// functions below, so the arithmetic of an op is written once.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -129,7 +129,38 @@ AM_HD Ints shift_right(Ints a, Ints n) {
 }
 template <int N> AM_HD Ints shift_right(Ints a) { return shift_right(a, Ints(N)); }
 #endif
-#endif  // !__CUDACC__
+#else   // __CUDACC__
+enum : int { LANES = 4 };
+struct Mask { bool v[LANES]; };
+struct Floats {
+    float v[LANES];
+    Floats() = default;
+    AM_HD Floats(float x) {
+        for (int i = 0; i < LANES; ++i) v[i] = x;
+    }
+};
+#define AM_LANES(R, name, T, expression)    \
+    AM_HD R name(T a, T b) {                \
+        R r;                                \
+        for (int i = 0; i < LANES; ++i) r.v[i] = expression; \
+        return r;                           \
+    }
+AM_LANES(Floats, operator+, Floats, a.v[i] + b.v[i]) AM_LANES(Floats, operator-, Floats, a.v[i] - b.v[i])
+AM_LANES(Floats, operator*, Floats, a.v[i] * b.v[i]) AM_LANES(Floats, operator/, Floats, a.v[i] / b.v[i])
+AM_LANES(Mask, operator>, Floats, a.v[i] > b.v[i]) AM_LANES(Mask, operator<, Floats, a.v[i] < b.v[i])
+AM_LANES(Mask, operator>=, Floats, a.v[i] >= b.v[i]) AM_LANES(Mask, operator==, Floats, a.v[i] == b.v[i])
+AM_LANES(Floats, min_, Floats, fminf(a.v[i], b.v[i])) AM_LANES(Floats, max_, Floats, fmaxf(a.v[i], b.v[i]))
+AM_LANES(Mask, operator&&, Mask, a.v[i] && b.v[i])
+#undef AM_LANES
+AM_HD Floats select(Mask m, Floats a, Floats b) {
+    for (int i = 0; i < LANES; ++i) a.v[i] = m.v[i] ? a.v[i] : b.v[i];
+    return a;
+}
+AM_HD Floats floor_(Floats a) {
+    for (int i = 0; i < LANES; ++i) a.v[i] = floor_(a.v[i]);
+    return a;
+}
+#endif  // __CUDACC__
 
 template <class F> AM_HD F clamp_(F x, F low, F high) { return min_(max_(x, low), high); }
 template <class F> AM_HD F unit_clamp(F x) { return clamp_(x, F(0.0f), F(1.0f)); }

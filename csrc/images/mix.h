@@ -19,6 +19,8 @@ struct Targets {
     float* pair_lam;
 };
 
+enum : int { MEAN_PARTS = 16 };  // blocks that add up a view's grey, each into a cell of its own
+
 struct RenderArgs {
     Images in;
     const int32_t* rows;     // [B, info.row_words]
@@ -31,7 +33,7 @@ struct RenderArgs {
     const float* mask;                   // [B, 1, H, W] or null
     int64_t mask_n, mask_y, mask_x;
     const float* mask_lam;               // [B] or null
-    float* means;                        // CUDA: [B, max_contrasts] grey means, else null
+    float* means;                        // CUDA: [B, max_contrasts, MEAN_PARTS] sums of grey, else null
     Targets targets;
 };
 
@@ -64,32 +66,34 @@ AM_HD float erased_value(const RenderArgs& a, const int32_t* e, int x, int y, in
     return e[4] & SLOT_NORMALISED ? v * a.std[c] + a.mean[c] : v;
 }
 
-// One row of the targets: y_a * lam + y_b * (1 - lam), label smoothing as timm's mixup_target.
-AM_HD void write_targets(const RenderArgs& a, int i) {
+AM_HD float own_share(const RenderArgs& a, const int32_t* row, int i) {
+    return row[W_MIX] == MIX_NONE ? 1.0f : lam_of(a, row, i);
+}
+
+// Class k of the soft target: y_a * lam + y_b * (1 - lam), label smoothing as timm's mixup_target.
+AM_HD float soft_target(const Targets& t, int i, int partner, float lam, int k) {
+    float off = t.smoothing / float(t.classes), on = 1.0f - t.smoothing;
+    float ya = t.labels ? (t.labels[i] == k ? 1.0f : 0.0f) : t.soft[i * t.soft_stride + k];
+    float yb = t.labels ? (t.labels[partner] == k ? 1.0f : 0.0f) : t.soft[partner * t.soft_stride + k];
+    return lam * (ya * on + off) + (1.0f - lam) * (yb * on + off);
+}
+
+// One row of the targets, by `workers` threads of which this is one.
+AM_HD void write_targets(const RenderArgs& a, int i, int worker = 0, int workers = 1) {
     const Targets& t = a.targets;
+    if (!t.pair_a && !t.out) return;
     const int32_t* row = a.rows + int64_t(i) * a.info.row_words;
-    int j = partner_of(a, row, i);
-    float lam = row[W_MIX] == MIX_NONE ? 1.0f : lam_of(a, row, i);
+    int partner = partner_of(a, row, i);
+    float lam = own_share(a, row, i);
     if (t.pair_a) {
+        if (worker != 0) return;
         t.pair_a[i] = t.labels[i];
-        t.pair_b[i] = t.labels[j];
+        t.pair_b[i] = t.labels[partner];
         t.pair_lam[i] = lam;
         return;
     }
-    if (!t.out) return;
-    float off = t.smoothing / float(t.classes), on = 1.0f - t.smoothing;
-    float* out = t.out + int64_t(i) * t.classes;
-    for (int k = 0; k < t.classes; ++k) {
-        float ya, yb;
-        if (t.labels) {
-            ya = t.labels[i] == k ? 1.0f : 0.0f;
-            yb = t.labels[j] == k ? 1.0f : 0.0f;
-        } else {
-            ya = t.soft[i * t.soft_stride + k];
-            yb = t.soft[j * t.soft_stride + k];
-        }
-        out[k] = lam * (ya * on + off) + (1.0f - lam) * (yb * on + off);
-    }
+    for (int k = worker; k < t.classes; k += workers)
+        t.out[int64_t(i) * t.classes + k] = soft_target(t, i, partner, lam, k);
 }
 
 namespace AM_LEVEL {

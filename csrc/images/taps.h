@@ -145,9 +145,16 @@ template <int C> struct ByteSource {
                reach < 0x7FFFFFF0 && reach >= 4;
     }
 #if defined(__CUDACC__)
+    static AM_HD float load(const uint8_t* p) {
+#if defined(__CUDA_ARCH__)
+        return float(__ldg(p));  // through the read-only cache
+#else
+        return float(*p);
+#endif
+    }
     AM_HD void tap(int x, int y, float* out) const {
         const uint8_t* p = data + y * stride_h + x * stride_w;
-        for (int c = 0; c < C; ++c) out[c] = float(p[c]) * (1.0f / 255.0f);
+        for (int c = 0; c < C; ++c) out[c] = load(p + c) * (1.0f / 255.0f);
     }
 #else
     AM_HD void tap(Ints x, Ints y, Floats* out) const {

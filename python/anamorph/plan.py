@@ -150,7 +150,7 @@ class Table(list):
     def __str__(self) -> str:
         if not self:
             return ""
-        names = [n for n in self[0] if any(row[n] not in (None, [], False) for row in self)]
+        names = [n for n in self[0] if any(_cell(row[n]) != "-" for row in self)]
         cells = [names] + [[_cell(row[n]) for n in names] for row in self]
         widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
         return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells)
@@ -193,7 +193,7 @@ def _box(corners: list[tuple[float, float]]) -> tuple[float, ...]:
 
 
 def _cell(value: Any) -> str:
-    if value in (None, [], False):
+    if value is None or value is False or value == []:
         return "-"
     if isinstance(value, tuple):
         return " ".join(f"{v:g}" for v in value)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
-from datetime import datetime, timezone
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any, NoReturn
@@ -20,11 +20,10 @@ import anamorph as am
 from anamorph.errors import ArgumentError, DeviceError
 
 from . import host, machine, ours, peers  # noqa: F401  peers register themselves
-from .rounds import WARM_UPS, Contender, one_thread, race, reason
-from .work import ENTRIES, SIZE, Entry, Step, Work, photographs
+from .rounds import Contender, one_thread, race, reason
+from .work import ENTRIES, SIZE, Entry, Step, Unavailable, Work, photographs
 
 COPIED = 2**27  # bytes: far more than any cache holds
-FEW = 8         # pictures for an engine that works picture by picture
 
 
 class Parser(argparse.ArgumentParser):
@@ -61,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from . import report  # needs rich, which only the commands do
 
     results: dict[str, Any] = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.facts(), "versions": machine.versions(), "anamorph": am.info(),
         "settings": {"device": str(device), "batch": options.batch, "rounds": options.rounds,
                      "seconds": options.seconds, "threads": threads},
@@ -109,16 +108,15 @@ def choose_threads(text: str) -> list[int]:
     return threads
 
 
-def prepare(entry: Entry, work: Work) -> tuple[Step, int]:
-    """An engine's step, checked on a first batch; and how many pictures it does."""
+def prepare(entry: Entry, work: Work) -> Step:
+    """An engine's step, checked on a first batch."""
     if work.device.type not in entry.devices:
-        raise DeviceError(f"runs on {' and '.join(entry.devices)} only")
-    few = work.first(FEW) if entry.per_sample else work
-    step = entry.build(few)
-    out, wanted = step(), (len(few.pictures), 3, SIZE, SIZE)
+        raise Unavailable(f"only on {' and '.join(entry.devices)}")
+    step = entry.build(work)
+    out, wanted = step(), (len(work.pictures), 3, SIZE, SIZE)
     if tuple(out.shape) != wanted or out.dtype != torch.float32 or not bool(out.isfinite().all()):
         raise ValueError(f"made {out.dtype} {list(out.shape)} instead of finite float32 {list(wanted)}")
-    return step, len(few.pictures)
+    return step
 
 
 def launches(step: Step) -> int:
@@ -129,7 +127,7 @@ def launches(step: Step) -> int:
 
 
 def run_chain(entries: Sequence[Entry], work: Work, threads: Sequence[int], rounds: int, budget: float,
-              status: report.Status) -> dict[str, Any]:
+              status: Callable[[str], None]) -> dict[str, Any]:
     """Race the engines and the copy that is our roofline; return rows for all of them."""
     source = torch.zeros(COPIED, dtype=torch.uint8, device=work.device)
     target = torch.ones_like(source)  # written once, so that its pages exist
@@ -140,14 +138,14 @@ def run_chain(entries: Sequence[Entry], work: Work, threads: Sequence[int], roun
         row = {"engine": entry.name, "threads": 1, "note": entry.note, "ours": entry.ours, "error": None}
         status(f"preparing {entry.name}")
         try:
-            step, amount = prepare(entry, work)
+            step = prepare(entry, work)
             if entry.ours and entry.name != "anamorph-graph":  # a replay launches what was counted at its capture
                 row["launches_per_batch"] = launches(step)
         except Exception as error:  # a peer may fail in any way: its row says how
             rows.append(row | {"error": reason(error)})
             continue
         for t in threads if entry.ours else [1]:
-            racing[len(rows)] = Contender(entry.name, t, step, amount)
+            racing[len(rows)] = Contender(entry.name, t, step, len(work.pictures))
             rows.append(row | {"threads": t})
     race([*copies.values(), *racing.values()] if racing else [], rounds, budget, work.device, status)
 
@@ -163,8 +161,8 @@ def run_chain(entries: Sequence[Entry], work: Work, threads: Sequence[int], roun
             # Of each round by itself: what slowed one slowed the other.
             row["anamorph_speedup"] = median(b / s for b, s in zip(base.samples, c.samples, strict=True))
         if row["ours"]:
-            first = next(o for o in racing.values() if o.name == c.name and o.threads == 1)
-            row["scaling"] = c.rate / first.rate
+            first = next(o for o in racing.values() if o.name == c.name)  # one thread
+            row["scaling"] = c.rate / first.rate if first.samples else None
             row["roofline_fraction"] = c.rate * needed / copies[c.threads].rate
     return {
         "chain": rows,

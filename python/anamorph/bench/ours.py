@@ -23,16 +23,21 @@ def chain(contrast_mode: str) -> am.Recipe:
     ])
 
 
-def eager(work: Work, contrast_mode: str) -> Step:
+def eager(work: Work, contrast_mode: str, out: torch.Tensor | None = None) -> Step:
     """A new plan and a new batch at every step."""
     recipe, images, epochs = chain(contrast_mode), work.nhwc(), itertools.count()
     index = torch.arange(len(images), device=work.device)
 
     def step() -> torch.Tensor:
         plan = recipe.plan(index, epoch=next(epochs), size=(SOURCE, SOURCE), device=work.device)
-        return am.render(images, plan)
+        return am.render(images, plan, out=out)
 
     return step
+
+
+def output(work: Work) -> torch.Tensor:
+    """Memory for a batch of views."""
+    return torch.empty((len(work.pictures), 3, SIZE, SIZE), device=work.device)
 
 
 @entry("anamorph", ours=True)
@@ -47,13 +52,19 @@ def midgray(work: Work) -> Step:
     return eager(work, "midgray")
 
 
+@entry("anamorph-out", ours=True, devices=("cpu",), note="into the same memory every time")
+def reused(work: Work) -> Step:
+    """With ``out=``. A new large batch on a CPU is new memory, and the kernel clears its pages at first touch."""
+    return eager(work, "exact", output(work))
+
+
 @entry("anamorph-graph", ours=True, devices=("cuda",), note="plan and render in one captured CUDA graph")
 def graph(work: Work) -> Step:
     """Plan and render captured once; every replay counts the epoch up on the device and so draws anew."""
     recipe, images = chain("exact"), work.nhwc()
     index = torch.arange(len(images), device=work.device)
     epoch = torch.zeros((), dtype=torch.int64, device=work.device)
-    out = torch.empty((len(images), 3, SIZE, SIZE), device=work.device)
+    out = output(work)
 
     def once() -> None:
         am.render(images, recipe.plan(index, epoch=epoch, size=(SOURCE, SOURCE), device=work.device), out=out)

@@ -47,7 +47,7 @@ def show(results: dict[str, Any]) -> None:
                   f"{row['roofline_fraction']:.1%} of the roofline"
             if "launches_per_batch" in row:
                 say += f", {row['launches_per_batch']} launches a batch"
-            if row["threads"] > 1:
+            if row["threads"] > 1 and row["scaling"]:
                 say += f", {row['scaling']:.2f} times one thread"
             console.print(say, highlight=False)
     if copies:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from statistics import median
 
 import torch
+
+from .work import Unavailable
 
 WARM_UPS = 3  # torch.compile recompiles on the second
 
@@ -33,34 +35,31 @@ class Contender:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """torch and OpenCV on one thread; afterwards as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    dials = [(torch.get_num_threads(), torch.set_num_threads)]
+    with suppress(ImportError):
         import cv2
-    except ImportError:
-        cv2 = None
-    before_cv2 = cv2.getNumThreads() if cv2 else 1
-    if cv2:
-        cv2.setNumThreads(1)
+
+        dials.append((cv2.getNumThreads(), cv2.setNumThreads))
     try:
+        for _, turn in dials:
+            turn(1)
         yield
     finally:
-        torch.set_num_threads(before)
-        if cv2:
-            cv2.setNumThreads(before_cv2)
+        for before, turn in dials:
+            turn(before)
 
 
 def seconds(step: Callable[[], object], repeats: int, device: torch.device) -> float:
     """How long ``repeats`` steps take: by CUDA events on a GPU, by the clock on a CPU."""
     if device.type == "cuda":
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize(device)
-        begin.record()
+        first.record()
         for _ in range(repeats):
             step()
-        end.record()
-        end.synchronize()
-        return begin.elapsed_time(end) / 1e3
+        last.record()
+        last.synchronize()
+        return first.elapsed_time(last) / 1e3
     begin = time.perf_counter()
     for _ in range(repeats):
         step()
@@ -74,7 +73,7 @@ def race(contenders: Sequence[Contender], rounds: int, budget: float, device: to
     Each has the same slice of time in a round and does as many whole steps as fit, at least one. Who begins changes
     from round to round. A contender that fails is out, and says why.
     """
-    share, repeats = budget / (rounds * max(1, len(contenders))), {}
+    share, repeats = budget / (rounds * max(1, len(contenders))), dict[int, int]()
     for r in range(-1, rounds):  # round -1 warms up
         for c in (contenders[(i + r) % len(contenders)] for i in range(len(contenders))):
             if c.error:
@@ -97,5 +96,7 @@ def reason(error: Exception) -> str:
     """An exception in one line."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"not installed: {error.name.partition('.')[0]}"
+    if isinstance(error, Unavailable):
+        return str(error)
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}"[:200]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,10 +31,6 @@ class Work:
     pictures: np.ndarray
     device: torch.device
 
-    def first(self, count: int) -> Work:
-        """The same with at most ``count`` pictures."""
-        return replace(self, pictures=self.pictures[:count])
-
     def nhwc(self) -> torch.Tensor:
         """The pictures on the device, channels last."""
         return torch.from_numpy(self.pictures).to(self.device)
@@ -59,20 +56,19 @@ def photographs(count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Entry:
-    """One engine of the comparison. ``build`` may raise ImportError or Unavailable."""
+    """One engine of the comparison. What ``build`` raises becomes its row."""
 
     name: str
     build: Callable[[Work], Step]
     devices: tuple[str, ...] = ("cpu", "cuda")
-    per_sample: bool = False  # works picture by picture, so a few pictures tell its speed
     ours: bool = False
-    note: str = ""            # what differs from the chain
+    note: str = ""  # what differs from the chain
 
 
 ENTRIES: dict[str, Entry] = {}
 
 
-def entry(name: str, **facts) -> Callable[[Callable[[Work], Step]], Callable[[Work], Step]]:
+def entry(name: str, **facts: Any) -> Callable[[Callable[[Work], Step]], Callable[[Work], Step]]:
     """Register a function that builds an engine's step."""
 
     def register(build: Callable[[Work], Step]) -> Callable[[Work], Step]:

@@ -1,0 +1,161 @@
+"""The benchmark runs, says what it measured and what it could not. Nothing here depends on a time."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from anamorph import bench
+from anamorph.bench import host, ours, rounds
+from anamorph.bench._torchvision import v2
+from anamorph.bench.work import ENTRIES, SIZE, SOURCE, Work, photographs
+from anamorph.cli import main
+from anamorph.errors import ArgumentError
+
+CPU = torch.device("cpu")
+
+
+def measured(tmp_path, *options):
+    """A short run of the real thing; what its JSON says."""
+    file = tmp_path / "sub" / "bench.json"
+    short = ["--batch", "2", "--rounds", "2", "--seconds", "0.05", "--device", "cpu"]
+    assert main(["bench", *short, "--json", str(file), *options]) == 0
+    return json.loads(file.read_text())
+
+
+def test_result(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bench, "COPIED", 2**20)
+    before = torch.get_num_threads()
+    result = measured(tmp_path, "--engines", "anamorph,anamorph-midgray,torchvision-sample", "--threads", "2")
+    assert torch.get_num_threads() == before
+    assert set(result) == {"date", "machine", "versions", "anamorph", "settings", "chain", "copy", "bytes_per_image", "host"}
+    assert result["machine"]["cpu"] and result["machine"]["cores"] >= 1
+    assert {"anamorph", "torch", "numpy"} <= set(result["versions"])
+    assert result["settings"] == {"device": "cpu", "batch": 2, "rounds": 2, "seconds": 0.05, "threads": [1, 2]}
+    rows = result["chain"]
+    assert [(r["engine"], r["threads"]) for r in rows] == [
+        ("anamorph", 1), ("anamorph", 2), ("anamorph-midgray", 1), ("anamorph-midgray", 2), ("torchvision-sample", 1)]
+    for row in rows:
+        assert row["error"] is None and len(row["samples"]) == 2
+        assert min(row["samples"]) <= row["images_per_second"] <= max(row["samples"])
+        assert row["anamorph_speedup"] > 0
+        if row["ours"]:
+            assert row["launches_per_batch"] == 2 and row["scaling"] > 0 and row["roofline_fraction"] > 0
+    assert rows[0]["anamorph_speedup"] == rows[0]["scaling"] == 1
+    assert [c["threads"] for c in result["copy"]] == [1, 2]
+    assert result["host"]["total_us"] > 0
+    said = capsys.readouterr().out
+    assert "torchvision-sample" in said and "roofline" in said and "host" in said
+
+
+def test_every_cpu_engine_makes_the_batch():
+    work = Work(photographs(2), CPU)
+    tried = []
+    for entry in ENTRIES.values():
+        if "cpu" not in entry.devices or entry.name == "kornia-compile":  # compiling takes a minute
+            continue
+        try:
+            step = bench.prepare(entry, work)
+        except ImportError:
+            continue
+        first, second = step().clone(), step().clone()
+        assert not torch.equal(first, second), f"{entry.name} draws the same numbers again"
+        tried.append(entry.name)
+    assert {"anamorph", "anamorph-midgray", "anamorph-out"} <= set(tried)
+
+
+def test_a_missing_or_failing_peer_has_a_row(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "COPIED", 2**20)
+    monkeypatch.setitem(sys.modules, "albumentations", None)
+
+    def fails(step):
+        raise RuntimeError("no\ncompiler")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    pytest.importorskip("kornia")
+    result = measured(tmp_path, "--engines", "albumentations,kornia-compile,triton-augment")
+    assert [(r["engine"], r["error"]) for r in result["chain"]] == [
+        ("kornia-compile", "RuntimeError: no compiler"),
+        ("albumentations", "not installed: albumentations"),
+        ("triton-augment", "only on cuda"),
+    ]
+    assert result["copy"] == [] and "host" not in result
+    assert "not installed" in capsys.readouterr().out
+
+
+def test_failing_in_the_race():
+    steps = iter([None] * 4)
+    good, bad = (rounds.Contender(name, 1, step, 3.0) for name, step in (("good", int), ("bad", lambda: next(steps))))
+    rounds.race([good, bad], 4, 0.0, CPU)
+    assert good.error is None and len(good.samples) == 4
+    assert bad.error == "StopIteration:" and len(bad.samples) == 1
+
+
+def test_everybody_begins_a_round_in_turn():
+    order = []
+    contenders = [rounds.Contender(name, 1, lambda name=name: order.append(name), 1.0) for name in "abc"]
+    rounds.race(contenders, 3, 0.0, CPU)
+    assert "".join(order[-9:]) == "abcbcacab"
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["--engines", "anamorph,imgaug"], "imgaug"),
+    (["--batch", "0"], "--batch"),
+    (["--batch", "many"], "--batch"),
+    (["--rounds", "0"], "--rounds"),
+    (["--seconds", "nan"], "--seconds"),
+    (["--threads", "1,x"], "--threads"),
+    (["--threads", "0"], "--threads"),
+    (["--device", "tpu"], "--device"),
+    (["--speed"], "--speed"),
+])
+def test_mistakes(arguments, says, capsys):
+    with pytest.raises(ArgumentError, match=says):
+        bench.main(arguments)
+    assert main(["bench", *arguments]) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu(capsys):
+    assert main(["bench", "--device", "cuda"]) == 2
+    assert "CUDA" in capsys.readouterr().err
+
+
+def test_bytes():
+    """The output alone is 602,112 bytes; the source brings between nothing and all of the picture."""
+    output = 3 * 4 * SIZE**2
+    mean = ours.bytes_per_image()
+    # Crops have 54 % of the area on average, of which the affine map shows a part.
+    assert output + 0.3 * 3 * SOURCE**2 < mean < output + 0.54 * 3 * SOURCE**2
+
+
+def test_bytes_without_chance(monkeypatch):
+    """A whole picture scaled down is read once."""
+    import anamorph as am
+
+    monkeypatch.setattr(ours, "chain", lambda mode: am.Recipe([am.Resize((SIZE, SIZE))]))
+    assert ours.bytes_per_image(count=2) == pytest.approx(3 * 4 * SIZE**2 + 3 * SOURCE**2, rel=1e-4)
+
+
+def test_host_calls():
+    calls = host.Calls(CPU)
+    images, labels = calls.both()
+    assert images.shape == (4, 3, 8, 8) and images.dtype == torch.float16
+    assert labels.shape == (4, 10)
+    assert set(host.overhead(CPU, calls=20)) == {"calls", "plan_us", "render_us", "total_us"}
+
+
+def test_photographs_differ():
+    pictures = photographs(20)
+    assert pictures.shape == (20, SOURCE, SOURCE, 3) and len({p.tobytes() for p in pictures}) == 20
+
+
+def test_torchvision():
+    pytest.importorskip("PIL")
+    try:
+        transforms = v2()
+    except ModuleNotFoundError:
+        pytest.skip("torchvision is not installed")
+    assert v2() is transforms and transforms.RandomResizedCrop(4)(torch.zeros(3, 8, 8)).shape == (3, 4, 4)
