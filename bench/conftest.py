@@ -1,13 +1,13 @@
-"""One thread for every library, as in ``anamorph bench``."""
+"""The same conditions as in ``anamorph bench``."""
 
 import pytest
 import torch
 
-from anamorph.bench.rounds import one_thread
+from anamorph.bench.rounds import steady
 
 
 @pytest.fixture(autouse=True, scope="session")
 def quiet():
-    """torch and OpenCV on one thread, no autograd."""
-    with one_thread(), torch.no_grad():
+    """One thread, kept memory, no autograd."""
+    with steady(), torch.no_grad():
         yield

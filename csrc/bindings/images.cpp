@@ -81,10 +81,6 @@ void check_side(const char* name, int64_t h, int64_t w) {
         fail<ShapeError>(name, ": expected sides of 1 to ", int64_t(MAX_SIDE), " pixels, given ", h, " x ", w);
 }
 
-void no_cuda_here() {
-    fail<DeviceError>("device: this build of anamorph has no CUDA code; build it with ANAMORPH_CUDA=on");
-}
-
 // Makes a tensor's device current for the length of a call, so that kernels go where the tensors are.
 struct OnDevice {
 #if defined(AM_CUDA)
@@ -97,7 +93,7 @@ struct OnDevice {
     }
 #else
     explicit OnDevice(const Tensor& t) {
-        if (t.cuda()) no_cuda_here();
+        if (t.cuda()) fail<DeviceError>("device: this build of anamorph has no CUDA code; build it with ANAMORPH_CUDA=on");
     }
 #endif
 };

@@ -113,6 +113,13 @@ struct View {
         compose(n, w, h);
     }
 
+    // torchvision's rounding of an expanded frame: to 1e-4 towards zero first, so that noise does not cost a pixel.
+    static AM_HD double cut_noise(double x) {
+        return (x < 0.0 ? -exact::floor(-x * 1e4) : exact::floor(x * 1e4)) * 1e-4;
+    }
+    static AM_HD double whole_below(double x) { return exact::floor(cut_noise(x)); }
+    static AM_HD double whole_above(double x) { return -exact::floor(-cut_noise(x)); }
+
     // Counter-clockwise degrees about (cx, cy), as torchvision's rotate; expand: the view grows to hold all of it.
     AM_HD void rotate(double angle, double cx, double cy, bool expand, const double* color) {
         fill_outside(color);
@@ -122,8 +129,8 @@ struct View {
         double ow = w, oh = h, ox = cx, oy = cy;
         if (expand) {
             double aw = exact::absolute(w * c) + exact::absolute(h * s), ah = exact::absolute(w * s) + exact::absolute(h * c);
-            ow = -exact::floor(-(aw - 1e-6));
-            oh = -exact::floor(-(ah - 1e-6));
+            ow = whole_above((w + aw) * 0.5) - whole_below((w - aw) * 0.5);
+            oh = whole_above((h + ah) * 0.5) - whole_below((h - ah) * 0.5);
             ox = ow * 0.5;
             oy = oh * 0.5;
             cx = w * 0.5;

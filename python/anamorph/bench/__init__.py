@@ -20,7 +20,7 @@ import anamorph as am
 from anamorph.errors import ArgumentError, DeviceError
 
 from . import host, machine, ours, peers  # noqa: F401  peers register themselves
-from .rounds import Contender, one_thread, race, reason
+from .rounds import Contender, race, reason, steady
 from .work import ENTRIES, SIZE, Entry, Step, Unavailable, Work, photographs
 
 COPIED = 2**27  # bytes: far more than any cache holds
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "settings": {"device": str(device), "batch": options.batch, "rounds": options.rounds,
                      "seconds": options.seconds, "threads": threads},
     }
-    with one_thread(), torch.no_grad(), report.progress() as status:
+    with steady(), torch.no_grad(), report.progress() as status:
         results.update(run_chain(entries, Work(photographs(options.batch), device), threads, options.rounds,
                                  options.seconds, status))
         if any(e.ours for e in entries):

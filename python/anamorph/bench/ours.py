@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
+import mmap
+from collections.abc import Callable
 
 import torch
 
@@ -23,21 +26,16 @@ def chain(contrast_mode: str) -> am.Recipe:
     ])
 
 
-def eager(work: Work, contrast_mode: str, out: torch.Tensor | None = None) -> Step:
+def eager(work: Work, contrast_mode: str, out: Callable[[], torch.Tensor | None] = lambda: None) -> Step:
     """A new plan and a new batch at every step."""
     recipe, images, epochs = chain(contrast_mode), work.nhwc(), itertools.count()
     index = torch.arange(len(images), device=work.device)
 
     def step() -> torch.Tensor:
         plan = recipe.plan(index, epoch=next(epochs), size=(SOURCE, SOURCE), device=work.device)
-        return am.render(images, plan, out=out)
+        return am.render(images, plan, out=out())
 
     return step
-
-
-def output(work: Work) -> torch.Tensor:
-    """Memory for a batch of views."""
-    return torch.empty((len(work.pictures), 3, SIZE, SIZE), device=work.device)
 
 
 @entry("anamorph", ours=True)
@@ -52,10 +50,15 @@ def midgray(work: Work) -> Step:
     return eager(work, "midgray")
 
 
-@entry("anamorph-out", ours=True, devices=("cpu",), note="into the same memory every time")
-def reused(work: Work) -> Step:
-    """With ``out=``. A new large batch on a CPU is new memory, and the kernel clears its pages at first touch."""
-    return eager(work, "exact", output(work))
+@entry("anamorph-fresh", ours=True, devices=("cpu",), note="into new memory, whose pages all fault")
+def fresh(work: Work) -> Step:
+    """Into pages that the kernel must clear first, as happens where the allocator keeps none (see ``rounds.steady``)."""
+    shape = (len(work.pictures), 3, SIZE, SIZE)
+
+    def new() -> torch.Tensor:
+        return torch.frombuffer(mmap.mmap(-1, 4 * math.prod(shape)), dtype=torch.float32).view(shape)
+
+    return eager(work, "exact", new)
 
 
 @entry("anamorph-graph", ours=True, devices=("cuda",), note="plan and render in one captured CUDA graph")
@@ -64,7 +67,7 @@ def graph(work: Work) -> Step:
     recipe, images = chain("exact"), work.nhwc()
     index = torch.arange(len(images), device=work.device)
     epoch = torch.zeros((), dtype=torch.int64, device=work.device)
-    out = output(work)
+    out = torch.empty((len(images), 3, SIZE, SIZE), device=work.device)
 
     def once() -> None:
         am.render(images, recipe.plan(index, epoch=epoch, size=(SOURCE, SOURCE), device=work.device), out=out)

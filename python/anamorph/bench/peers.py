@@ -102,8 +102,7 @@ def dali(work: Work) -> Step:
     What differs: ``color_twist`` is one linear map of a pixel (brightness, contrast about mid-grey, hue and saturation
     by rotation in YIQ) where the chain has four clamped steps in random order; the flip comes last, inside
     ``crop_mirror_normalize``; the picture is uint8 until there. The pipeline runs synchronously, or work that it does
-    ahead would be counted as another engine's time. It writes every batch to the same
-    memory, which spares it the page faults of a new one.
+    ahead would be counted as another engine's time.
     """
     import nvidia.dali as nd
     from nvidia.dali import fn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ import torch
 from .work import Unavailable
 
 WARM_UPS = 3  # torch.compile recompiles on the second
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h>
 
 
 @dataclass
@@ -33,20 +35,30 @@ class Contender:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """torch and OpenCV on one thread; afterwards as before."""
-    dials = [(torch.get_num_threads(), torch.set_num_threads)]
+def steady() -> Iterator[None]:
+    """torch and OpenCV on one thread, and freed memory kept by the process; afterwards as before.
+
+    glibc gives a large block back to the kernel when it is freed, or does not, by what else lies in the heap. A new
+    batch then is or is not thousands of page faults, which halves or doubles the speed of whoever makes it. Without
+    this an engine's speed depends on who ran before it; ``anamorph-fresh`` shows what the faults cost.
+    """
+    dials: list[tuple[int, Callable[[int], object]]] = [(torch.get_num_threads(), torch.set_num_threads)]
     with suppress(ImportError):
         import cv2
 
         dials.append((cv2.getNumThreads(), cv2.setNumThreads))
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda option, value: None)  # glibc's; others have none
     try:
         for _, turn in dials:
             turn(1)
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         yield
     finally:
         for before, turn in dials:
             turn(before)
+        mallopt(M_MMAP_MAX, 65536)  # glibc's defaults
+        mallopt(M_TRIM_THRESHOLD, 2**17)
 
 
 def seconds(step: Callable[[], object], repeats: int, device: torch.device) -> float:
@@ -98,5 +110,4 @@ def reason(error: Exception) -> str:
         return f"not installed: {error.name.partition('.')[0]}"
     if isinstance(error, Unavailable):
         return str(error)
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:200]
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -43,14 +43,17 @@ class Work:
 def photographs(count: int) -> np.ndarray:
     """``count`` different square cuts of photographs: uint8 [count, SOURCE, SOURCE, 3]."""
     import skimage.data
-    from PIL import Image, ImageOps
+    from PIL import Image
 
+    random = np.random.default_rng(0)
     originals = [Image.fromarray(getattr(skimage.data, name)()) for name in PHOTOGRAPHS]
     cuts = []
     for i in range(count):
-        turn, which = divmod(i, len(originals))
-        place = (turn * 0.37 % 1.0, turn * 0.61 % 1.0)  # another part of the picture at each turn
-        cuts.append(np.asarray(ImageOps.fit(originals[which], (SOURCE, SOURCE), bleed=0.1, centering=place)))
+        picture = originals[i % len(originals)]
+        side = min(picture.size) * random.uniform(0.6, 1.0)
+        left, top = ((length - side) * random.random() for length in picture.size)
+        cut = picture.resize((SOURCE, SOURCE), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+        cuts.append(np.asarray(cut))
     return np.stack(cuts)
 
 
