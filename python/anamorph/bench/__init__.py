@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 from typing import Any, NoReturn
 
 import torch
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.facts(), "versions": machine.versions(), "anamorph": am.info(),
-        "settings": {"device": str(device), "batch": options.batch, "rounds": options.rounds,
+        "settings": {"device": device.type, "batch": options.batch, "rounds": options.rounds,
                      "seconds": options.seconds, "threads": threads},
     }
     with steady(), torch.no_grad(), report.progress() as status:
@@ -83,7 +84,9 @@ def choose_device(name: str) -> torch.device:
     """``auto`` is the GPU where there is one; peers that need one can be timed even if anamorph cannot use it."""
     if name == "cuda" and not torch.cuda.is_available():
         raise DeviceError("bench: expected a CUDA device for --device cuda, found none")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def choose_engines(names: str | None, device: torch.device) -> list[Entry]:
@@ -137,8 +140,10 @@ def run_chain(entries: Sequence[Entry], work: Work, threads: Sequence[int], roun
     for entry in entries:
         row = {"engine": entry.name, "threads": 1, "note": entry.note, "ours": entry.ours, "error": None}
         status(f"preparing {entry.name}")
+        began = perf_counter()
         try:
             step = prepare(entry, work)
+            row["setup_seconds"] = perf_counter() - began  # imports, compilation and a first batch
             if entry.ours and entry.name != "anamorph-graph":  # a replay launches what was counted at its capture
                 row["launches_per_batch"] = launches(step)
         except Exception as error:  # a peer may fail in any way: its row says how

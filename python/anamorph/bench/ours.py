@@ -52,7 +52,7 @@ def midgray(work: Work) -> Step:
 
 @entry("anamorph-fresh", ours=True, devices=("cpu",), note="into new memory, whose pages all fault")
 def fresh(work: Work) -> Step:
-    """Into pages that the kernel must clear first, as happens where the allocator keeps none (see ``rounds.steady``)."""
+    """Into pages that the kernel must clear first, as where the allocator keeps none (see ``rounds.steady``)."""
     shape = (len(work.pictures), 3, SIZE, SIZE)
 
     def new() -> torch.Tensor:

@@ -107,13 +107,13 @@ def dali(work: Work) -> Step:
     import nvidia.dali as nd
     from nvidia.dali import fn
 
-    device, uniform, half = work.device.type, fn.random.uniform, SIZE / 2
-    images, count = work.nhwc() if device == "cuda" else work.pictures, len(work.pictures)
-    around = (1 - JITTER, 1 + JITTER)
-    pipeline = nd.Pipeline(batch_size=count, num_threads=1, device_id=(work.device.index or 0) if device == "cuda" else
-                           None, exec_async=False, exec_pipelined=False, prefetch_queue_depth=1, seed=0)
+    gpu = work.device.type == "cuda"
+    uniform, around, half = fn.random.uniform, (1 - JITTER, 1 + JITTER), SIZE / 2
+    images = work.nhwc() if gpu else work.pictures
+    pipeline = nd.Pipeline(batch_size=len(images), num_threads=1, device_id=work.device.index, exec_async=False,
+                           exec_pipelined=False, prefetch_queue_depth=1, seed=0)  # device_id None: no GPU
     with pipeline:
-        image = fn.external_source(source=lambda: images, layout="HWC", device=device, no_copy=True)
+        image = fn.external_source(source=lambda: images, layout="HWC", device="gpu" if gpu else "cpu", no_copy=True)
         image = fn.random_resized_crop(image, size=(SIZE, SIZE))
         scale, shear = uniform(range=SCALE), uniform(range=(-SHEAR, SHEAR))
         matrix = fn.transforms.shear(angles=fn.stack(shear, 0.0), center=(half, half))
@@ -131,7 +131,7 @@ def dali(work: Work) -> Step:
 
     def step() -> torch.Tensor:
         # On a GPU the output is ordered after torch's stream, which the timing events are on.
-        stream = torch.cuda.current_stream(work.device) if device == "cuda" else None
+        stream = torch.cuda.current_stream(work.device) if gpu else None
         (output,) = pipeline.run(stream)
         return torch.from_dlpack(output.as_tensor())
 

@@ -28,17 +28,21 @@ def show(results: dict[str, Any]) -> None:
     table = Table(title=escape(f"256x256 to 224x224 float32, batches of {settings['batch']}, {where}"),
                   title_justify="left", title_style="bold")
     table.add_column("engine", no_wrap=True)
-    for heading in ("threads", "images/s", "anamorph is"):
+    for heading in ("threads", "images/s", "spread", "anamorph is"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("what differs", overflow="fold")
     for row in results["chain"]:
         name = f"[bold green]{row['engine']}[/]" if row["ours"] else row["engine"]
         if row["error"]:
-            table.add_row(name, str(row["threads"]), "-", "-", f"[yellow]{escape(row['error'])}[/]")
+            table.add_row(name, str(row["threads"]), "-", "-", "-", f"[yellow]{escape(row['error'])}[/]")
             continue
         speedup = f"{row['anamorph_speedup']:.2f}x" if "anamorph_speedup" in row else "-"
-        table.add_row(name, str(row["threads"]), f"{row['images_per_second']:,.0f}", speedup, escape(row["note"]))
+        table.add_row(name, str(row["threads"]), f"{row['images_per_second']:,.0f}",
+                      f"{(max(row['samples']) - min(row['samples'])) / row['images_per_second']:.0%}", speedup,
+                      escape(row["note"]))
     console.print(table)
+    console.print("images/s: the median of the rounds; spread: from the lowest to the highest of them; "
+                  "anamorph: on one thread", style="dim", highlight=False)
 
     copies = {c["threads"]: c["bytes_per_second"] for c in results["copy"]}
     for row in results["chain"]:

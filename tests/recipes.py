@@ -1,0 +1,70 @@
+"""Lists of transforms that together reach every op and every branch of the engine."""
+
+from hypothesis import strategies as st
+
+import anamorph as am
+
+SINGLE = {
+    "resized crop": [am.RandomResizedCrop((24, 31))],
+    "resized crop, far": [am.RandomResizedCrop(20, (0.9, 1.0), (5.0, 6.0), "bicubic")],  # the ten tries fail
+    "resized crop, nearest": [am.RandomResizedCrop(17, interpolation="nearest", antialias=False)],
+    "resize": [am.Resize((19, 50))],
+    "resize, bicubic up": [am.Resize((60, 70), "bicubic", antialias=False)],
+    "resize, shorter side": [am.Resize(20, max_size=25), am.CenterCrop(18)],
+    "center crop": [am.CenterCrop((50, 21))],
+    "crop": [am.RandomCrop(30, 4, fill=(9, 80, 200))],
+    "crop, reflect": [am.RandomCrop(30, (3, 5), padding_mode="reflect")],
+    "crop, symmetric": [am.RandomCrop((33, 41), pad_if_needed=True, padding=2, padding_mode="symmetric")],
+    "crop, edge": [am.RandomCrop(36, 9, padding_mode="edge")],
+    "flips": [am.RandomHorizontalFlip(), am.RandomVerticalFlip()],
+    "rotation": [am.RandomRotation(40, "bilinear", fill=120)],
+    "rotation, expanded": [am.RandomRotation((10, 80), "bicubic", expand=True), am.Resize((25, 25))],
+    "rotation, centre": [am.RandomRotation(180, center=(3, 4))],
+    "affine": [am.RandomAffine(30, (0.2, 0.1), (0.6, 1.5), (-10, 10, -5, 5), "bilinear", (5, 6, 7))],
+    "affine, bicubic": [am.RandomAffine(20, scale=(0.8, 1.2), interpolation="bicubic", fill=77, center=(10, 10))],
+    "perspective": [am.RandomPerspective(0.7, 0.8, fill=33)],
+    "perspective, bicubic": [am.RandomPerspective(0.3, 1.0, "bicubic")],
+    "jitter": [am.ColorJitter(0.5, 0.5, 0.5, 0.3)],
+    "jitter, midgray": [am.ColorJitter(0.5, 0.9, 2.0, 0.5, "midgray")],
+    "two contrasts": [am.ColorJitter(contrast=0.5), am.RandomInvert(), am.ColorJitter(contrast=0.9, hue=0.2)],
+    "switches": [am.RandomGrayscale(0.5), am.RandomInvert(), am.RandomPosterize(3), am.RandomSolarize(100)],
+    "erasing": [am.RandomErasing(0.8, value=(0.2, 0.4, 0.6))],
+    "erasing, noise": [am.RandomErasing(1.0, value="random"), am.RandomErasing(0.5, value="channel")],
+    "erasing, normalised": [am.Normalize(0.4, 0.3), am.RandomErasing(1.0, value=-1.5)],
+    "normalize": [am.Normalize((0.4, 0.5, 0.6), (0.2, 0.3, 0.4))],
+    "mixup": [am.MixUp(0.3)],
+    "mixup, batch": [am.RandomHorizontalFlip(), am.MixUp(0.8, "batch", "roll")],
+    "cutmix, pair": [am.CutMix(1.0, "pair")],
+    "cutmix": [am.RandomHorizontalFlip(), am.CutMix(1.0)],
+    "resizemix": [am.ColorJitter(0.5), am.RandomErasing(1.0), am.ResizeMix()],
+    "one of": [am.OneOf([am.MixUp(0.2), am.CutMix(0.5), am.ResizeMix((0.3, 1.0))], 0.7, [1, 2, 3])],
+    "nested": [am.RandomApply([am.RandomOrder([am.RandomGrayscale(0.3), am.ColorJitter(0.4, 0, 0.4),
+                                               am.RandomChoice([am.RandomInvert(1.0), am.RandomPosterize(2, 1.0)], [1, 3])]),
+                               am.RandomAffine(10)], 0.8)],
+    "chain": [am.RandomResizedCrop(28), am.RandomHorizontalFlip(),
+              am.RandomAffine(15, (0.1, 0.1), (0.9, 1.1), 5), am.ColorJitter(0.4, 0.4, 0.4, 0.1), am.RandomErasing(0.25),
+              am.OneOf([am.MixUp(0.8), am.CutMix(1.0), am.ResizeMix()], p=0.5),
+              am.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))],
+}
+
+_geometry = st.sampled_from([
+    am.RandomHorizontalFlip(), am.RandomVerticalFlip(), am.RandomAffine(25, (0.1, 0.2), (0.7, 1.3), 9, "bilinear"),
+    am.RandomRotation(50, "bilinear", fill=90), am.RandomPerspective(0.4, 0.7), am.Resize((21, 26)),
+    am.RandomResizedCrop((22, 18)), am.RandomCrop(16, 3, pad_if_needed=True), am.CenterCrop(20),
+])
+_color = st.sampled_from([
+    am.ColorJitter(0.4, 0.4, 0.4, 0.1), am.ColorJitter(0.2, contrast_mode="midgray", contrast=0.3), am.RandomGrayscale(0.4),
+    am.RandomInvert(), am.ColorJitter(hue=0.5),
+])
+_rest = st.sampled_from([[], [am.RandomErasing(0.6)], [am.MixUp(0.5)], [am.RandomErasing(), am.CutMix(1.0)], [am.ResizeMix()],
+                         [am.OneOf([am.MixUp(1.0), am.CutMix(0.7)], p=0.6)], [am.Normalize(0.45, 0.22)]])
+
+
+@st.composite
+def lists(draw):
+    """A random list of transforms."""
+    geometry = draw(st.lists(_geometry, max_size=4))
+    colors = draw(st.lists(_color, max_size=3))
+    if colors and draw(st.booleans()):
+        colors = [am.RandomApply([am.RandomOrder(colors)], 0.7)]
+    return [*geometry, *colors, *draw(_rest)]

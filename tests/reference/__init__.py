@@ -1,0 +1,1 @@
+"""Independent references: NumPy, float64, written from the definitions."""

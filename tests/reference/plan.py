@@ -1,0 +1,465 @@
+"""A plan's rows recomputed, bit for bit: the program is run as the tree that it is, in Python's doubles.
+
+The order of the operations is part of the contract (csrc/images/plan.h and geometry.h), because that is what makes the bits
+the same everywhere; the words' places are those of csrc/images/program.h.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reference import exact
+from reference.exact import floor, round_even
+from reference.philox import philox
+
+APPLY, CHOICE, ORDER, BRANCH = 1, 2, 3, 4
+(RESIZED_CROP, RESIZE, CROP, FLIP_H, FLIP_V, AFFINE, ROTATE, PERSPECTIVE, CENTER_CROP) = range(10, 19)
+(BRIGHTNESS, CONTRAST, CONTRAST_MIDGRAY, SATURATION, HUE, GRAYSCALE, INVERT, POSTERIZE, SOLARIZE) = range(30, 39)
+ERASE = 50
+MIXUP, CUTMIX, RESIZEMIX, MASKMIX = range(60, 64)
+
+# slot flags
+INTERPOLATION, ANTIALIAS, EXPAND, PAD_IF_NEEDED = 3, 4, 8, 16
+BORDER_SHIFT, PARTNER_SHIFT = 5, 10
+BATCH, PAIR, NORMALISED = 1 << 8, 1 << 9, 1 << 12
+
+# words
+AT = dict(MATRIX=0, RECT=9, SLOPE=13, FILTER=15, FLAGS=17, SOURCE=18, FILL=20, MIX=24, PARTNER=25, PARTNER_ID=26, LAM=28,
+          BOX=29, COLORS=33, ERASES=34, VIEW=35, HEADER=40)
+COLOR_WORDS, ERASE_WORDS = 4, 12
+ROW_PERSPECTIVE, ROW_ANTIALIAS, ROW_FILL = 4, 8, 16
+
+IDENTITY = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+
+
+def plan_rows(slots, info, index, sizes, seed, epoch, view, output) -> np.ndarray:
+    """int32 [B, row_words]. slots: (op, n, k, flags, p[12]); sizes: (h, w) or [B, 2]; output: the plan's output_size."""
+    index = [int(i) for i in index]
+    sizes = np.broadcast_to(np.asarray(sizes), (len(index), 2)).tolist()
+    key = (int(seed), int(epoch), int(view))
+    return np.stack([Row(slots, info, index, i, sizes[i], key, output).words() for i in range(len(index))])
+
+
+def split(number: int) -> tuple[int, int]:
+    """The low and the high 32 bits of a 64-bit number."""
+    number &= (1 << 64) - 1
+    return number & 0xFFFFFFFF, number >> 32
+
+
+class Draw:
+    """The random numbers of one slot: Philox blocks (view 12 bits | slot 10 bits | block 10 bits, sample, epoch)."""
+
+    def __init__(self, key, sample: int, slot: int) -> None:
+        seed, epoch, view = key
+        self.counter = [view << 20 | slot << 10, *split(sample), epoch]
+        self.key = split(seed)
+        self.ready: list[int] = []
+
+    def word(self) -> int:
+        if not self.ready:
+            blocks = np.tile(np.array(self.counter, np.uint64), (4, 1))
+            blocks[:, 0] += np.arange(4, dtype=np.uint64)
+            self.counter[0] += 4
+            self.ready = philox(blocks, self.key).ravel().tolist()
+        return self.ready.pop(0)
+
+    def unit(self) -> float:
+        return self.word() * 2.0 ** -32
+
+    def open(self) -> float:
+        return (self.word() + 0.5) * 2.0 ** -32
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * self.unit()
+
+    def below(self, n: float) -> float:
+        return floor(self.unit() * n)
+
+    def normal(self) -> float:
+        radius = exact.sqrt(-2.0 * exact.log(self.open()))
+        return radius * exact.sincos_deg(360.0 * self.unit())[1]
+
+    def log_gamma(self, a: float) -> float:
+        boost = 0.0
+        if a < 1.0:
+            boost, a = exact.log(self.open()) / a, a + 1.0
+        d = a - 1.0 / 3.0
+        c, v = 1.0 / exact.sqrt(9.0 * d), 1.0
+        for _ in range(64):
+            x = self.normal()
+            t, u = 1.0 + c * x, self.open()
+            if t <= 0.0:
+                continue
+            v = t * t * t
+            if exact.log(u) < 0.5 * x * x + d - d * v + d * exact.log(v):
+                break
+        return exact.log(d * v) + boost
+
+    def beta(self, a: float, b: float) -> float:
+        x = self.log_gamma(a)
+        return 1.0 / (1.0 + exact.exp(self.log_gamma(b) - x))
+
+
+def neighbours(key, first: int, count: int) -> list[int]:
+    """Who follows whom on a secret ring of the batch: a keyed Feistel permutation, walked until inside, gives the places."""
+    seed, epoch, view = key
+    keys = philox([view << 20 | 0xFFFFF, *split(first), epoch], split(seed)).tolist()
+    half = 1
+    while 4 ** half < count:
+        half += 1
+    mask = 2 ** half - 1
+
+    def hashed(x: int, k: int) -> int:
+        x = (x ^ k) * 0x9E3779B1 & 0xFFFFFFFF
+        x = (x ^ x >> 15) * 0x85EBCA77 & 0xFFFFFFFF
+        return (x ^ x >> 13) & mask
+
+    def place(x: int) -> int:
+        while True:
+            left, right = x >> half, x & mask
+            for k in keys:
+                left, right = right, left ^ hashed(right, k)
+            x = left << half | right
+            if x < count:
+                return x
+
+    places = [place(i) for i in range(count)]
+    who = {p: i for i, p in enumerate(places)}
+    return [who[(p + 1) % count] for p in places]
+
+
+def boxes(d: Draw, area: float, low: float, high: float, log_low: float, log_high: float):
+    """Ten tries: the square roots of area share * ratio and area share / ratio, and two numbers for the place."""
+    for _ in range(10):
+        target = area * d.uniform(low, high)
+        ratio = exact.exp(d.uniform(log_low, log_high))
+        u, v = d.unit(), d.unit()
+        yield round_even(exact.sqrt(target * ratio)), round_even(exact.sqrt(target / ratio)), u, v
+
+
+class Row:
+    """One sample's row while its program runs. ``m`` takes the view's pixels to the source's."""
+
+    def __init__(self, slots, info, index, i: int, size, key, output) -> None:
+        self.slots, self.info, self.index, self.i, self.key = slots, info, index, i, key
+        self.out_h, self.out_w = output
+        self.source = [int(s) for s in size]
+        self.h, self.w = (float(s) for s in size)
+        self.m = IDENTITY
+        self.rect = [0.0, 0.0, self.w, self.h]
+        self.slope, self.filter, self.fill = [0.0, 0.0], [1.0, 1.0], [0.0] * 4
+        self.interpolation = self.border = 0
+        self.filled = self.antialias = False
+        self.colors: list[tuple[int, float]] = []
+        self.erases: list[tuple] = []
+        self.mix = (0, i, 1.0, (0, 0, 0, 0))
+        self.run(0, len(slots))
+
+    # ---- the program ----
+
+    def run(self, at: int, end: int) -> None:
+        while at < end:
+            op, n, k, flags, p = self.slots[at]
+            d = Draw(self.key, self.decider(flags), at)
+            if op == APPLY:
+                at += 1 if d.unit() < p[0] else 1 + n
+                continue
+            if op in (CHOICE, ORDER):
+                heads, head = [], at + 1
+                for _ in range(k):
+                    heads.append(head)
+                    head += 1 + self.slots[head][1]
+                for head in self.ordered(heads, d) if op == ORDER else self.chosen(heads, p, d):
+                    self.run(head + 1, head + 1 + self.slots[head][1])
+            else:
+                self.apply(op, at, d)
+            at += 1 + n
+
+    def decider(self, flags: int) -> int:
+        """Whose numbers are drawn: its own, the batch's, or the pair's."""
+        if flags & BATCH:
+            return self.index[0]
+        return self.index[min(self.i, len(self.index) - 1 - self.i) if flags & PAIR else self.i]
+
+    @staticmethod
+    def ordered(heads: list[int], d: Draw) -> list[int]:
+        for b in range(len(heads) - 1, 0, -1):  # Fisher and Yates
+            c = int(d.below(b + 1.0))
+            heads[b], heads[c] = heads[c], heads[b]
+        return heads
+
+    @staticmethod
+    def chosen(heads: list[int], p, d: Draw) -> list[int]:
+        if d.unit() >= p[0]:
+            return []
+        u = d.unit()
+        return [next((h for h, limit in zip(heads[:-1], p[1:], strict=False) if u < limit), heads[-1])]
+
+    def apply(self, op: int, at: int, d: Draw) -> None:
+        _, _, k, flags, p = self.slots[at]
+        if op in (RESIZED_CROP, RESIZE, AFFINE, ROTATE, PERSPECTIVE):
+            self.interpolation = max(self.interpolation, flags & INTERPOLATION)
+        if op == RESIZED_CROP:
+            self.resized_crop(p, flags & ANTIALIAS, d)
+        elif op == RESIZE:
+            self.resize(p, flags & ANTIALIAS)
+        elif op == CROP:
+            self.random_crop(p, flags, d)
+        elif op == CENTER_CROP:
+            self.center_crop(p)
+        elif op == FLIP_H:
+            self.place([-1.0, 0.0, self.w, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], self.w, self.h)
+        elif op == FLIP_V:
+            self.place([1.0, 0.0, 0.0, 0.0, -1.0, self.h, 0.0, 0.0, 1.0], self.w, self.h)
+        elif op == AFFINE:
+            self.affine(p, self.slots[at + 1][4], d)
+        elif op == ROTATE:
+            self.rotate(p, flags & EXPAND, d)
+        elif op == PERSPECTIVE:
+            self.perspective(p, d)
+        elif op in (BRIGHTNESS, CONTRAST, CONTRAST_MIDGRAY, SATURATION, HUE):
+            self.colors.append((op, d.uniform(p[0], p[1])))
+        elif op in (GRAYSCALE, INVERT, POSTERIZE, SOLARIZE):
+            self.colors.append((op, p[0]))
+        elif op == ERASE:
+            self.erase(p, k | flags & NORMALISED, d)
+        else:
+            self.mixed(op, p, flags >> PARTNER_SHIFT & 3, d)
+
+    # ---- geometry ----
+
+    def place(self, n: list[float], w: float, h: float) -> None:
+        """A new view of w x h, n: new -> old."""
+        m = self.m
+        self.m = [(m[i] * n[j] + m[i + 1] * n[3 + j]) + m[i + 2] * n[6 + j] for i in (0, 3, 6) for j in (0, 1, 2)]
+        self.w, self.h = w, h
+
+    def straight(self) -> bool:
+        return self.m[1] == self.m[3] == self.m[6] == self.m[7] == 0.0
+
+    def fill_outside(self, color) -> None:
+        if not self.filled:
+            self.slope = [1.0 / abs(self.m[0]), 1.0 / abs(self.m[4])] if self.straight() else [1.0, 1.0]
+            self.filled = True
+        self.fill = list(color[:4])
+
+    def cut(self, x: float, y: float, w: float, h: float) -> None:
+        if not self.straight() or self.filled or self.border:
+            return
+        for axis, low, size in ((0, x, w), (1, y, h)):
+            scale, shift = self.m[4 * axis], self.m[3 * axis + 2]
+            ends = scale * low + shift, scale * (low + size) + shift
+            self.rect[axis] = exact.maximum(self.rect[axis], min(ends))
+            self.rect[axis + 2] = exact.minimum(self.rect[axis + 2], max(ends))
+
+    def cut_and_scale(self, x, y, cw, ch, ow, oh, antialias) -> None:
+        self.cut(x, y, cw, ch)
+        self.place([cw / ow, 0.0, x, 0.0, ch / oh, y, 0.0, 0.0, 1.0], ow, oh)
+        if antialias:
+            self.antialias = True
+            for axis in (0, 1):
+                a, b = self.m[3 * axis:3 * axis + 2]
+                self.filter[axis] = exact.maximum(self.filter[axis], exact.sqrt(a * a + b * b))
+
+    def resized_crop(self, p, antialias, d: Draw) -> None:
+        w, h = self.w, self.h
+        for cw, ch, u, v in boxes(d, w * h, *p[2:6]):
+            if 0 < cw <= w and 0 < ch <= h:
+                y, x = floor(u * (h - ch + 1.0)), floor(v * (w - cw + 1.0))
+                break
+        else:  # the largest central crop within the ratio
+            cw, ch, low, high = w, h, exact.exp(p[4]), exact.exp(p[5])
+            if w / h < low:
+                ch = round_even(cw / low)
+            elif w / h > high:
+                cw = round_even(ch * high)
+            y, x = floor((h - ch) * 0.5), floor((w - cw) * 0.5)
+        self.cut_and_scale(x, y, cw, ch, p[1], p[0], antialias)
+
+    def resize(self, p, antialias) -> None:
+        oh, ow = p[0], p[1]
+        if ow == 0.0:
+            short, long = min(self.w, self.h), max(self.w, self.h)
+            new_short, new_long = oh, floor(oh * long / short)
+            if 0.0 < p[2] < new_long:
+                new_short, new_long = floor(p[2] * new_short / new_long), p[2]
+            oh, ow = (new_long, new_short) if self.w < self.h else (new_short, new_long)
+        self.cut_and_scale(0.0, 0.0, self.w, self.h, ow, oh, antialias)
+
+    def crop(self, x, y, cw, ch, outside: bool, border: int, color) -> None:
+        if not outside:
+            self.cut(x, y, cw, ch)
+        elif border:
+            self.border = border
+        else:
+            self.fill_outside(color)
+        self.place([1.0, 0.0, x, 0.0, 1.0, y, 0.0, 0.0, 1.0], cw, ch)
+
+    def random_crop(self, p, flags: int, d: Draw) -> None:
+        ch, cw, left, top, right, bottom = p[:6]
+        w, h = self.w + left + right, self.h + top + bottom
+        if flags & PAD_IF_NEEDED:
+            need_h, need_w = max(ch - h, 0.0), max(cw - w, 0.0)
+            top, h, left, w = top + need_h, h + 2.0 * need_h, left + need_w, w + 2.0 * need_w
+        y = d.below(exact.maximum(h - ch, 0.0) + 1.0) - top
+        x = d.below(exact.maximum(w - cw, 0.0) + 1.0) - left
+        outside = x < 0.0 or y < 0.0 or x + cw > self.w or y + ch > self.h
+        self.crop(x, y, cw, ch, outside, flags >> BORDER_SHIFT & 3, p[6:10])
+
+    def center_crop(self, p) -> None:
+        def start(crop: float, whole: float) -> float:
+            return -floor((crop - whole) * 0.5) if crop > whole else round_even((whole - crop) * 0.5)
+
+        ch, cw = p[:2]
+        outside = cw > self.w or ch > self.h
+        self.crop(start(cw, self.w), start(ch, self.h), cw, ch, outside, 0, [0.0] * 4)
+
+    def affine(self, p, more, d: Draw) -> None:
+        angle = d.uniform(p[0], p[1])
+        tx = round_even(d.uniform(-p[2], p[2]) * self.w)
+        ty = round_even(d.uniform(-p[3], p[3]) * self.h)
+        scale = d.uniform(p[4], p[5])
+        shear_x, shear_y = d.uniform(p[6], p[7]), d.uniform(p[8], p[9])
+        cx, cy = more[5:7] if more[4] else (self.w * 0.5, self.h * 0.5)
+        self.fill_outside(more)
+        sin_t, cos_t = exact.sincos_deg(angle - shear_y)
+        sin_x, cos_x = exact.sincos_deg(shear_x)
+        cos_y = exact.sincos_deg(shear_y)[1]
+        sin_r, cos_r = exact.sincos_deg(angle)
+        tan_x = sin_x / cos_x
+        a, b = cos_t / cos_y, -(cos_t * tan_x) / cos_y - sin_r
+        c, e = sin_t / cos_y, -(sin_t * tan_x) / cos_y + cos_r
+        n = [e / scale, -b / scale, 0.0, -c / scale, a / scale, 0.0, 0.0, 0.0, 1.0]
+        n[2] = (n[0] * (-cx - tx) + n[1] * (-cy - ty)) + cx
+        n[5] = (n[3] * (-cx - tx) + n[4] * (-cy - ty)) + cy
+        self.place(n, self.w, self.h)
+
+    def rotate(self, p, expand, d: Draw) -> None:
+        angle = d.uniform(p[0], p[1])
+        w, h = self.w, self.h
+        cx, cy = p[3:5] if p[2] else (w * 0.5, h * 0.5)
+        self.fill_outside(p[5:9])
+        s, c = exact.sincos_deg(-angle)
+        ow, oh, ox, oy = w, h, cx, cy
+        if expand:
+            ow = expanded(w, abs(w * c) + abs(h * s))
+            oh = expanded(h, abs(w * s) + abs(h * c))
+            ox, oy, cx, cy = ow * 0.5, oh * 0.5, w * 0.5, h * 0.5
+        n = [c, s, 0.0, -s, c, 0.0, 0.0, 0.0, 1.0]
+        n[2] = cx - (n[0] * ox + n[1] * oy)
+        n[5] = cy - (n[3] * ox + n[4] * oy)
+        self.place(n, ow, oh)
+
+    def perspective(self, p, d: Draw) -> None:
+        w, h = self.w, self.h
+        reach_x = floor(p[0] * floor(w * 0.5)) + 1.0
+        reach_y = floor(p[0] * floor(h * 0.5)) + 1.0
+        old, new = [], []
+        for right, low in ((0, 0), (1, 0), (1, 1), (0, 1)):
+            x, y = d.below(reach_x), d.below(reach_y)
+            old.append((w - 1.0 if right else 0.0, h - 1.0 if low else 0.0))
+            new.append((w - 1.0 - x if right else x, h - 1.0 - y if low else y))
+        self.fill_outside(p[1:5])
+        n = homography(new, old)
+        if n:
+            self.place(n, w, h)
+
+    # ---- erasing and mixing ----
+
+    def erase(self, p, mode: int, d: Draw) -> None:
+        w, h = float(self.out_w), float(self.out_h)
+        for eh, ew, u, v in boxes(d, w * h, *p[:4]):
+            if eh < h and ew < w:
+                y, x = floor(u * (h - eh + 1.0)), floor(v * (w - ew + 1.0))
+                self.erases.append((x, y, x + ew, y + eh, mode, d.word(), p[4:8]))
+                return
+
+    def mixed(self, op: int, p, partner: int, d: Draw) -> None:
+        count, w, h = len(self.index), float(self.out_w), float(self.out_h)
+        other = {0: lambda: neighbours(self.key, self.index[0], count)[self.i],
+                 1: lambda: (self.i - 1) % count,
+                 2: lambda: count - 1 - self.i}[partner]()
+        x0, y0, x1, y1, lam = 0, 0, int(w), int(h), 1.0
+        if op == MIXUP:
+            lam = d.beta(p[0], p[1])
+        elif op == CUTMIX:
+            side = exact.sqrt(1.0 - d.beta(p[0], p[1]))
+            half_w, half_h = int(w * side) // 2, int(h * side) // 2
+            cx, cy = int(d.below(w)), int(d.below(h))
+            x0, y0 = max(cx - half_w, 0), max(cy - half_h, 0)
+            x1, y1 = min(cx + half_w, x1), min(cy + half_h, y1)
+        elif op == RESIZEMIX:
+            t = d.uniform(p[0], p[1])
+            box_w, box_h = max(int(w * t), 1), max(int(h * t), 1)
+            x0, y0 = int(d.below(w - box_w + 1.0)), int(d.below(h - box_h + 1.0))
+            x1, y1 = x0 + box_w, y0 + box_h
+        if op in (CUTMIX, RESIZEMIX):
+            lam = 1.0 - (float(x1 - x0) * float(y1 - y0)) / (w * h)
+        self.mix = {MIXUP: 1, CUTMIX: 2, RESIZEMIX: 3, MASKMIX: 4}[op], other, lam, (x0, y0, x1, y1)
+
+    # ---- the row ----
+
+    def words(self) -> np.ndarray:
+        row = np.zeros(self.info["row_words"], np.int32)
+        as_float, as_unsigned = row.view(np.float32), row.view(np.uint32)
+
+        def put(name: str, values) -> None:
+            as_float[AT[name]:AT[name] + len(values)] = values
+
+        put("MATRIX", self.m)
+        put("RECT", self.rect)
+        put("SLOPE", self.slope)
+        put("FILTER", self.filter)
+        put("FILL", self.fill)
+        put("VIEW", [self.w, self.h])
+        row[AT["FLAGS"]] = (self.interpolation | ROW_ANTIALIAS * self.antialias | ROW_FILL * self.filled
+                            | ROW_PERSPECTIVE * (self.m[6] != 0.0 or self.m[7] != 0.0) | self.border << BORDER_SHIFT)
+        row[AT["SOURCE"]:AT["SOURCE"] + 2] = self.source
+        rule, partner, lam, box = self.mix
+        row[AT["MIX"]], row[AT["PARTNER"]] = rule, partner
+        as_unsigned[AT["PARTNER_ID"]:AT["PARTNER_ID"] + 2] = split(self.index[partner])
+        put("LAM", [lam])
+        row[AT["BOX"]:AT["BOX"] + 4] = box
+        row[AT["COLORS"]], row[AT["ERASES"]] = len(self.colors), len(self.erases)
+        at = AT["HEADER"]
+        for j, (op, value) in enumerate(self.colors):
+            row[at + COLOR_WORDS * j], as_float[at + COLOR_WORDS * j + 1] = op, value
+        at += COLOR_WORDS * self.info["max_colors"]
+        for x0, y0, x1, y1, mode, noise, values in self.erases:
+            row[at:at + 5] = x0, y0, x1, y1, mode
+            as_unsigned[at + 5] = noise
+            as_float[at + 6:at + 10] = values
+            at += ERASE_WORDS
+        return row
+
+
+def expanded(side: float, across: float) -> float:
+    """A rotated frame's side: from the pixel that holds one end to the pixel that holds the other, torchvision's rounding."""
+    def cut(x: float) -> float:
+        return (-floor(-x * 1e4) if x < 0.0 else floor(x * 1e4)) * 1e-4
+
+    return -floor(-cut((side + across) * 0.5)) - floor(cut((side - across) * 0.5))
+
+
+def homography(new, old) -> list[float] | None:
+    """The map that takes the points ``new`` to ``old``: Gauss with the largest pivot. None: there is none."""
+    rows = []
+    for (x, y), (u, v) in zip(new, old, strict=True):
+        rows.append([x, y, 1.0, 0.0, 0.0, 0.0, -(u * x), -(u * y), u])
+        rows.append([0.0, 0.0, 0.0, x, y, 1.0, -(v * x), -(v * y), v])
+    for k in range(8):
+        best = max(range(k, 8), key=lambda i: abs(rows[i][k]))  # the first of the largest
+        if rows[best][k] == 0.0:
+            return None
+        rows[k], rows[best] = rows[best], rows[k]
+        for i in range(k + 1, 8):
+            f = rows[i][k] / rows[k][k]
+            rows[i][k:] = [a - f * b for a, b in zip(rows[i][k:], rows[k][k:], strict=True)]
+    n = [0.0] * 8 + [1.0]
+    for k in range(7, -1, -1):
+        s = rows[k][8]
+        for j in range(k + 1, 8):
+            s = s - rows[k][j] * n[j]
+        n[k] = s / rows[k][k]
+    return n
+

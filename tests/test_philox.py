@@ -1,0 +1,52 @@
+"""The counter-based generator against its published vectors, and the sampler's own exp, log, sqrt, sin and cos."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import exact, philox
+
+import anamorph as am
+from anamorph import _native
+
+word = st.integers(0, 2**32 - 1)
+
+
+@pytest.mark.parametrize(("counter", "key", "expected"), philox.KNOWN)
+def test_known_answers(counter, key, expected):
+    assert am.philox(counter, key) == expected
+    assert philox.philox(counter, key) == expected
+
+
+@given(st.tuples(word, word, word, word), st.tuples(word, word))
+def test_philox_matches_the_paper(counter, key):
+    assert am.philox(counter, key) == philox.philox(counter, key)
+
+
+def test_philox_names_its_arguments():
+    with pytest.raises(am.ArgumentError, match="expected a counter of four"):
+        am.philox((1, 2, 3), (4, 5))
+
+
+def close(a, b):
+    return abs(a - b) <= 1e-13 * max(1.0, abs(b))
+
+
+@given(st.floats(-600, 600))
+def test_exp(v):
+    assert _native.exact_exp(v) == exact.exp(v)
+    assert abs(exact.exp(v) / math.exp(v) - 1) < 1e-13
+
+
+@given(st.floats(1e-300, 1e300))
+def test_log_and_sqrt(v):
+    assert _native.exact_log(v) == exact.log(v) and close(exact.log(v), math.log(v))
+    assert _native.exact_sqrt(v) == exact.sqrt(v) and abs(exact.sqrt(v) / math.sqrt(v) - 1) < 1e-15
+
+
+@given(st.floats(-720, 720))
+def test_sin_and_cos(v):
+    assert _native.exact_sincos_deg(v) == exact.sincos_deg(v)
+    s, c = exact.sincos_deg(v)
+    assert close(s, math.sin(math.radians(v))) and close(c, math.cos(math.radians(v)))
