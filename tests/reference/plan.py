@@ -32,12 +32,13 @@ ROW_PERSPECTIVE, ROW_ANTIALIAS, ROW_FILL = 4, 8, 16
 IDENTITY = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
 
 
-def plan_rows(slots, info, index, sizes, seed, epoch, view, output) -> np.ndarray:
-    """int32 [B, row_words]. slots: (op, n, k, flags, p[12]); sizes: (h, w) or [B, 2]; output: the plan's output_size."""
+def plan_rows(recipe, index, sizes, output_size, *, seed=0, epoch=0, view=0) -> np.ndarray:
+    """int32 [B, row_words]: the recipe's slots and info, the sources' (height, width) each, and the plan's output_size."""
     index = [int(i) for i in index]
-    sizes = np.broadcast_to(np.asarray(sizes), (len(index), 2)).tolist()
-    key = (int(seed), int(epoch), int(view))
-    return np.stack([Row(slots, info, index, i, sizes[i], key, output).words() for i in range(len(index))])
+    sizes = [[int(s) for s in size] for size in sizes]
+    slots = [(s[0], s[1], s[2], s[3], s[4]) for s in recipe.slots]
+    rows = [Row(slots, recipe.info, index, i, sizes[i], (seed, epoch, view), output_size) for i in range(len(index))]
+    return np.stack([row.words() for row in rows])
 
 
 def split(number: int) -> tuple[int, int]:
@@ -57,10 +58,8 @@ class Draw:
 
     def word(self) -> int:
         if not self.ready:
-            blocks = np.tile(np.array(self.counter, np.uint64), (4, 1))
-            blocks[:, 0] += np.arange(4, dtype=np.uint64)
-            self.counter[0] += 4
-            self.ready = philox(blocks, self.key).ravel().tolist()
+            self.ready = list(philox(self.counter, self.key))
+            self.counter[0] += 1
         return self.ready.pop(0)
 
     def unit(self) -> float:
@@ -103,7 +102,7 @@ class Draw:
 def neighbours(key, first: int, count: int) -> list[int]:
     """Who follows whom on a secret ring of the batch: a keyed Feistel permutation, walked until inside, gives the places."""
     seed, epoch, view = key
-    keys = philox([view << 20 | 0xFFFFF, *split(first), epoch], split(seed)).tolist()
+    keys = philox((view << 20 | 0xFFFFF, *split(first), epoch), split(seed))
     half = 1
     while 4 ** half < count:
         half += 1
@@ -249,8 +248,8 @@ class Row:
         for axis, low, size in ((0, x, w), (1, y, h)):
             scale, shift = self.m[4 * axis], self.m[3 * axis + 2]
             ends = scale * low + shift, scale * (low + size) + shift
-            self.rect[axis] = exact.maximum(self.rect[axis], min(ends))
-            self.rect[axis + 2] = exact.minimum(self.rect[axis + 2], max(ends))
+            self.rect[axis] = max(self.rect[axis], min(ends))
+            self.rect[axis + 2] = min(self.rect[axis + 2], max(ends))
 
     def cut_and_scale(self, x, y, cw, ch, ow, oh, antialias) -> None:
         self.cut(x, y, cw, ch)
@@ -259,7 +258,7 @@ class Row:
             self.antialias = True
             for axis in (0, 1):
                 a, b = self.m[3 * axis:3 * axis + 2]
-                self.filter[axis] = exact.maximum(self.filter[axis], exact.sqrt(a * a + b * b))
+                self.filter[axis] = max(self.filter[axis], exact.sqrt(a * a + b * b))
 
     def resized_crop(self, p, antialias, d: Draw) -> None:
         w, h = self.w, self.h
@@ -301,8 +300,8 @@ class Row:
         if flags & PAD_IF_NEEDED:
             need_h, need_w = max(ch - h, 0.0), max(cw - w, 0.0)
             top, h, left, w = top + need_h, h + 2.0 * need_h, left + need_w, w + 2.0 * need_w
-        y = d.below(exact.maximum(h - ch, 0.0) + 1.0) - top
-        x = d.below(exact.maximum(w - cw, 0.0) + 1.0) - left
+        y = d.below(max(h - ch, 0.0) + 1.0) - top
+        x = d.below(max(w - cw, 0.0) + 1.0) - left
         outside = x < 0.0 or y < 0.0 or x + cw > self.w or y + ch > self.h
         self.crop(x, y, cw, ch, outside, flags >> BORDER_SHIFT & 3, p[6:10])
 

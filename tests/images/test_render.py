@@ -1,0 +1,322 @@
+"""Rendering against the float64 reference, over every op, dtype, layout and kind of batch; and the promises about launches."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import pictures
+from recipes import SINGLE, lists
+from reference.render import render as reference
+
+import anamorph as am
+
+CLASSES = 5
+
+
+def batch(n, h, w, channels=3, seed=0):
+    """Smooth pictures with some noise: every op shows, no knife edge is everywhere."""
+    if channels == 3 and h <= 96 and w <= 128:
+        base = pictures()[:, :h, :w]
+        return np.ascontiguousarray(base[np.arange(n) % 4])
+    return np.random.default_rng(seed).integers(0, 256, (n, h, w, channels), dtype=np.uint8)
+
+
+def check(ours, expected, edges=0.0, within=2e-5):
+    """``edges``: the share that may differ, where a value sits on the edge of a step function."""
+    off = np.abs(ours.double().numpy() - expected)
+    scale = max(1.0, float(np.abs(expected).max()))
+    bad = (off > within * scale).mean()
+    assert bad <= edges, f"{bad:.5f} of the values differ, worst {off.max():.6f}"
+
+
+# Steps: nearest's pixel boundary, posterize's and solarize's thresholds, hue's jump at grey, an erasure's edge in a ResizeMix.
+EDGY = {"resized crop, nearest": 0.02, "rotation, centre": 0.02, "nested": 0.02, "switches": 0.005, "chain": 0.01,
+        "resizemix": 0.01, "crop": 0.0}
+
+
+@pytest.mark.parametrize("epoch", range(2))
+@pytest.mark.parametrize("name", SINGLE)
+def test_every_op(name, epoch):
+    recipe = am.Recipe(SINGLE[name], num_classes=CLASSES, label_smoothing=0.1)
+    images, labels = batch(5, 37, 45), [0, 3, 1, 4, 2]
+    plan = recipe.plan(range(5), size=(37, 45), seed=11, epoch=epoch)
+    views, soft = am.render(images, plan, targets=labels)
+    expected, expected_soft = reference(recipe, images, plan, labels, CLASSES)
+    # A view's positions are float32 numbers of up to `size`: their rounding times a photograph's slope.
+    check(views, expected, EDGY.get(name, 0.0), within=2e-4)
+    if name not in EDGY:
+        check(views, expected, 0.02)
+    np.testing.assert_allclose(soft.numpy(), expected_soft, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.bfloat16])
+def test_inputs(dtype, channels):
+    recipe = am.Recipe([am.RandomResizedCrop((20, 23)), am.RandomAffine(20, interpolation="bilinear"),
+                        am.ColorJitter(0.4, 0.4, 0.4, 0.1), am.CutMix()])
+    bytes_ = torch.from_numpy(batch(3, 31, 26, channels))
+    images = bytes_ if dtype == torch.uint8 else (bytes_ / 255).to(dtype)
+    plan = recipe.plan(range(3), size=(31, 26), seed=1)
+    expected, _ = reference(recipe, images.double().numpy() if dtype != torch.uint8 else images.numpy(), plan)
+    views = am.render(images, plan)
+    check(views, expected, 0.002, within=5e-4)
+    for same in (images.permute(0, 3, 1, 2).contiguous(), images.permute(0, 3, 1, 2)):
+        torch.testing.assert_close(am.render(same, plan, layout="NCHW"), views, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("width", [1, 7, 16, 33])
+def test_outputs(dtype, memory_format, width):
+    chain = [am.RandomResizedCrop((9, width)), am.ColorJitter(0.4, 0.4)]
+    if dtype != torch.uint8:
+        chain.append(am.Normalize((0.4, 0.5, 0.6), 0.25))
+    images = batch(3, 40, 40)
+    recipe = am.Recipe(chain, dtype=dtype, memory_format=memory_format)
+    plan = recipe.plan(range(3), size=(40, 40))
+    views = am.render(images, plan)
+    assert views.dtype == dtype and views.shape == (3, 3, 9, width)
+    if width > 1:
+        assert views.is_contiguous(memory_format=torch.channels_last) == (memory_format == "channels_last")
+    expected, _ = reference(recipe, images, plan)
+    if dtype == torch.uint8:
+        check(views, np.floor(np.clip(expected * 255, 0, 255) + 0.5), 0.001, within=1 / 255)
+        assert np.abs(views.double().numpy() - expected * 255).max() < 0.51
+    else:
+        step = {torch.float32: 1e-4, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}[dtype]
+        check(views, expected, within=step)
+        if dtype != torch.float32:  # the cast is torch's rounding to nearest even
+            full = am.Recipe(chain, memory_format=memory_format)
+            exact = am.render(images, full.plan(range(3), size=(40, 40)))
+            assert (views == exact.to(dtype)).double().mean() > 0.999
+
+
+@settings(deadline=None, max_examples=40)
+@given(lists(), st.integers(1, 5), st.integers(1, 40), st.integers(1, 40), st.integers(0, 1000))
+def test_any_recipe(transforms, n, h, w, epoch):
+    recipe = am.Recipe(transforms, num_classes=CLASSES)
+    images = np.random.default_rng(epoch).integers(0, 256, (n, h, w, 3), dtype=np.uint8)
+    plan = recipe.plan(range(n), size=(h, w), epoch=epoch)
+    views, soft = am.render(images, plan, targets=[1] * n, layout="NHWC")
+    expected, expected_soft = reference(recipe, images, plan, [1] * n, CLASSES)
+    assert views.shape == expected.shape and torch.isfinite(views).all()
+    # Noise pictures: a position's last bit moves a value by up to 1 / 1000, and edges are everywhere.
+    check(views, expected, 0.05, within=2e-3)
+    np.testing.assert_allclose(soft.numpy(), expected_soft, atol=1e-6)
+
+
+def test_any_strides():
+    """A view of a bigger buffer: channels of an RGBA picture, every other column, a batch broadcast from one picture."""
+    big = torch.from_numpy(batch(4, 60, 80, 4))
+    recipe = am.Recipe([am.RandomResizedCrop(16), am.ColorJitter(0.3, 0.3)])
+    for images in (big[..., :3], big[:, ::2, ::2, 1:], big[:, 5:44, 7:40].transpose(1, 2)[..., :3],
+                   big[:1, :, :, :3].expand(4, -1, -1, -1)):
+        plan = recipe.plan(range(4), size=tuple(images.shape[1:3]))
+        views = am.render(images, plan)
+        torch.testing.assert_close(views, am.render(images.contiguous(), plan), atol=1e-6, rtol=0)
+
+
+def test_ragged():
+    sizes = [(20, 30), (41, 17), (5, 5), (64, 80)]
+    images = [batch(1, h, w, seed=h)[0] for h, w in sizes]
+    recipe = am.Recipe([am.RandomResizedCrop((24, 20)), am.ColorJitter(0.4, 0.4, 0.4, 0.1), am.MixUp()], num_classes=CLASSES)
+    plan = recipe.plan(range(4), size=sizes, seed=3)
+    before = am.launch_count()
+    views, soft = am.render(images, plan, targets=[0, 1, 2, 3])
+    assert am.launch_count() == before + 1
+    expected, expected_soft = reference(recipe, images, plan, [0, 1, 2, 3], CLASSES)
+    check(views, expected, 0.002, within=2e-4)
+    np.testing.assert_allclose(soft.numpy(), expected_soft, atol=1e-6)
+    buffer = np.concatenate([i.ravel() for i in images])
+    offsets = np.cumsum([0] + [i.size for i in images[:-1]])
+    packed = am.Ragged(buffer, offsets, sizes, 3)
+    assert torch.equal(am.render(packed, plan), views)
+
+
+def test_mask_mix():
+    recipe = am.Recipe([am.RandomHorizontalFlip(), am.MaskMix()], num_classes=CLASSES)
+    images = batch(4, 20, 24)
+    mask = torch.rand(4, 1, 20, 24)
+    plan = recipe.plan(range(4), size=(20, 24))
+    views, soft = am.render(images, plan, targets=[0, 1, 2, 3], mask=mask)
+    expected, expected_soft = reference(recipe, images, plan, [0, 1, 2, 3], CLASSES, mask.double().numpy())
+    check(views, expected)
+    np.testing.assert_allclose(soft.numpy(), expected_soft, atol=1e-6)
+    strided = mask.expand(4, 2, 20, 24)[:, :1].transpose(2, 3).contiguous().transpose(2, 3)
+    assert torch.equal(am.render(images, plan, mask=strided), views)
+
+
+def test_labels():
+    """Soft in, soft out; pairs; smoothing as timm's mixup_target."""
+    from anamorph.bench._torchvision import v2
+
+    v2()  # timm imports torchvision
+    from timm.data.mixup import mixup_target
+
+    images, labels = batch(4, 16, 16), torch.tensor([0, 1, 2, 3])
+    recipe = am.Recipe([am.MixUp(mode="batch", partner="flip")], num_classes=CLASSES, label_smoothing=0.1)
+    plan = recipe.plan(range(4), size=(16, 16), seed=6)
+    _, soft = am.render(images, plan, targets=labels)
+    at = am._native.WORDS["LAM"]
+    lam = plan.rows[:, at].contiguous().view(torch.float32)
+    torch.testing.assert_close(soft, mixup_target(labels, CLASSES, lam[0].item(), 0.1, device="cpu"), atol=1e-6, rtol=0)
+
+    pairs = am.Recipe([am.MixUp(mode="batch", partner="flip")], labels="pairs")
+    _, (y_a, y_b, share) = am.render(images, pairs.plan(range(4), size=(16, 16), seed=6), targets=labels)
+    assert torch.equal(y_a, labels) and torch.equal(y_b, labels.flip(0)) and torch.equal(share, lam)
+
+    plain = am.Recipe([am.MixUp(mode="batch", partner="flip")], num_classes=CLASSES)
+    hot = torch.nn.functional.one_hot(labels, CLASSES).float()
+    plan = plain.plan(range(4), size=(16, 16), seed=6)
+    torch.testing.assert_close(am.render(images, plan, targets=hot)[1], am.render(images, plan, targets=labels)[1])
+
+
+# ---- promises ----
+
+def test_one_launch():
+    """However long the recipe, planning is one launch and rendering another."""
+    long = am.Recipe([*SINGLE["chain"][:4], *SINGLE["switches"], *SINGLE["chain"][4:]], num_classes=CLASSES)
+    images = torch.from_numpy(batch(4, 40, 40))
+    before = am.launch_count()
+    plan = long.plan(range(4), size=(40, 40))
+    assert am.launch_count() == before + 1
+    am.render(images, plan, targets=[0, 1, 2, 3])
+    assert am.launch_count() == before + 2
+
+
+def test_threads_and_batch_do_not_matter():
+    """The same view whatever the number of threads, and, where it is not mixed, whatever the batch."""
+    recipe = am.Recipe([am.RandomResizedCrop(64), am.ColorJitter(0.4, 0.4, 0.4, 0.1), am.RandomErasing(0.5, value="random")])
+    images = torch.from_numpy(batch(8, 96, 100))
+    plan = recipe.plan(range(8), size=(96, 100))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = am.render(images, plan)
+        torch.set_num_threads(3)
+        assert torch.equal(am.render(images, plan), one)
+    finally:
+        torch.set_num_threads(before)
+    some = [6, 1, 3]
+    assert torch.equal(am.render(images[some], recipe.plan(some, size=(96, 100))), one[some])
+
+
+@pytest.mark.parametrize("level", ["base", "avx2"])
+def test_simd_levels_agree(level):
+    """The same source at every instruction set: the same plan bits, views within rounding."""
+    import subprocess
+    import sys
+
+    program = """
+import sys, torch, numpy as np, anamorph as am
+from recipes import SINGLE
+images = torch.from_numpy(np.load(sys.argv[1]))
+recipe = am.Recipe(SINGLE["chain"])
+plan = recipe.plan(range(len(images)), size=tuple(images.shape[1:3]), seed=3)
+torch.save((plan.rows, am.render(images, plan)), sys.argv[2])
+"""
+    import os
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/in.npy", batch(4, 60, 70))
+        results = []
+        for wish in (level, "avx512"):
+            env = {**os.environ, "ANAMORPH_SIMD": wish, "PYTHONPATH": str(Path(__file__).parents[1])}
+            subprocess.run([sys.executable, "-c", program, f"{folder}/in.npy", f"{folder}/{wish}.pt"], env=env, check=True)
+            results.append(torch.load(f"{folder}/{wish}.pt"))
+    (rows, views), (rows_best, views_best) = results
+    assert torch.equal(rows, rows_best)
+    assert ((views - views_best).abs() < 1e-3).double().mean() > 0.995
+
+
+def test_out():
+    recipe = am.Recipe([am.RandomResizedCrop(12)])
+    images = batch(2, 30, 30)
+    plan = recipe.plan(range(2), size=(30, 30))
+    views = am.render(images, plan)
+    out = torch.zeros(2, 3, 12, 20)[..., 4:16]  # a strided target
+    assert am.render(images, plan, out=out) is out
+    torch.testing.assert_close(out, views, atol=1e-6, rtol=0)
+
+
+# ---- other libraries' tensors ----
+
+def test_clients():
+    recipe = am.Recipe([am.RandomResizedCrop(12)])
+    images = batch(2, 30, 30)
+    plan = recipe.plan(np.arange(2), size=(30, 30))
+    views = am.render(torch.from_numpy(images), plan)
+
+    class Dlpack:  # what JAX, CuPy and others look like
+        def __dlpack__(self, **kwargs):
+            return torch.from_numpy(images).__dlpack__(**kwargs)
+
+        def __dlpack_device__(self):
+            return (1, 0)
+
+    readonly = images.copy()
+    readonly.flags.writeable = False
+    for same in (images, readonly, images[:, ::-1].copy()[:, ::-1], Dlpack()):
+        assert torch.equal(am.render(same, plan), views)
+
+
+def test_dali_client():
+    pytest.importorskip("nvidia.dali")
+    from nvidia.dali import fn, pipeline_def
+
+    images = batch(2, 30, 30)
+
+    @pipeline_def(batch_size=2, num_threads=1, device_id=None)
+    def source():
+        return fn.external_source(lambda: images, batch=True)
+
+    pipe = source()
+    pipe.build()
+    (tensors,) = pipe.run()
+    recipe = am.Recipe([am.RandomResizedCrop(12)])
+    plan = recipe.plan(range(2), size=(30, 30))
+    assert torch.equal(am.render(tensors, plan), am.render(images, plan))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", SINGLE)
+def test_cuda_agrees(name):
+    """The same bits in the plan, the same views within rounding, the same labels."""
+    recipe = am.Recipe(SINGLE[name], num_classes=CLASSES)
+    images, labels = torch.from_numpy(batch(5, 37, 45)), torch.tensor([0, 1, 2, 3, 4])
+    here = recipe.plan(range(5), size=(37, 45), seed=11)
+    there = recipe.plan(range(5), size=(37, 45), seed=11, device="cuda")
+    assert torch.equal(here.rows, there.rows.cpu())
+    views, soft = am.render(images, here, targets=labels)
+    views_cuda, soft_cuda = am.render(images.cuda(), there, targets=labels.cuda())
+    check(views_cuda.cpu(), views.double().numpy(), max(0.002, EDGY.get(name, 0.0)), within=1e-4)
+    torch.testing.assert_close(soft_cuda.cpu(), soft, atol=1e-6, rtol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_graph_replays_with_a_new_epoch():
+    recipe = am.Recipe(SINGLE["chain"], num_classes=CLASSES)
+    images, labels = torch.from_numpy(batch(5, 37, 45)).cuda(), torch.arange(5, device="cuda")
+    index, cell = torch.arange(5, device="cuda"), torch.zeros(1, dtype=torch.int64, device="cuda")
+
+    def step():
+        return am.render(images, recipe.plan(index, size=(37, 45), epoch=cell), targets=labels)
+
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        views, soft = step()
+    for epoch in (0, 1, 9):
+        cell.fill_(epoch)
+        graph.replay()
+        expected, expected_soft = am.render(images, recipe.plan(index, size=(37, 45), epoch=epoch), targets=labels)
+        assert torch.equal(views, expected) and torch.equal(soft, expected_soft)
