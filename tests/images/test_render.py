@@ -160,7 +160,7 @@ def test_labels():
     _, soft = am.render(images, plan, targets=labels)
     at = am._native.WORDS["LAM"]
     lam = plan.rows[:, at].contiguous().view(torch.float32)
-    torch.testing.assert_close(soft, mixup_target(labels, CLASSES, lam[0].item(), 0.1, device="cpu"), atol=1e-6, rtol=0)
+    torch.testing.assert_close(soft, mixup_target(labels, CLASSES, lam[0].item(), 0.1), atol=1e-6, rtol=0)
 
     pairs = am.Recipe([am.MixUp(mode="batch", partner="flip")], labels="pairs")
     _, (y_a, y_b, share) = am.render(images, pairs.plan(range(4), size=(16, 16), seed=6), targets=labels)

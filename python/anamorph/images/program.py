@@ -9,9 +9,11 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from anamorph._native import OPS
+from anamorph.errors import ArgumentError
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 BORDERS = ("constant", "edge", "reflect", "symmetric")
+MAX_BRANCHES = 11  # a slot's twelve numbers: a probability and their cumulative weights
 PARTNERS = ("derange", "roll", "flip")
 MODES = ("elem", "batch", "pair")
 
@@ -45,16 +47,18 @@ def apply(p: float, body: Sequence[Slot], flags: int = 0) -> list[Slot]:
 
 def branches(bodies: Sequence[Sequence[Slot]]) -> list[Slot]:
     """The bodies one after the other, each behind its head."""
+    if len(bodies) > MAX_BRANCHES:
+        raise ArgumentError(f"transforms: expected 1 to {MAX_BRANCHES} alternatives, given {len(bodies)}")
     return [one for body in bodies for one in (slot("BRANCH", count=len(body)), *body)]
 
 
 def choice(p: float, weights: Sequence[float], bodies: Sequence[Sequence[Slot]], flags: int = 0) -> list[Slot]:
     """With probability ``p`` one of the bodies, drawn by ``weights``."""
+    block = branches(bodies)
     total, seen, cumulative = sum(weights), 0.0, []
     for weight in weights:
         seen += weight
         cumulative.append(seen / total)
-    block = branches(bodies)
     return [slot("CHOICE", [p, *cumulative], count=len(block), k=len(bodies), flags=flags), *block]
 
 

@@ -1,0 +1,191 @@
+"""Every mistake gets a named error that says what was given, before anything runs; the interpreter survives them all."""
+
+import numpy as np
+import pytest
+import torch
+
+import anamorph as am
+
+IMAGES = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
+NAN, INF = float("nan"), float("inf")
+
+
+def recipe(**options):
+    return am.Recipe([am.RandomResizedCrop(8), am.Normalize((0.4, 0.5, 0.6), 0.2)], **options)
+
+
+def plan(**options):
+    return recipe(**options).plan([0, 1], size=(8, 8))
+
+
+TRANSFORMS = {
+    "size 0": (lambda: am.RandomResizedCrop(0), am.ArgumentError, "whole number of pixels"),
+    "size text": (lambda: am.Resize("big"), am.ArgumentError, "whole number of pixels"),
+    "size of three": (lambda: am.CenterCrop((1, 2, 3)), am.ArgumentError, "a side or"),
+    "size bool": (lambda: am.CenterCrop(True), am.ArgumentError, "given True"),
+    "scale reversed": (lambda: am.RandomResizedCrop(8, (1.0, 0.1)), am.ArgumentError, "low <= high"),
+    "scale above 1": (lambda: am.RandomResizedCrop(8, (0.1, 1.1)), am.ArgumentError, "scale"),
+    "scale 0": (lambda: am.RandomResizedCrop(8, (0, 0)), am.ArgumentError, "above 0"),
+    "ratio 0": (lambda: am.RandomResizedCrop(8, ratio=(0, 1)), am.ArgumentError, "ratio"),
+    "interpolation": (lambda: am.Resize(8, "lanczos"), am.ArgumentError, "'nearest', 'bilinear', 'bicubic'"),
+    "antialias": (lambda: am.Resize(8, antialias=None), am.ArgumentError, "True or False"),
+    "max_size": (lambda: am.Resize(8, max_size=8), am.ArgumentError, "more than the shorter side"),
+    "padding of three": (lambda: am.RandomCrop(8, (1, 2, 3)), am.ArgumentError, "1, 2 or 4"),
+    "negative padding": (lambda: am.RandomCrop(8, -1), am.ArgumentError, "0 or more"),
+    "padding_mode": (lambda: am.RandomCrop(8, 1, padding_mode="wrap"), am.ArgumentError, "'symmetric'"),
+    "fill of five": (lambda: am.RandomCrop(8, fill=(1,) * 5), am.ArgumentError, "1 to 4 channels"),
+    "fill nan": (lambda: am.RandomRotation(5, fill=NAN), am.ArgumentError, "nan"),
+    "degrees negative": (lambda: am.RandomRotation(-5), am.ArgumentError, "degrees"),
+    "degrees infinite": (lambda: am.RandomRotation((0, INF)), am.ArgumentError, "inf"),
+    "center": (lambda: am.RandomRotation(5, center=3), am.ArgumentError, r"\(x, y\)"),
+    "translate": (lambda: am.RandomAffine(5, (2, 0)), am.ArgumentError, "0 to 1"),
+    "translate of one": (lambda: am.RandomAffine(5, 0.1), am.ArgumentError, "two fractions"),
+    "affine scale 0": (lambda: am.RandomAffine(5, scale=(0, 1)), am.ArgumentError, "scale"),
+    "shear of three": (lambda: am.RandomAffine(5, shear=(1, 2, 3)), am.ArgumentError, "two or four"),
+    "shear 90": (lambda: am.RandomAffine(5, shear=90), am.ArgumentError, "-90 and 90"),
+    "distortion": (lambda: am.RandomPerspective(1.5), am.ArgumentError, "0 to 1"),
+    "probability": (lambda: am.RandomHorizontalFlip(1.2), am.ArgumentError, "probability"),
+    "probability nan": (lambda: am.RandomErasing(NAN), am.ArgumentError, "probability"),
+    "brightness": (lambda: am.ColorJitter(-0.1), am.ArgumentError, "brightness"),
+    "hue": (lambda: am.ColorJitter(hue=0.6), am.ArgumentError, "at most 0.5"),
+    "contrast_mode": (lambda: am.ColorJitter(contrast_mode="mid"), am.ArgumentError, "'midgray'"),
+    "bits": (lambda: am.RandomPosterize(9), am.ArgumentError, "1 to 8"),
+    "threshold": (lambda: am.RandomSolarize("a"), am.ArgumentError, "finite number"),
+    "erasing value": (lambda: am.RandomErasing(value="noise"), am.ArgumentError, "'random'"),
+    "std 0": (lambda: am.Normalize(0.5, 0), am.ArgumentError, "above 0"),
+    "mean and std": (lambda: am.Normalize((0.1, 0.2, 0.3), (1, 2)), am.ArgumentError, "as many"),
+    "alpha": (lambda: am.MixUp(0), am.ArgumentError, "alpha"),
+    "mode": (lambda: am.CutMix(mode="all"), am.ArgumentError, "'elem'"),
+    "partner": (lambda: am.MixUp(mode="pair", partner="roll"), am.ArgumentError, "'flip'"),
+    "mix scale": (lambda: am.ResizeMix((0.5, 1.5)), am.ArgumentError, "scale"),
+    "weights": (lambda: am.OneOf([am.MixUp()], weights=[1, 2]), am.ArgumentError, "1 numbers"),
+    "weights 0": (lambda: am.RandomChoice([am.MixUp()], [0]), am.ArgumentError, "above 0"),
+    "empty list": (lambda: am.RandomOrder([]), am.ArgumentError, "at least one"),
+    "class for object": (lambda: am.Recipe([am.MixUp]), am.ArgumentError, r"call it: MixUp"),
+    "not a transform": (lambda: am.Recipe([print]), am.ArgumentError, "anamorph transform"),
+    "not a list": (lambda: am.Recipe(am.MixUp()), am.ArgumentError, "a list of transforms"),
+    "inner Normalize": (lambda: am.RandomApply([am.Normalize(0, 1)]), am.ArgumentError, "whole batch"),
+    "two Normalize": (lambda: am.Recipe([am.Normalize(0, 1)] * 2), am.ArgumentError, "at most one Normalize"),
+    "colour after": (lambda: am.Recipe([am.Normalize(0, 1), am.ColorJitter(0.1)]), am.ArgumentError, "before Normalize"),
+    "normalised bytes": (lambda: recipe(dtype=torch.uint8), am.ArgumentError, "float dtype"),
+    "dtype": (lambda: recipe(dtype=torch.int32), am.ArgumentError, "dtype"),
+    "classes": (lambda: recipe(num_classes=0), am.ArgumentError, "num_classes"),
+    "smoothing": (lambda: recipe(label_smoothing=1.5), am.ArgumentError, "label_smoothing"),
+    "labels": (lambda: recipe(labels="hard"), am.ArgumentError, "'pairs'"),
+    "memory_format": (lambda: recipe(memory_format="NHWC"), am.ArgumentError, "channels_last"),
+    "two mixers": (lambda: am.Recipe([am.MixUp(), am.CutMix()]), am.ArgumentError, "at most one mixing"),
+    "modes": (lambda: am.OneOf([am.MixUp(mode="batch"), am.CutMix()]), am.ArgumentError, "same mode"),
+    "channels": (lambda: am.Recipe([am.Normalize((0, 0, 0), 1), am.RandomCrop(8, fill=(1, 2))]), am.ArgumentError, "one length"),
+    "many choices": (lambda: am.Recipe([am.OneOf([am.RandomInvert()] * 12)]), am.ArgumentError, "11 alternatives"),
+    "many slots": (lambda: am.Recipe([am.RandomHorizontalFlip()] * 200), am.ArgumentError, "at most 256 slots"),
+    "many colours": (lambda: am.Recipe([am.RandomInvert()] * 65), am.ArgumentError, "at most 64 colour"),
+    "deep": (lambda: am.Recipe([nested(8)]), am.ArgumentError, "inside each other"),
+}
+
+
+def nested(depth):
+    return am.RandomInvert() if not depth else am.OneOf([nested(depth - 1), am.RandomGrayscale()])
+
+
+PLANS = {
+    "empty batch": (lambda: recipe().plan([], size=(8, 8)), am.ShapeError, "B >= 1"),
+    "index of two axes": (lambda: recipe().plan(torch.zeros(2, 2, dtype=torch.int64), size=(8, 8)), am.ShapeError, "sample ids"),
+    "index of floats": (lambda: recipe().plan([0.5], size=(8, 8)), am.DtypeError, "integers"),
+    "index of text": (lambda: recipe().plan("ab", size=(8, 8)), am.ArgumentError, "index"),
+    "size of one": (lambda: recipe().plan([0], size=8), am.ArgumentError, "height, width"),
+    "size 0 ": (lambda: recipe().plan([0], size=(0, 8)), am.ShapeError, "1 to 32768"),
+    "size of three ": (lambda: recipe().plan([0], size=(8, 8, 3)), am.ShapeError, "height, width"),
+    "size too big": (lambda: recipe().plan([0], size=(8, 40000)), am.ShapeError, "1 to 32768"),
+    "sizes for another batch": (lambda: recipe().plan([0], size=[[8, 8], [8, 8], [8, 8]]), am.ShapeError, r"\[1, 2\]"),
+    "sizes 0": (lambda: recipe().plan([0], size=torch.zeros(1, 2, dtype=torch.int64)), am.ShapeError, "0 to 0"),
+    "seed": (lambda: recipe().plan([0], size=(8, 8), seed=-1), am.ArgumentError, "seed"),
+    "seed of text": (lambda: recipe().plan([0], size=(8, 8), seed="a"), am.ArgumentError, "seed"),
+    "epoch": (lambda: recipe().plan([0], size=(8, 8), epoch=2**32), am.ArgumentError, "epoch"),
+    "epoch of float": (lambda: recipe().plan([0], size=(8, 8), epoch=0.5), am.ArgumentError, "epoch"),
+    "epoch of float tensor": (lambda: recipe().plan([0], size=(8, 8), epoch=torch.zeros(1)), am.DtypeError, "int64"),
+    "epochs": (lambda: recipe().plan([0], size=(8, 8), epoch=torch.zeros(2, dtype=torch.int64)), am.ShapeError, "one number"),
+    "view": (lambda: recipe().plan([0], size=(8, 8), view=4096), am.ArgumentError, "view"),
+    "device": (lambda: recipe().plan([0], size=(8, 8), device="tpu"), am.DeviceError, "cuda:N"),
+    "unknown output": (lambda: am.Recipe([am.RandomRotation(5, expand=True)]).plan([0], size=(8, 8)), am.ArgumentError, "differ"),
+    "ragged output": (lambda: am.Recipe([]).plan([0], size=[[8, 8]]), am.ArgumentError, "one for each"),
+    "crop too big": (lambda: am.Recipe([am.RandomCrop(9)]).plan([0], size=(8, 8)), am.ShapeError, "pad_if_needed"),
+}
+
+RENDERS = {
+    "no plan": (lambda: am.render(IMAGES, recipe()), am.ArgumentError, "anamorph.Plan"),
+    "images of text": (lambda: am.render("a.jpg", plan()), am.ArgumentError, "speaks DLPack"),
+    "three axes": (lambda: am.render(IMAGES[0], plan()), am.ShapeError, r"\[B, H, W, C\]"),
+    "another batch": (lambda: am.render(IMAGES[:1], plan()), am.ShapeError, "2 pictures"),
+    "another size": (lambda: am.render(torch.zeros(2, 9, 8, 3), plan()), am.ShapeError, "plan's size 8 x 8"),
+    "five channels": (lambda: am.render(torch.zeros(2, 8, 8, 5), plan()), am.ShapeError, "1 to 4 channels"),
+    "other channels": (lambda: am.render(torch.zeros(2, 8, 8, 1), plan()), am.ShapeError, "3 channels"),
+    "int64 images": (lambda: am.render(IMAGES.long(), plan()), am.DtypeError, "int64"),
+    "float64 images": (lambda: am.render(IMAGES.double(), plan()), am.DtypeError, "float64"),
+    "complex images": (lambda: am.render(IMAGES.to(torch.complex64), plan()), am.DtypeError, "complex64"),
+    "object array": (lambda: am.render(np.full((2, 8, 8, 3), None), plan()), am.ArgumentError, "object"),
+    "sparse images": (lambda: am.render(torch.zeros(2, 8, 8, 3).to_sparse(), plan()), am.ArgumentError, "strided"),
+    "meta images": (lambda: am.render(torch.zeros(2, 8, 8, 3, device="meta"), plan()), am.AnamorphError, "images"),
+    "gradient": (lambda: am.render(torch.zeros(2, 8, 8, 3, requires_grad=True), plan()), am.ArgumentError, "detach"),
+    "layout": (lambda: am.render(IMAGES, plan(), layout="CHWN"), am.ArgumentError, "'NCHW'"),
+    "ambiguous": (lambda: am.render(torch.zeros(1, 3, 3, 3), recipe().plan([0], size=(3, 3))), am.ArgumentError, "fits both"),
+    "empty list ": (lambda: am.render([], plan()), am.ShapeError, "empty list"),
+    "list of another size": (lambda: am.render([IMAGES[0], IMAGES[0, :4]], plan()), am.ShapeError, r"images\[1\]"),
+    "list of mixed dtypes": (lambda: am.render([IMAGES[0], IMAGES[0].float()], plan()), am.DtypeError, r"images\[1\]"),
+    "list of mixed channels": (lambda: am.render([IMAGES[0], IMAGES[0, ..., :1]], plan()), am.ShapeError, r"images\[1\]"),
+    "list of flat": (lambda: am.render([IMAGES[0, 0]] * 2, plan()), am.ShapeError, r"\[H, W, C\]"),
+    "short buffer": (lambda: am.Ragged(torch.zeros(10), [0], [[2, 2]], 3), am.ShapeError, "at least 12"),
+    "negative offset": (lambda: am.Ragged(torch.zeros(99), [-1], [[2, 2]], 3), am.ShapeError, "offsets"),
+    "ragged channels": (lambda: am.Ragged(torch.zeros(99), [0], [[2, 2]], 5), am.ArgumentError, "1 to 4"),
+    "ragged dtype": (lambda: am.Ragged(torch.zeros(99).long(), [0], [[2, 2]], 3), am.DtypeError, "int64"),
+    "no classes": (lambda: am.render(IMAGES, plan(), targets=[0, 1]), am.ArgumentError, "num_classes"),
+    "label too big": (lambda: am.render(IMAGES, plan(num_classes=2), targets=[0, 2]), am.ArgumentError, "given 2 at 1"),
+    "label negative": (lambda: am.render(IMAGES, plan(num_classes=2), targets=[-1, 0]), am.ArgumentError, "given -1"),
+    "labels short": (lambda: am.render(IMAGES, plan(num_classes=2), targets=[0]), am.ShapeError, "2 rows"),
+    "labels of floats": (lambda: am.render(IMAGES, plan(num_classes=2), targets=[0.5, 1]), am.DtypeError, "integers"),
+    "hot integers": (lambda: am.render(IMAGES, plan(num_classes=2), targets=[[0, 1], [1, 0]]), am.DtypeError, "float"),
+    "soft of three": (lambda: am.render(IMAGES, plan(num_classes=2), targets=torch.zeros(2, 3)), am.ShapeError, r"\[2, 2\]"),
+    "soft pairs": (lambda: am.render(IMAGES, plan(labels="pairs"), targets=torch.zeros(2, 3)), am.ShapeError, "pairs"),
+    "out dtype": (lambda: am.render(IMAGES, plan(), out=torch.zeros(2, 3, 8, 8).half()), am.DtypeError, "float16"),
+    "out shape": (lambda: am.render(IMAGES, plan(), out=torch.zeros(2, 8, 8, 3)), am.ShapeError, "out"),
+    "out expanded": (lambda: am.render(IMAGES, plan(), out=torch.zeros(1, 3, 8, 8).expand(2, 3, 8, 8)), am.ArgumentError, "out"),
+    "out array": (lambda: am.render(IMAGES, plan(), out=np.zeros((2, 3, 8, 8))), am.ArgumentError, "torch tensor"),
+    "mask for none": (lambda: am.render(IMAGES, plan(), mask=torch.zeros(2, 1, 8, 8)), am.ArgumentError, "without MaskMix"),
+    "no mask": (lambda: am.render(IMAGES, masked()), am.ArgumentError, "float32"),
+    "mask shape": (lambda: am.render(IMAGES, masked(), mask=torch.zeros(2, 1, 4, 4)), am.ShapeError, r"\[2, 1, 8, 8\]"),
+    "mask dtype": (lambda: am.render(IMAGES, masked(), mask=torch.zeros(2, 1, 8, 8).long()), am.DtypeError, "float32"),
+    "mask axes": (lambda: am.render(IMAGES, masked(), mask=torch.zeros(2, 8, 8)), am.ShapeError, "mask"),
+}
+
+
+def masked():
+    return am.Recipe([am.MaskMix()]).plan([0, 1], size=(8, 8))
+
+
+@pytest.mark.parametrize("case", [*TRANSFORMS, *PLANS, *RENDERS])
+def test_named_error(case):
+    call, error, text = {**TRANSFORMS, **PLANS, **RENDERS}[case]
+    before = am.launch_count()
+    try:
+        call()
+    except Exception as e:  # noqa: BLE001
+        raised = e
+    else:
+        pytest.fail("no error")
+    assert isinstance(raised, error), f"{type(raised).__name__}: {raised}"
+    import re
+
+    assert re.search(text, str(raised)), str(raised)
+    started = am.launch_count() - before
+    assert started <= (1 if case in RENDERS else 0)  # a render's own plan, at most
+
+
+def test_each_error_is_the_builtin_that_fits():
+    for error, builtin in ((am.ArgumentError, ValueError), (am.ShapeError, ValueError), (am.DtypeError, TypeError),
+                           (am.DeviceError, RuntimeError), (am.DecodeError, RuntimeError)):
+        assert issubclass(error, builtin) and issubclass(error, am.AnamorphError)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu_here():
+    with pytest.raises(am.DeviceError, match="0 CUDA devices"):
+        recipe().plan([0], size=(8, 8), device="cuda")
