@@ -80,6 +80,12 @@ AM_HD Floats select(Mask m, Floats a, Floats b) { return Floats((FloatBits)(m.v 
 AM_HD Ints select(Mask m, Ints a, Ints b) { return Ints((IntBits)(m.v ? a.v : b.v)); }
 AM_HD Ints to_int(Floats a) { return Ints(__builtin_convertvector(a.v, IntBits)); }
 AM_HD Floats to_float(Ints a) { return Floats(__builtin_convertvector(a.v, FloatBits)); }
+AM_HD int64_t load_long(const uint8_t* p) {
+    int64_t w;
+    std::memcpy(&w, p, 8);
+    return w;
+}
+// load_doubles: eight bytes from each place, as their low and high words. Plain loads: gathers are slower on many CPUs.
 #if defined(__AVX512F__)
 AM_HD Floats min_(Floats a, Floats b) { return Floats((FloatBits)_mm512_min_ps((__m512)a.v, (__m512)b.v)); }
 AM_HD Floats max_(Floats a, Floats b) { return Floats((FloatBits)_mm512_max_ps((__m512)a.v, (__m512)b.v)); }
@@ -92,6 +98,20 @@ AM_HD Ints gather_words(const uint8_t* base, Ints at) {
     return Ints((IntBits)_mm512_i32gather_epi32((__m512i)at.v, base, 1));
 }
 AM_HD Ints shift_right(Ints a, Ints n) { return Ints((IntBits)_mm512_srlv_epi32((__m512i)a.v, (__m512i)n.v)); }
+AM_HD bool any(Mask m) { return _mm512_test_epi32_mask((__m512i)m.v, (__m512i)m.v) != 0; }
+AM_HD void load_doubles(const uint8_t* base, Ints at, Ints& low, Ints& high) {
+    alignas(64) int32_t i[16];
+    std::memcpy(i, &at.v, sizeof i);
+    auto eight = [&](int k) {
+        return _mm512_set_epi64(load_long(base + i[k + 7]), load_long(base + i[k + 6]), load_long(base + i[k + 5]),
+                                load_long(base + i[k + 4]), load_long(base + i[k + 3]), load_long(base + i[k + 2]),
+                                load_long(base + i[k + 1]), load_long(base + i[k]));
+    };
+    __m512i a = eight(0), b = eight(8);
+    const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    low = Ints((IntBits)_mm512_permutex2var_epi32(a, even, b));
+    high = Ints((IntBits)_mm512_permutex2var_epi32(a, _mm512_add_epi32(even, _mm512_set1_epi32(1)), b));
+}
 template <int N> AM_HD Ints shift_right(Ints a) { return Ints((IntBits)_mm512_srli_epi32((__m512i)a.v, N)); }
 #elif defined(__AVX2__)
 AM_HD Floats min_(Floats a, Floats b) { return Floats((FloatBits)_mm256_min_ps((__m256)a.v, (__m256)b.v)); }
@@ -103,6 +123,18 @@ AM_HD Ints gather_words(const uint8_t* base, Ints at) {
     return Ints((IntBits)_mm256_i32gather_epi32((const int*)base, (__m256i)at.v, 1));
 }
 AM_HD Ints shift_right(Ints a, Ints n) { return Ints((IntBits)_mm256_srlv_epi32((__m256i)a.v, (__m256i)n.v)); }
+AM_HD bool any(Mask m) { return _mm256_movemask_epi8((__m256i)m.v) != 0; }
+AM_HD void load_doubles(const uint8_t* base, Ints at, Ints& low, Ints& high) {
+    alignas(32) int32_t i[8];
+    std::memcpy(i, &at.v, sizeof i);
+    auto four = [&](int k) {
+        return _mm256_castsi256_ps(_mm256_set_epi64x(load_long(base + i[k + 5]), load_long(base + i[k + 4]),
+                                                     load_long(base + i[k + 1]), load_long(base + i[k])));
+    };
+    __m256 a = four(0), b = four(2);  // lanes 0 1 4 5 and 2 3 6 7: the shuffle works within halves
+    low = Ints((IntBits)_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)));
+    high = Ints((IntBits)_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xDD)));
+}
 template <int N> AM_HD Ints shift_right(Ints a) { return Ints((IntBits)_mm256_srli_epi32((__m256i)a.v, N)); }
 #else
 AM_HD Floats min_(Floats a, Floats b) { return select(a < b, a, b); }
@@ -121,6 +153,14 @@ AM_HD Ints gather_words(const uint8_t* base, Ints at) {
         r[i] = w;
     }
     return r;
+}
+AM_HD bool any(Mask m) { return (m.v[0] | m.v[1] | m.v[2] | m.v[3]) != 0; }
+AM_HD void load_doubles(const uint8_t* base, Ints at, Ints& low, Ints& high) {
+    for (int i = 0; i < LANES; ++i) {
+        int64_t w = load_long(base + at.v[i]);
+        low.v[i] = int32_t(w);
+        high.v[i] = int32_t(w >> 32);
+    }
 }
 AM_HD Ints shift_right(Ints a, Ints n) {
     IntBits r;

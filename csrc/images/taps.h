@@ -115,6 +115,7 @@ AM_HD float load_scalar(const uint8_t* base, int64_t at, int dtype) {
 
 // Any dtype, any strides.
 template <int C> struct AnySource {
+    enum : bool { PAIRS = false };
     Picture p;
     AM_HD explicit AnySource(const Picture& pic) : p(pic) {}
     AM_HD void tap(int x, int y, float* out) const {
@@ -134,6 +135,11 @@ template <int C> struct AnySource {
 
 // uint8 with the channels of a pixel side by side (three or four): one 32-bit read brings a whole pixel.
 template <int C> struct ByteSource {
+#if defined(__CUDACC__)
+    enum : bool { PAIRS = false };
+#else
+    enum : bool { PAIRS = true };
+#endif
     const uint8_t* data;
     int stride_h, stride_w, last;  // bytes; last: where the picture's final 32-bit read may begin
     AM_HD explicit ByteSource(const Picture& p)
@@ -157,14 +163,41 @@ template <int C> struct ByteSource {
         for (int c = 0; c < C; ++c) out[c] = load(p + c) * (1.0f / 255.0f);
     }
 #else
-    AM_HD void tap(Ints x, Ints y, Floats* out) const {
-        Ints at = y * Ints(stride_h) + x * Ints(stride_w);
+    static AM_HD void unpack(Ints word, Floats* out) {
+        out[0] = to_float(word & Ints(255));
+        out[1] = to_float(shift_right<8>(word) & Ints(255));
+        out[2] = to_float(shift_right<16>(word) & Ints(255));
+        if constexpr (C == 4) out[3] = to_float(shift_right<24>(word));
+    }
+    AM_HD void bytes(Ints at, Floats* out) const {
         Ints from = min_(at, Ints(last));  // the last pixel is read from one byte earlier and shifted
-        Ints word = shift_right(gather_words(data, from), (at - from) * Ints(8));
-        out[0] = to_float(word & Ints(255)) * Floats(1.0f / 255.0f);
-        out[1] = to_float(shift_right<8>(word) & Ints(255)) * Floats(1.0f / 255.0f);
-        out[2] = to_float(shift_right<16>(word) & Ints(255)) * Floats(1.0f / 255.0f);
-        if constexpr (C == 4) out[3] = to_float(shift_right<24>(word)) * Floats(1.0f / 255.0f);
+        unpack(shift_right(gather_words(data, from), (at - from) * Ints(8)), out);
+    }
+    AM_HD void tap(Ints x, Ints y, Floats* out) const {
+        bytes(y * Ints(stride_h) + x * Ints(stride_w), out);
+        for (int c = 0; c < C; ++c) out[c] = out[c] * Floats(1.0f / 255.0f);
+    }
+    // Between the pixels x and x + 1 of line y, in 0..255: two neighbours come in one 64-bit read, wherever it stays
+    // inside the picture.
+    AM_HD void between(Ints x, Ints y, Floats share, Floats* out) const {
+        Ints at = y * Ints(stride_h) + x * Ints(stride_w);
+        Floats right[C];
+        if (stride_w == C && !any(at > Ints(last - 4))) {
+            Ints low, high;
+            load_doubles(data, at, low, high);
+            unpack(low, out);
+            if constexpr (C == 4) {
+                unpack(high, right);
+            } else {
+                right[0] = to_float(shift_right<24>(low));
+                right[1] = to_float(high & Ints(255));
+                right[2] = to_float(shift_right<8>(high) & Ints(255));
+            }
+        } else {
+            bytes(at, out);
+            bytes(at + Ints(stride_w), right);
+        }
+        for (int c = 0; c < C; ++c) out[c] = out[c] + share * (right[c] - out[c]);
     }
 #endif
 };
@@ -187,6 +220,46 @@ template <class F> AM_HD F cubic_weight(F d, float a) {  // Keys' kernel
     return select(d < F(1.0f), near, select(d < F(2.0f), far, F(0.0f)));
 }
 template <class F> AM_HD F triangle_weight(F d) { return max_(F(0.0f), F(1.0f) - max_(d, F(0.0f) - d)); }
+
+// Bilinear taps beyond the frame would read the fill: the same as fading the repeated edge over one view pixel.
+template <int C, class F> AM_HD void frame(const Reading& r, F sx, F sy, F* out) {
+    if (!r.filled) return;
+    F cover_x = unit_clamp(min_(sx - F(r.x0), F(r.x1) - sx) * F(r.slope_x) + F(0.5f));
+    F cover_y = unit_clamp(min_(sy - F(r.y0), F(r.y1) - sy) * F(r.slope_y) + F(0.5f));
+    F cover = cover_x * cover_y;
+    for (int c = 0; c < C; ++c) out[c] = F(r.fill[c]) + cover * (out[c] - F(r.fill[c]));
+}
+
+template <int C, class F, class Source> AM_HD void bilinear(const Source& s, const Reading& r, F sx, F sy, F* out) {
+    using I = typename IntOf<F>::type;
+    if constexpr (Source::PAIRS) {
+        // With an edge that repeats, the two pixels nearest inside and a share clamped to [0, 1] say the same.
+        if (r.border <= BORDER_EDGE && r.tap_x1 > r.tap_x0 && r.tap_y1 > r.tap_y0) {
+            F px = sx - F(0.5f), py = sy - F(0.5f), below[C];
+            I ix = min_(max_(to_int(floor_(px)), I(r.tap_x0)), I(r.tap_x1 - 1));
+            I iy = min_(max_(to_int(floor_(py)), I(r.tap_y0)), I(r.tap_y1 - 1));
+            F ax = unit_clamp(px - to_float(ix)), ay = unit_clamp(py - to_float(iy));
+            s.between(ix, iy, ax, out);
+            s.between(ix, iy + I(1), ax, below);
+            for (int c = 0; c < C; ++c) out[c] = (out[c] + ay * (below[c] - out[c])) * F(1.0f / 255.0f);
+            return;
+        }
+    }
+    F fx = floor_(sx - F(0.5f)), fy = floor_(sy - F(0.5f));
+    F ax = sx - F(0.5f) - fx, ay = sy - F(0.5f) - fy;
+    I ix = to_int(fx), iy = to_int(fy);
+    I ix0 = border_index(ix, r.tap_x0, r.tap_x1, r.border), ix1 = border_index(ix + I(1), r.tap_x0, r.tap_x1, r.border);
+    I iy0 = border_index(iy, r.tap_y0, r.tap_y1, r.border), iy1 = border_index(iy + I(1), r.tap_y0, r.tap_y1, r.border);
+    F a[C], b[C], c0[C], d[C];
+    s.tap(ix0, iy0, a);
+    s.tap(ix1, iy0, b);
+    s.tap(ix0, iy1, c0);
+    s.tap(ix1, iy1, d);
+    for (int c = 0; c < C; ++c) {
+        F top = a[c] + ax * (b[c] - a[c]), bottom = c0[c] + ax * (d[c] - c0[c]);
+        out[c] = top + ay * (bottom - top);
+    }
+}
 
 // The value at output position (x, y) (edge coordinates), in [0, 1] for uint8 sources.
 template <int C, class F, class Source> AM_HD void sample(const Source& s, const Reading& r, F x, F y, F* out) {
@@ -214,20 +287,7 @@ template <int C, class F, class Source> AM_HD void sample(const Source& s, const
             for (int c = 0; c < C; ++c) out[c] = select(inside, out[c], F(r.fill[c]));
         }
     } else if (r.interp == 1 && !(r.antialias && (r.filter_x > 1.0f || r.filter_y > 1.0f))) {
-        F fx = floor_(sx - F(0.5f)), fy = floor_(sy - F(0.5f));
-        F ax = sx - F(0.5f) - fx, ay = sy - F(0.5f) - fy;
-        I ix = to_int(fx), iy = to_int(fy);
-        I ix0 = border_index(ix, r.tap_x0, r.tap_x1, r.border), ix1 = border_index(ix + I(1), r.tap_x0, r.tap_x1, r.border);
-        I iy0 = border_index(iy, r.tap_y0, r.tap_y1, r.border), iy1 = border_index(iy + I(1), r.tap_y0, r.tap_y1, r.border);
-        F a[C], b[C], c0[C], d[C];
-        s.tap(ix0, iy0, a);
-        s.tap(ix1, iy0, b);
-        s.tap(ix0, iy1, c0);
-        s.tap(ix1, iy1, d);
-        for (int c = 0; c < C; ++c) {
-            F top = a[c] + ax * (b[c] - a[c]), bottom = c0[c] + ax * (d[c] - c0[c]);
-            out[c] = top + ay * (bottom - top);
-        }
+        bilinear<C>(s, r, sx, sy, out);
     } else {
         // Separable weights over a box of taps: bicubic, and any antialiased shrinking. With `antialias` the taps beyond
         // the rect are dropped and the rest renormalised and cubic's a is -0.5, otherwise they repeat the edge and a is
@@ -266,13 +326,7 @@ template <int C, class F, class Source> AM_HD void sample(const Source& s, const
         for (int c = 0; c < C; ++c) out[c] = sum[c] * inverse;
         if (cubic && !drop && r.filled) return;
     }
-    if (r.filled && r.interp != 0) {
-        // Bilinear taps beyond the frame would read the fill: the same as fading the repeated edge over one view pixel.
-        F cover_x = unit_clamp(min_(sx - F(r.x0), F(r.x1) - sx) * F(r.slope_x) + F(0.5f));
-        F cover_y = unit_clamp(min_(sy - F(r.y0), F(r.y1) - sy) * F(r.slope_y) + F(0.5f));
-        F cover = cover_x * cover_y;
-        for (int c = 0; c < C; ++c) out[c] = F(r.fill[c]) + cover * (out[c] - F(r.fill[c]));
-    }
+    if (r.interp != 0) frame<C>(r, sx, sy, out);
     if (r.perspective) {
         for (int c = 0; c < C; ++c) out[c] = select(behind > F(1e-8f), out[c], F(r.fill[c]));
     }

@@ -165,6 +165,7 @@ class Loader:
                         batch_size, channels, self.device, prefetch, self._num_threads, self.source.name
                     )
         self._channels = channels
+        self.batch_sampler = None  # Lightning asks for one, and leaves a loader alone whose answer is none
         self.sampler = Order(
             samples, batch_size, seed=seed, epoch=epoch, shard=self.shard, shuffle=shuffle, drop_last=drop_last
         )
