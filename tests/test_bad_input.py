@@ -167,7 +167,7 @@ def test_named_error(case):
     before = am.launch_count()
     try:
         call()
-    except Exception as e:  # noqa: BLE001
+    except Exception as e:
         raised = e
     else:
         pytest.fail("no error")

@@ -5,10 +5,10 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import exact, philox
 
 import anamorph as am
 from anamorph import _native
+from reference import exact, philox
 
 word = st.integers(0, 2**32 - 1)
 

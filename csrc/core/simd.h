@@ -99,15 +99,14 @@ AM_HD Ints gather_words(const uint8_t* base, Ints at) {
 }
 AM_HD Ints shift_right(Ints a, Ints n) { return Ints((IntBits)_mm512_srlv_epi32((__m512i)a.v, (__m512i)n.v)); }
 AM_HD bool any(Mask m) { return _mm512_test_epi32_mask((__m512i)m.v, (__m512i)m.v) != 0; }
+AM_HD __m512i load_eight(const uint8_t* base, const int32_t* i) {
+    return _mm512_set_epi64(load_long(base + i[7]), load_long(base + i[6]), load_long(base + i[5]), load_long(base + i[4]),
+                            load_long(base + i[3]), load_long(base + i[2]), load_long(base + i[1]), load_long(base + i[0]));
+}
 AM_HD void load_doubles(const uint8_t* base, Ints at, Ints& low, Ints& high) {
     alignas(64) int32_t i[16];
     std::memcpy(i, &at.v, sizeof i);
-    auto eight = [&](int k) {
-        return _mm512_set_epi64(load_long(base + i[k + 7]), load_long(base + i[k + 6]), load_long(base + i[k + 5]),
-                                load_long(base + i[k + 4]), load_long(base + i[k + 3]), load_long(base + i[k + 2]),
-                                load_long(base + i[k + 1]), load_long(base + i[k]));
-    };
-    __m512i a = eight(0), b = eight(8);
+    __m512i a = load_eight(base, i), b = load_eight(base, i + 8);
     const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     low = Ints((IntBits)_mm512_permutex2var_epi32(a, even, b));
     high = Ints((IntBits)_mm512_permutex2var_epi32(a, _mm512_add_epi32(even, _mm512_set1_epi32(1)), b));
@@ -123,15 +122,15 @@ AM_HD Ints gather_words(const uint8_t* base, Ints at) {
     return Ints((IntBits)_mm256_i32gather_epi32((const int*)base, (__m256i)at.v, 1));
 }
 AM_HD Ints shift_right(Ints a, Ints n) { return Ints((IntBits)_mm256_srlv_epi32((__m256i)a.v, (__m256i)n.v)); }
+AM_HD __m256 load_four(const uint8_t* base, const int32_t* i) {
+    return _mm256_castsi256_ps(_mm256_set_epi64x(load_long(base + i[5]), load_long(base + i[4]), load_long(base + i[1]),
+                                                 load_long(base + i[0])));
+}
 AM_HD bool any(Mask m) { return _mm256_movemask_epi8((__m256i)m.v) != 0; }
 AM_HD void load_doubles(const uint8_t* base, Ints at, Ints& low, Ints& high) {
     alignas(32) int32_t i[8];
     std::memcpy(i, &at.v, sizeof i);
-    auto four = [&](int k) {
-        return _mm256_castsi256_ps(_mm256_set_epi64x(load_long(base + i[k + 5]), load_long(base + i[k + 4]),
-                                                     load_long(base + i[k + 1]), load_long(base + i[k])));
-    };
-    __m256 a = four(0), b = four(2);  // lanes 0 1 4 5 and 2 3 6 7: the shuffle works within halves
+    __m256 a = load_four(base, i), b = load_four(base, i + 2);  // lanes 0 1 4 5 and 2 3 6 7: shuffles work within halves
     low = Ints((IntBits)_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)));
     high = Ints((IntBits)_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xDD)));
 }

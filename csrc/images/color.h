@@ -33,6 +33,9 @@ template <class F> AM_HD void turn_hue(F* c, F turn) {
     }
 }
 
+// The value as a uint8 picture would hold it: bicubic taps may overshoot, and a byte cannot.
+template <class F> AM_HD F as_byte(F v) { return floor_(unit_clamp(v) * F(255.0f) + F(0.5f)); }
+
 // One step of a row's colour program. `mean` serves OP_CONTRAST; `bytes`: the input is uint8, and steps defined on
 // integers (posterize's bit mask, solarize's threshold) see the rounded value, as they would step by step.
 template <int C, class F> AM_HD void color_step(int op, float p, float mean, bool bytes, F* c) {
@@ -58,8 +61,8 @@ template <int C, class F> AM_HD void color_step(int op, float p, float mean, boo
             float levels = float(1 << int(p));
             for (int i = 0; i < C; ++i) {
                 if (bytes) {
-                    F step = F(256.0f / levels), v = floor_(c[i] * F(255.0f) + F(0.5f));
-                    c[i] = floor_(v / step) * step * F(1.0f / 255.0f);
+                    F step = F(256.0f / levels);
+                    c[i] = floor_(as_byte(c[i]) / step) * step * F(1.0f / 255.0f);
                 } else {
                     c[i] = clamp_(floor_(c[i] * F(levels)), F(0.0f), F(levels - 1.0f)) * F(1.0f / levels);
                 }
@@ -68,7 +71,7 @@ template <int C, class F> AM_HD void color_step(int op, float p, float mean, boo
         }
         case OP_SOLARIZE: {  // p: the threshold in the input's units
             for (int i = 0; i < C; ++i) {
-                F seen = bytes ? floor_(c[i] * F(255.0f) + F(0.5f)) : c[i];
+                F seen = bytes ? as_byte(c[i]) : c[i];
                 c[i] = select(seen >= F(p), F(1.0f) - c[i], c[i]);
             }
             break;

@@ -323,7 +323,8 @@ template <int C, class F, class Source> AM_HD void sample(const Source& s, const
             }
         }
         F inverse = F(1.0f) / select(total == F(0.0f), F(1.0f), total);
-        for (int c = 0; c < C; ++c) out[c] = sum[c] * inverse;
+        // Where every tap lay outside there is only the fill (nothing else can be meant: a rect is never empty).
+        for (int c = 0; c < C; ++c) out[c] = select(total == F(0.0f), F(r.fill[c]), sum[c] * inverse);
         if (cubic && !drop && r.filled) return;
     }
     if (r.interp != 0) frame<C>(r, sx, sy, out);

@@ -13,8 +13,14 @@ from torch import Tensor
 from anamorph import _native
 from anamorph.errors import ArgumentError, DeviceError, ShapeError
 from anamorph.images import checks
-from anamorph.images.color import Normalize, RandomGrayscale, RandomInvert, RandomPosterize, RandomSolarize
-from anamorph.images.color import ColorJitter
+from anamorph.images.color import (
+    ColorJitter,
+    Normalize,
+    RandomGrayscale,
+    RandomInvert,
+    RandomPosterize,
+    RandomSolarize,
+)
 from anamorph.images.compose import Composite, chain_size, check_list
 from anamorph.images.mix import MaskMix
 from anamorph.images.program import NORMALISED, Slot
@@ -32,7 +38,8 @@ class Recipe:
     Args:
         transforms: run as one map per sample: the geometry in list order, then the colour in list order, then erasing,
             mixing, normalising and casting.
-        dtype: of the output: torch.float32, float16, bfloat16 or uint8. Float outputs are in [0, 1] before Normalize.
+        dtype: of the output: torch.float32, float16, bfloat16 or uint8. Before Normalize
+            float outputs are in [0, 1], but for what bicubic interpolation overshoots.
         num_classes: K, for soft targets ``[B, K]``.
         label_smoothing: in [0, 1); as timm: 1 - s for the class plus s / K for every class.
         labels: "soft" for targets ``[B, K]`` float32; "pairs" for ``(y_a, y_b, lam)``.

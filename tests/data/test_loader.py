@@ -15,11 +15,12 @@ import threading
 import time
 from types import SimpleNamespace
 
-import anamorph as am
-import anamorph.data.loader as loader_module
 import numpy as np
 import pytest
 import torch
+
+import anamorph as am
+import anamorph.data.loader as loader_module
 from anamorph.data.order import Order
 from anamorph.data.sources import expand
 

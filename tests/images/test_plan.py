@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recipes import SINGLE, lists
-from reference.plan import plan_rows
 
 import anamorph as am
+from recipes import SINGLE, lists
+from reference.plan import plan_rows
 
 
 def same_bits(recipe, index, size, **key):

@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import anamorph as am
 from pictures import pictures
 from recipes import SINGLE, lists
 from reference.render import render as reference
-
-import anamorph as am
 
 CLASSES = 5
 
@@ -132,6 +132,25 @@ def test_ragged():
     offsets = np.cumsum([0] + [i.size for i in images[:-1]])
     packed = am.Ragged(buffer, offsets, sizes, 3)
     assert torch.equal(am.render(packed, plan), views)
+
+
+def test_overshoot_is_a_byte_before_steps_on_bytes():
+    """Bicubic leaves [0, 1] at an edge; posterize and solarize are defined on bytes."""
+    edge = np.zeros((1, 20, 20, 3), np.uint8)
+    edge[:, :, 10:] = 255
+    for step in (am.RandomPosterize(3, 1.0), am.RandomSolarize(0, 1.0)):
+        recipe = am.Recipe([am.Resize((40, 40), "bicubic"), step])
+        views = am.render(edge, recipe.plan([0], size=(20, 20)))
+        check(views, reference(recipe, edge, recipe.plan([0], size=(20, 20)))[0], 0.001)
+    views = am.render(edge, am.Recipe([am.Resize((40, 40), "bicubic"), am.RandomPosterize(3, 1.0)]).plan([0], size=(20, 20)))
+    assert views.min() >= 0 and views.max() <= 1
+
+
+def test_a_white_frame_stays_white():
+    """A frame that a later, antialiased resize spreads: beyond the taps' reach there is only the fill."""
+    white = np.full((1, 64, 64, 3), 255, np.uint8)
+    recipe = am.Recipe([am.Resize(8, antialias=False), am.RandomCrop(16, padding=4, fill=255), am.Resize((64, 64))])
+    assert am.render(white, recipe.plan([0], size=(64, 64))).min() > 1 - 1e-5
 
 
 def test_mask_mix():

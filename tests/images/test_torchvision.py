@@ -8,17 +8,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from pictures import pictures, render, word
 
 import anamorph as am
 from anamorph.bench._torchvision import v2 as load_torchvision
+from pictures import pictures, render, word
 
 try:
     F = load_torchvision().functional
 except ImportError:
     pytest.skip("torchvision is not installed", allow_module_level=True)
 
-from torchvision.transforms import InterpolationMode as Mode  # noqa: E402
+from torchvision.transforms import InterpolationMode as Mode
 
 MODES = {"nearest": Mode.NEAREST, "bilinear": Mode.BILINEAR, "bicubic": Mode.BICUBIC}
 

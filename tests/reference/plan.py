@@ -1,7 +1,7 @@
 """A plan's rows recomputed, bit for bit: the program is run as the tree that it is, in Python's doubles.
 
-The order of the operations is part of the contract (csrc/images/plan.h and geometry.h), because that is what makes the bits
-the same everywhere; the words' places are those of csrc/images/program.h.
+The order of the operations is part of the contract (csrc/images/plan.h and geometry.h): it makes the bits the same
+everywhere. The words' places are those of csrc/images/program.h.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ BORDER_SHIFT, PARTNER_SHIFT = 5, 10
 BATCH, PAIR, NORMALISED = 1 << 8, 1 << 9, 1 << 12
 
 # words
-AT = dict(MATRIX=0, RECT=9, SLOPE=13, FILTER=15, FLAGS=17, SOURCE=18, FILL=20, MIX=24, PARTNER=25, PARTNER_ID=26, LAM=28,
-          BOX=29, COLORS=33, ERASES=34, VIEW=35, HEADER=40)
+AT = dict(MATRIX=0, RECT=9, SLOPE=13, FILTER=15, FLAGS=17, SOURCE=18, FILL=20, MIX=24, PARTNER=25, PARTNER_ID=26,
+          LAM=28, BOX=29, COLORS=33, ERASES=34, VIEW=35, HEADER=40)
 COLOR_WORDS, ERASE_WORDS = 4, 12
 ROW_PERSPECTIVE, ROW_ANTIALIAS, ROW_FILL = 4, 8, 16
 
@@ -33,7 +33,7 @@ IDENTITY = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
 
 
 def plan_rows(recipe, index, sizes, output_size, *, seed=0, epoch=0, view=0) -> np.ndarray:
-    """int32 [B, row_words]: the recipe's slots and info, the sources' (height, width) each, and the plan's output_size."""
+    """int32 [B, row_words]: from the recipe's slots, each source's (height, width) and the plan's output_size."""
     index = [int(i) for i in index]
     sizes = [[int(s) for s in size] for size in sizes]
     slots = [(s[0], s[1], s[2], s[3], s[4]) for s in recipe.slots]
@@ -100,7 +100,7 @@ class Draw:
 
 
 def neighbours(key, first: int, count: int) -> list[int]:
-    """Who follows whom on a secret ring of the batch: a keyed Feistel permutation, walked until inside, gives the places."""
+    """Who follows whom on a secret ring of the batch; a keyed Feistel permutation gives the places."""
     seed, epoch, view = key
     keys = philox((view << 20 | 0xFFFFF, *split(first), epoch), split(seed))
     half = 1
@@ -433,7 +433,7 @@ class Row:
 
 
 def expanded(side: float, across: float) -> float:
-    """A rotated frame's side: from the pixel that holds one end to the pixel that holds the other, torchvision's rounding."""
+    """A rotated frame's side: whole pixels from one end to the other, with torchvision's rounding."""
     def cut(x: float) -> float:
         return (-floor(-x * 1e4) if x < 0.0 else floor(x * 1e4)) * 1e-4
 

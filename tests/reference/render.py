@@ -2,9 +2,9 @@
 the colour steps, the erasures, the partner, the label."""
 
 import numpy as np
-from reference.philox import philox
 
 from anamorph import _native
+from reference.philox import philox
 
 W = _native.WORDS
 OPS = {code: name for name, code in _native.OPS.items()}
@@ -92,7 +92,7 @@ def sample(image, row, h, w, scale=1.0, inner=None):
                 value = np.where((x_in & y_in)[..., None], value, fill)
             out += both[..., None] * value
             total += both
-    out /= np.where(total == 0, 1, total)[..., None]
+    out = np.where((total == 0)[..., None], fill, out / np.where(total == 0, 1, total)[..., None])
     if row.filled and not (interp == 2 and not drop):  # the frame fades over one pixel of the view that it framed
         cover = (np.clip(np.minimum(px - row.x0, row.x1 - px) * row.slope[0] + 0.5, 0, 1)
                  * np.clip(np.minimum(py - row.y0, row.y1 - py) * row.slope[1] + 0.5, 0, 1))[..., None]
@@ -122,6 +122,10 @@ def hue(v, turn):
     return np.stack(out, -1)
 
 
+def as_byte(v):
+    return np.floor(np.clip(v, 0, 1) * 255 + 0.5)
+
+
 def step(v, op, p, bytes_in):
     if op == "BRIGHTNESS":
         return np.clip(v * p, 0, 1)
@@ -134,10 +138,10 @@ def step(v, op, p, bytes_in):
     if op == "POSTERIZE":
         if bytes_in:
             n = 256 / 2**p
-            return np.floor(np.floor(v * 255 + 0.5) / n) * n / 255
+            return np.floor(as_byte(v) / n) * n / 255
         return np.clip(np.floor(v * 2**p), 0, 2**p - 1) / 2**p
     if op == "SOLARIZE":
-        return np.where((np.floor(v * 255 + 0.5) if bytes_in else v) >= p, 1 - v, v)
+        return np.where((as_byte(v) if bytes_in else v) >= p, 1 - v, v)
     if v.shape[-1] != 3:
         return v
     if op == "SATURATION":

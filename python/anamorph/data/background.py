@@ -64,7 +64,7 @@ def _work(source: Generator, out: queue.Queue, stop: threading.Event) -> None:
             if stop.is_set():
                 break
             out.put((item, None))
-    except BaseException as caught:  # noqa: BLE001 - handed to the consumer, whatever it is
+    except BaseException as caught:
         error = caught
     finally:
         source.close()

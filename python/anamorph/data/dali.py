@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from anamorph.data.batch import Batch
 from anamorph.data.transfer import stage, upload
 from anamorph.errors import ArgumentError, DecodeError, MissingDependencyError, ShapeError

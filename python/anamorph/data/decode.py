@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import torch
+
 from anamorph.errors import DecodeError, MissingDependencyError
 
 _MODES = {1: "L", 3: "RGB"}

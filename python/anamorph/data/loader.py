@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from anamorph.data.background import Background
 from anamorph.data.batch import Batch
 from anamorph.data.dali import DaliDecoder, PipelineSource, Reject, is_pipeline, require_dali

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from anamorph.data.decode import pixels
 from anamorph.data.transfer import to_device
 from anamorph.errors import ArgumentError, DecodeError, DtypeError, ShapeError
