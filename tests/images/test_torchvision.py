@@ -178,7 +178,7 @@ def test_rotation_expands(angle):
         return F.rotate(x, angle, Mode.BILINEAR, expand=True, fill=fill)
 
     h, w = warp(unit(images), None).shape[2:]
-    ours, plan = render([am.RandomRotation((angle, angle), "bilinear", expand=True), am.CenterCrop((h, w))], images)
+    ours, _ = render([am.RandomRotation((angle, angle), "bilinear", expand=True), am.CenterCrop((h, w))], images)
     warp_agree(ours, warp, unit(images), "bilinear")
 
 
