@@ -366,12 +366,12 @@ void bind_images(py::module_& m) {
     m.attr("MEAN_PARTS") = 1;
 #endif
     py::dict ops;
-#define AM_OP(name) ops[#name] = int(OP_##name)
+#define AM_OP(name) ops[#name] = int(OP_##name);
+    AM_COLOR_OPS(AM_OP)
     AM_OP(APPLY); AM_OP(CHOICE); AM_OP(ORDER); AM_OP(BRANCH); AM_OP(RESIZED_CROP); AM_OP(RESIZE); AM_OP(CROP);
     AM_OP(FLIP_H); AM_OP(FLIP_V); AM_OP(AFFINE); AM_OP(ROTATE); AM_OP(PERSPECTIVE); AM_OP(CENTER_CROP);
-    AM_OP(BRIGHTNESS); AM_OP(CONTRAST); AM_OP(CONTRAST_MIDGRAY); AM_OP(SATURATION); AM_OP(HUE); AM_OP(GRAYSCALE);
-    AM_OP(INVERT); AM_OP(POSTERIZE); AM_OP(SOLARIZE); AM_OP(ERASE); AM_OP(MIXUP); AM_OP(CUTMIX); AM_OP(RESIZEMIX);
-    AM_OP(MASKMIX);
+    AM_OP(ERASE); AM_OP(MIXUP); AM_OP(CUTMIX); AM_OP(RESIZEMIX);
+    AM_OP(MASKMIX)
 #undef AM_OP
     m.attr("OPS") = ops;
 }

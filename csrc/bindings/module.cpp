@@ -38,6 +38,7 @@ void bind_core(py::module_& m) {
     });
     m.def("launch_count", [] { return launches.load(); });
     m.def("simd", [] { return std::string(simd_name()); });
+    m.def("use_simd", [](const std::string& name) { return use_simd(name.c_str()); });  // for the tests of every level
 #if defined(AM_CUDA)
     m.attr("CUDA_BUILT") = true;
     m.def("cuda_usable", [] { return cuda_usable(); });

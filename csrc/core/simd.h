@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include "macros.h"
-#if !defined(__CUDACC__)
+#if defined(__AVX2__) && !defined(__CUDACC__)
 #include <immintrin.h>
 #endif
 
@@ -20,6 +20,8 @@ AM_HD float select(bool m, float a, float b) { return m ? a : b; }
 AM_HD int select(bool m, int a, int b) { return m ? a : b; }
 AM_HD int to_int(float a) { return int(a); }
 AM_HD float to_float(int a) { return float(a); }
+AM_HD float reciprocal(float a) { return 1.0f / a; }
+AM_HD float abs_(float a) { return a < 0.0f ? -a : a; }
 AM_HD float floor_(float a) {
 #if defined(__CUDA_ARCH__)
     return floorf(a);
@@ -39,13 +41,14 @@ enum : int { LANES = 4 };
 #endif
 typedef float FloatBits __attribute__((vector_size(LANES * 4), may_alias));
 typedef int32_t IntBits __attribute__((vector_size(LANES * 4), may_alias));
+typedef uint32_t WordBits __attribute__((vector_size(LANES * 4), may_alias));
 
-struct Mask { IntBits v; };  // all ones or zero in each lane
 struct Ints {
     IntBits v;
     Ints() = default;
     AM_HD Ints(IntBits x) : v(x) {}
     AM_HD Ints(int x) : v(IntBits{} + x) {}
+    AM_HD void store(int32_t* p) const { std::memcpy(p, &v, sizeof v); }
 };
 struct Floats {
     FloatBits v;
@@ -67,25 +70,61 @@ struct Floats {
 
 #define AM_BINARY(T, op) AM_HD T operator op(T a, T b) { return T(a.v op b.v); }
 AM_BINARY(Floats, +) AM_BINARY(Floats, -) AM_BINARY(Floats, *) AM_BINARY(Floats, /)
-AM_BINARY(Ints, +) AM_BINARY(Ints, -) AM_BINARY(Ints, *) AM_BINARY(Ints, &)
+AM_BINARY(Ints, +) AM_BINARY(Ints, -) AM_BINARY(Ints, *)
 #undef AM_BINARY
 AM_HD Floats operator-(Floats a) { return Floats(-a.v); }
-#define AM_COMPARE(T, op) AM_HD Mask operator op(T a, T b) { return {(IntBits)(a.v op b.v)}; }
-AM_COMPARE(Floats, <) AM_COMPARE(Floats, >) AM_COMPARE(Floats, <=) AM_COMPARE(Floats, >=) AM_COMPARE(Floats, ==)
-AM_COMPARE(Ints, <) AM_COMPARE(Ints, >) AM_COMPARE(Ints, <=) AM_COMPARE(Ints, >=) AM_COMPARE(Ints, ==)
-#undef AM_COMPARE
+#if defined(__AVX512F__)
+struct Mask { __mmask16 v; };
+#define AM_COMPARE(op, float_code, int_code)                                                                        \
+    AM_HD Mask operator op(Floats a, Floats b) { return {_mm512_cmp_ps_mask((__m512)a.v, (__m512)b.v, float_code)}; } \
+    AM_HD Mask operator op(Ints a, Ints b) { return {_mm512_cmp_epi32_mask((__m512i)a.v, (__m512i)b.v, int_code)}; }
+AM_COMPARE(<, _CMP_LT_OQ, _MM_CMPINT_LT) AM_COMPARE(>, _CMP_GT_OQ, _MM_CMPINT_NLE) AM_COMPARE(==, _CMP_EQ_OQ, _MM_CMPINT_EQ)
+AM_COMPARE(<=, _CMP_LE_OQ, _MM_CMPINT_LE) AM_COMPARE(>=, _CMP_GE_OQ, _MM_CMPINT_NLT)
+AM_HD Mask operator&&(Mask a, Mask b) { return {__mmask16(a.v & b.v)}; }
+AM_HD Floats select(Mask m, Floats a, Floats b) {
+    return Floats((FloatBits)_mm512_mask_blend_ps(m.v, (__m512)b.v, (__m512)a.v));
+}
+AM_HD Ints select(Mask m, Ints a, Ints b) {
+    return Ints((IntBits)_mm512_mask_blend_epi32(m.v, (__m512i)b.v, (__m512i)a.v));
+}
+#else
+struct Mask { IntBits v; };  // all ones or zero in each lane
+#define AM_COMPARE(op)                                                              \
+    AM_HD Mask operator op(Floats a, Floats b) { return {(IntBits)(a.v op b.v)}; } \
+    AM_HD Mask operator op(Ints a, Ints b) { return {(IntBits)(a.v op b.v)}; }
+AM_COMPARE(<) AM_COMPARE(>) AM_COMPARE(==) AM_COMPARE(<=) AM_COMPARE(>=)
 AM_HD Mask operator&&(Mask a, Mask b) { return {a.v & b.v}; }
-
 AM_HD Floats select(Mask m, Floats a, Floats b) { return Floats((FloatBits)(m.v ? a.v : b.v)); }
 AM_HD Ints select(Mask m, Ints a, Ints b) { return Ints((IntBits)(m.v ? a.v : b.v)); }
+#endif
+#undef AM_COMPARE
+
 AM_HD Ints to_int(Floats a) { return Ints(__builtin_convertvector(a.v, IntBits)); }
 AM_HD Floats to_float(Ints a) { return Floats(__builtin_convertvector(a.v, FloatBits)); }
-AM_HD int64_t load_long(const uint8_t* p) {
-    int64_t w;
-    std::memcpy(&w, p, 8);
-    return w;
+AM_HD int highest(Ints a) {
+    int32_t v[LANES];
+    a.store(v);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int k = 0; k < half; ++k) v[k] = max_(v[k], v[k + half]);
+    return v[0];
 }
-// load_doubles: eight bytes from each place, as their low and high words. Plain loads: gathers are slower on many CPUs.
+AM_HD Floats abs_(Floats a) { return Floats((FloatBits)((IntBits)a.v & 0x7FFFFFFF)); }
+// byte<K>: byte K of each lane's words d[0], d[1], ..., counted from the lowest. A shuffle does a shift's and a mask's work.
+template <int K> AM_HD Floats byte(const Ints* d) {
+    WordBits w = (WordBits)d[K / 4].v;
+    if constexpr (K % 4 == 0) w = w & 255;
+    else if constexpr (K % 4 == 3) w = w >> 24;
+#if defined(__AVX512F__)
+    else w = (WordBits)_mm512_shuffle_epi8((__m512i)w, _mm512_set4_epi32(-0xF4 + K % 4, -0xF8 + K % 4, -0xFC + K % 4, -0x100 + K % 4));
+#elif defined(__AVX2__)
+    else w = (WordBits)_mm256_shuffle_epi8((__m256i)w, _mm256_set_epi32(-0xF4 + K % 4, -0xF8 + K % 4, -0xFC + K % 4, -0x100 + K % 4,
+                                                                        -0xF4 + K % 4, -0xF8 + K % 4, -0xFC + K % 4, -0x100 + K % 4));
+#else
+    else w = w >> (K % 4 * 8) & 255;
+#endif
+    return to_float(Ints((IntBits)w));
+}
+// deal<W>: to each lane its own W words, which lie side by side in memory (W = 2: eight bytes apart, 3 or 4: sixteen).
 #if defined(__AVX512F__)
 AM_HD Floats min_(Floats a, Floats b) { return Floats((FloatBits)_mm512_min_ps((__m512)a.v, (__m512)b.v)); }
 AM_HD Floats max_(Floats a, Floats b) { return Floats((FloatBits)_mm512_max_ps((__m512)a.v, (__m512)b.v)); }
@@ -94,47 +133,64 @@ AM_HD Ints max_(Ints a, Ints b) { return Ints((IntBits)_mm512_max_epi32((__m512i
 AM_HD Floats floor_(Floats a) {
     return Floats((FloatBits)_mm512_roundscale_ps((__m512)a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC));
 }
-AM_HD Ints gather_words(const uint8_t* base, Ints at) {
-    return Ints((IntBits)_mm512_i32gather_epi32((__m512i)at.v, base, 1));
+// stream: a store past the caches to a place on a pack's edge; stream_end: before another thread may look.
+AM_HD void stream(Floats a, float* p) { _mm512_stream_ps(p, (__m512)a.v); }
+AM_HD void stream_end() { _mm_sfence(); }
+AM_HD Floats reciprocal(Floats a) {  // one Newton step from 14 bits: a division takes as long as sixteen products
+    __m512 x = _mm512_rcp14_ps((__m512)a.v);
+    return Floats((FloatBits)_mm512_mul_ps(x, _mm512_fnmadd_ps((__m512)a.v, x, _mm512_set1_ps(2.0f))));
 }
-AM_HD Ints shift_right(Ints a, Ints n) { return Ints((IntBits)_mm512_srlv_epi32((__m512i)a.v, (__m512i)n.v)); }
-AM_HD bool any(Mask m) { return _mm512_test_epi32_mask((__m512i)m.v, (__m512i)m.v) != 0; }
-AM_HD __m512i load_eight(const uint8_t* base, const int32_t* i) {
-    return _mm512_set_epi64(load_long(base + i[7]), load_long(base + i[6]), load_long(base + i[5]), load_long(base + i[4]),
-                            load_long(base + i[3]), load_long(base + i[2]), load_long(base + i[1]), load_long(base + i[0]));
+template <int W> AM_HD void deal(const uint8_t* p, Ints* d) {
+    const __m512i* from = reinterpret_cast<const __m512i*>(p);
+    __m512i a = _mm512_loadu_si512(from), b, c, e;
+    if constexpr (W == 1) {
+        d[0] = Ints((IntBits)a);
+    } else if constexpr (W == 2) {
+        b = _mm512_loadu_si512(from + 1);
+        const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+        d[0] = Ints((IntBits)_mm512_permutex2var_epi32(a, even, b));
+        d[1] = Ints((IntBits)_mm512_permutex2var_epi32(a, _mm512_add_epi32(even, _mm512_set1_epi32(1)), b));
+    } else {
+        b = _mm512_loadu_si512(from + 1), c = _mm512_loadu_si512(from + 2), e = _mm512_loadu_si512(from + 3);
+        const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+        __m512i low = _mm512_unpacklo_epi32(a, b), low2 = _mm512_unpacklo_epi32(c, e);
+        __m512i high = _mm512_unpackhi_epi32(a, b), high2 = _mm512_unpackhi_epi32(c, e);
+        d[0] = Ints((IntBits)_mm512_permutexvar_epi32(order, _mm512_unpacklo_epi64(low, low2)));
+        d[1] = Ints((IntBits)_mm512_permutexvar_epi32(order, _mm512_unpackhi_epi64(low, low2)));
+        d[2] = Ints((IntBits)_mm512_permutexvar_epi32(order, _mm512_unpacklo_epi64(high, high2)));
+        if constexpr (W == 4) d[3] = Ints((IntBits)_mm512_permutexvar_epi32(order, _mm512_unpackhi_epi64(high, high2)));
+    }
 }
-AM_HD void load_doubles(const uint8_t* base, Ints at, Ints& low, Ints& high) {
-    alignas(64) int32_t i[16];
-    std::memcpy(i, &at.v, sizeof i);
-    __m512i a = load_eight(base, i), b = load_eight(base, i + 8);
-    const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-    low = Ints((IntBits)_mm512_permutex2var_epi32(a, even, b));
-    high = Ints((IntBits)_mm512_permutex2var_epi32(a, _mm512_add_epi32(even, _mm512_set1_epi32(1)), b));
-}
-template <int N> AM_HD Ints shift_right(Ints a) { return Ints((IntBits)_mm512_srli_epi32((__m512i)a.v, N)); }
 #elif defined(__AVX2__)
 AM_HD Floats min_(Floats a, Floats b) { return Floats((FloatBits)_mm256_min_ps((__m256)a.v, (__m256)b.v)); }
 AM_HD Floats max_(Floats a, Floats b) { return Floats((FloatBits)_mm256_max_ps((__m256)a.v, (__m256)b.v)); }
 AM_HD Ints min_(Ints a, Ints b) { return Ints((IntBits)_mm256_min_epi32((__m256i)a.v, (__m256i)b.v)); }
 AM_HD Ints max_(Ints a, Ints b) { return Ints((IntBits)_mm256_max_epi32((__m256i)a.v, (__m256i)b.v)); }
 AM_HD Floats floor_(Floats a) { return Floats((FloatBits)_mm256_floor_ps((__m256)a.v)); }
-AM_HD Ints gather_words(const uint8_t* base, Ints at) {
-    return Ints((IntBits)_mm256_i32gather_epi32((const int*)base, (__m256i)at.v, 1));
+AM_HD void stream(Floats a, float* p) { _mm256_stream_ps(p, (__m256)a.v); }
+AM_HD void stream_end() { _mm_sfence(); }
+AM_HD Floats reciprocal(Floats a) { return Floats(1.0f) / a; }
+template <int W> AM_HD void deal(const uint8_t* p, Ints* d) {
+    const __m256i* from = reinterpret_cast<const __m256i*>(p);
+    __m256i a = _mm256_loadu_si256(from), b, c, e;
+    if constexpr (W == 1) {
+        d[0] = Ints((IntBits)a);
+    } else if constexpr (W == 2) {  // shuffles work within halves, so the pairs are put in order afterwards
+        b = _mm256_loadu_si256(from + 1);
+        __m256 x = _mm256_castsi256_ps(a), y = _mm256_castsi256_ps(b);
+        d[0] = Ints((IntBits)_mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(x, y, 0x88)), 0xD8));
+        d[1] = Ints((IntBits)_mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(x, y, 0xDD)), 0xD8));
+    } else {
+        b = _mm256_loadu_si256(from + 1), c = _mm256_loadu_si256(from + 2), e = _mm256_loadu_si256(from + 3);
+        const __m256i order = _mm256_set_epi32(7, 3, 6, 2, 5, 1, 4, 0);
+        __m256i low = _mm256_unpacklo_epi32(a, b), low2 = _mm256_unpacklo_epi32(c, e);
+        __m256i high = _mm256_unpackhi_epi32(a, b), high2 = _mm256_unpackhi_epi32(c, e);
+        d[0] = Ints((IntBits)_mm256_permutevar8x32_epi32(_mm256_unpacklo_epi64(low, low2), order));
+        d[1] = Ints((IntBits)_mm256_permutevar8x32_epi32(_mm256_unpackhi_epi64(low, low2), order));
+        d[2] = Ints((IntBits)_mm256_permutevar8x32_epi32(_mm256_unpacklo_epi64(high, high2), order));
+        if constexpr (W == 4) d[3] = Ints((IntBits)_mm256_permutevar8x32_epi32(_mm256_unpackhi_epi64(high, high2), order));
+    }
 }
-AM_HD Ints shift_right(Ints a, Ints n) { return Ints((IntBits)_mm256_srlv_epi32((__m256i)a.v, (__m256i)n.v)); }
-AM_HD __m256 load_four(const uint8_t* base, const int32_t* i) {
-    return _mm256_castsi256_ps(_mm256_set_epi64x(load_long(base + i[5]), load_long(base + i[4]), load_long(base + i[1]),
-                                                 load_long(base + i[0])));
-}
-AM_HD bool any(Mask m) { return _mm256_movemask_epi8((__m256i)m.v) != 0; }
-AM_HD void load_doubles(const uint8_t* base, Ints at, Ints& low, Ints& high) {
-    alignas(32) int32_t i[8];
-    std::memcpy(i, &at.v, sizeof i);
-    __m256 a = load_four(base, i), b = load_four(base, i + 2);  // lanes 0 1 4 5 and 2 3 6 7: shuffles work within halves
-    low = Ints((IntBits)_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)));
-    high = Ints((IntBits)_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xDD)));
-}
-template <int N> AM_HD Ints shift_right(Ints a) { return Ints((IntBits)_mm256_srli_epi32((__m256i)a.v, N)); }
 #else
 AM_HD Floats min_(Floats a, Floats b) { return select(a < b, a, b); }
 AM_HD Floats max_(Floats a, Floats b) { return select(a > b, a, b); }
@@ -144,29 +200,13 @@ AM_HD Floats floor_(Floats a) {
     Floats t = to_float(to_int(a));
     return select(t > a, t - Floats(1.0f), t);
 }
-AM_HD Ints gather_words(const uint8_t* base, Ints at) {
-    IntBits r;
-    for (int i = 0; i < LANES; ++i) {
-        int32_t w;
-        std::memcpy(&w, base + at.v[i], 4);
-        r[i] = w;
-    }
-    return r;
+AM_HD void stream(Floats a, float* p) { a.store(p); }
+AM_HD void stream_end() {}
+AM_HD Floats reciprocal(Floats a) { return Floats(1.0f) / a; }
+template <int W> AM_HD void deal(const uint8_t* p, Ints* d) {
+    for (int i = 0; i < LANES; ++i)
+        for (int k = 0; k < W; ++k) std::memcpy(reinterpret_cast<int32_t*>(d + k) + i, p + (W == 3 ? 16 : 4 * W) * i + 4 * k, 4);
 }
-AM_HD bool any(Mask m) { return (m.v[0] | m.v[1] | m.v[2] | m.v[3]) != 0; }
-AM_HD void load_doubles(const uint8_t* base, Ints at, Ints& low, Ints& high) {
-    for (int i = 0; i < LANES; ++i) {
-        int64_t w = load_long(base + at.v[i]);
-        low.v[i] = int32_t(w);
-        high.v[i] = int32_t(w >> 32);
-    }
-}
-AM_HD Ints shift_right(Ints a, Ints n) {
-    IntBits r;
-    for (int i = 0; i < LANES; ++i) r[i] = int32_t(uint32_t(a.v[i]) >> n.v[i]);
-    return r;
-}
-template <int N> AM_HD Ints shift_right(Ints a) { return shift_right(a, Ints(N)); }
 #endif
 #else   // __CUDACC__
 enum : int { LANES = 4 };
@@ -191,6 +231,14 @@ AM_LANES(Mask, operator>=, Floats, a.v[i] >= b.v[i]) AM_LANES(Mask, operator==, 
 AM_LANES(Floats, min_, Floats, fminf(a.v[i], b.v[i])) AM_LANES(Floats, max_, Floats, fmaxf(a.v[i], b.v[i]))
 AM_LANES(Mask, operator&&, Mask, a.v[i] && b.v[i])
 #undef AM_LANES
+AM_HD Floats reciprocal(Floats a) {
+    for (int i = 0; i < LANES; ++i) a.v[i] = reciprocal(a.v[i]);
+    return a;
+}
+AM_HD Floats abs_(Floats a) {
+    for (int i = 0; i < LANES; ++i) a.v[i] = fabsf(a.v[i]);
+    return a;
+}
 AM_HD Floats select(Mask m, Floats a, Floats b) {
     for (int i = 0; i < LANES; ++i) a.v[i] = m.v[i] ? a.v[i] : b.v[i];
     return a;

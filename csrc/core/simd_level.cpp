@@ -1,38 +1,46 @@
 #include "simd_level.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
 namespace anamorph {
 namespace {
-SimdLevel find() {
+
+const char* const names[] = {"base", "avx2", "avx512"};
+
+SimdLevel best() {
 #if defined(AM_X86)
     __builtin_cpu_init();
-    SimdLevel best = SimdLevel::base;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) best = SimdLevel::avx2;
-    if (best == SimdLevel::avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        best = SimdLevel::avx512;
-    if (const char* wish = std::getenv("ANAMORPH_SIMD")) {
-        if (!std::strcmp(wish, "base")) return SimdLevel::base;
-        if (!std::strcmp(wish, "avx2") && best != SimdLevel::base) return SimdLevel::avx2;
-    }
-    return best;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return SimdLevel::base;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        return SimdLevel::avx512;
+    return SimdLevel::avx2;
 #else
     return SimdLevel::base;
 #endif
 }
-}  // namespace
 
-SimdLevel simd_level() {
-    static const SimdLevel level = find();
+// The level of that name, or `otherwise` where there is none or the machine does not have it.
+SimdLevel named(const char* name, SimdLevel otherwise) {
+    for (int i = 0; name && i <= int(best()); ++i)
+        if (!std::strcmp(name, names[i])) return SimdLevel(i);
+    return otherwise;
+}
+
+std::atomic<SimdLevel>& current() {
+    static std::atomic<SimdLevel> level{named(std::getenv("ANAMORPH_SIMD"), best())};
     return level;
 }
-const char* simd_name() {
-    switch (simd_level()) {
-        case SimdLevel::avx512: return "avx512";
-        case SimdLevel::avx2: return "avx2";
-        default: return "baseline";
-    }
+
+}  // namespace
+
+SimdLevel simd_level() { return current().load(std::memory_order_relaxed); }
+const char* simd_name() { return names[int(simd_level())]; }
+bool use_simd(const char* name) {
+    current() = named(name, simd_level());
+    return !std::strcmp(name, simd_name());
 }
+
 }  // namespace anamorph

@@ -12,44 +12,50 @@ template <int C, class F> AM_HD F gray(const F* c) {
     else return c[0];
 }
 
-template <int C, class F> AM_HD void blend(F* c, F other, F keep) {
-    F rest = (F(1.0f) - keep) * other;
-    for (int i = 0; i < C; ++i) c[i] = unit_clamp(c[i] * keep + rest);
+// c * keep + other * (1 - keep). `unit`: c and other lie in [0, 1], where a mean of the two needs no clamp.
+template <int C, class F> AM_HD void blend(bool unit, F* c, F other, float keep) {
+    F rest = F(1.0f - keep) * other;
+    for (int i = 0; i < C; ++i) c[i] = c[i] * F(keep) + rest;
+    if (unit && keep <= 1.0f) return;
+    for (int i = 0; i < C; ++i) c[i] = unit_clamp(c[i]);
 }
 
-// Turns the hue by `turn` of a full circle. The hexagon form of HSV: with k = (n + 6 hue) mod 6 a channel is
-// value - chroma * clamp(min(k, 4 - k), 0, 1), n = 5, 3, 1 for red, green, blue; saturation and value stay.
-template <class F> AM_HD void turn_hue(F* c, F turn) {
+// Turns the hue by `turn` of a full circle. With the hue h in sextants a channel of HSV's hexagon is low + chroma * x, x a
+// trapezoid of h: for red clamp(|h - 3| - 1), for green and blue clamp(2 - |h - 2|) and clamp(2 - |h - 4|). All of it times
+// chroma, which saves the division that finds h.
+template <class F> AM_HD void turn_hue(F* c, float turn) {
+    float sextants = 6.0f * (turn - floor_(turn));
+    sextants = sextants < 1.0f ? sextants + 6.0f : sextants;  // 1 .. 7, so that one subtraction brings h back
     F r = c[0], g = c[1], b = c[2];
-    F top = max_(r, max_(g, b)), chroma = top - min_(r, min_(g, b));
-    F inverse = F(1.0f) / select(chroma > F(0.0f), chroma, F(1.0f));
-    F h = select(r == top, (g - b) * inverse,
-                 select(g == top, F(2.0f) + (b - r) * inverse, F(4.0f) + (r - g) * inverse));
-    h = h + F(6.0f) * turn;
-    for (int i = 0; i < 3; ++i) {
-        F k = h + F(i == 0 ? 5.0f : i == 1 ? 3.0f : 1.0f);
-        k = k - F(6.0f) * floor_(k * F(1.0f / 6.0f));
-        c[i] = unit_clamp(top - chroma * unit_clamp(min_(k, F(4.0f) - k)));
-    }
+    F top = max_(r, max_(g, b)), low = min_(r, min_(g, b)), chroma = top - low;
+    auto red = r == top, green = g == top;
+    F h = select(red, F(sextants), select(green, F(sextants + 2.0f), F(sextants + 4.0f))) * chroma +
+          select(red, g - b, select(green, b - r, r - g));
+    F circle = F(6.0f) * chroma;
+    h = select(h >= circle, h - circle, h);
+    F least = low - chroma, most = top + chroma;
+    c[0] = clamp_(abs_(h - F(3.0f) * chroma) + least, low, top);
+    c[1] = clamp_(most - abs_(h - F(2.0f) * chroma), low, top);
+    c[2] = clamp_(most - abs_(h - F(4.0f) * chroma), low, top);
 }
 
-// The value as a uint8 picture would hold it: bicubic taps may overshoot, and a byte cannot.
+// The value as a uint8 picture would hold it.
 template <class F> AM_HD F as_byte(F v) { return floor_(unit_clamp(v) * F(255.0f) + F(0.5f)); }
 
-// One step of a row's colour program. `mean` serves OP_CONTRAST; `bytes`: the input is uint8, and steps defined on
-// integers (posterize's bit mask, solarize's threshold) see the rounded value, as they would step by step.
+// One step of a row's colour program. `mean` serves OP_CONTRAST; `bytes`: the input is uint8, so the values lie in [0, 1], and
+// steps defined on integers (posterize's bit mask, solarize's threshold) see the rounded value, as they would step by step.
 template <int C, class F> AM_HD void color_step(int op, float p, float mean, bool bytes, F* c) {
     switch (op) {
         case OP_BRIGHTNESS:
-            for (int i = 0; i < C; ++i) c[i] = unit_clamp(c[i] * F(p));
+            for (int i = 0; i < C; ++i) c[i] = bytes ? min_(c[i] * F(p), F(1.0f)) : unit_clamp(c[i] * F(p));
             break;
-        case OP_CONTRAST: blend<C>(c, F(mean), F(p)); break;
-        case OP_CONTRAST_MIDGRAY: blend<C>(c, F(0.5f), F(p)); break;
+        case OP_CONTRAST: blend<C>(bytes, c, F(mean), p); break;
+        case OP_CONTRAST_MIDGRAY: blend<C>(bytes, c, F(0.5f), p); break;
         case OP_SATURATION:
-            if constexpr (C == 3) blend<C>(c, gray<C>(c), F(p));
+            if constexpr (C == 3) blend<C>(bytes, c, gray<C>(c), p);
             break;
         case OP_HUE:
-            if constexpr (C == 3) turn_hue(c, F(p));
+            if constexpr (C == 3) turn_hue(c, p);
             break;
         case OP_GRAYSCALE:
             if constexpr (C == 3) c[0] = c[1] = c[2] = gray<C>(c);

@@ -23,6 +23,9 @@ enum Op : int32_t {
     OP_MIXUP = 60, OP_CUTMIX = 61, OP_RESIZEMIX = 62, OP_MASKMIX = 63,
 };
 
+#define AM_COLOR_OPS(X) X(BRIGHTNESS) X(CONTRAST) X(CONTRAST_MIDGRAY) X(SATURATION) X(HUE) X(GRAYSCALE) X(INVERT) \
+    X(POSTERIZE) X(SOLARIZE)
+
 struct Slot {
     int32_t op;
     int32_t n;      // control: slots that belong to it

@@ -27,7 +27,7 @@ struct Side {
 __device__ void open_side(const RenderArgs& a, int i, Side& s) {
     s.row = a.rows + int64_t(i) * a.info.row_words;
     s.picture = picture_of(a.in, i, dtype_bytes(a.in.dtype));
-    s.reading = reading_of(s.row, s.picture, a.in.dtype == U8 ? 1.0f / 255.0f : 1.0f);
+    s.reading = reading_of(s.row, s.picture);
     s.colors = min(s.row[W_COLORS], a.info.max_colors);
     s.erases = min(s.row[W_ERASES], a.info.max_erases);
 }

@@ -6,6 +6,7 @@
 #include "../core/parallel.h"
 #include "color.h"
 #include "render.h"
+#include "staged_rows.h"
 
 namespace anamorph { namespace AM_LEVEL {
 
@@ -25,160 +26,125 @@ struct Scratch {
 
 enum : int { MAX_COLORS = 64 };
 
-template <int C> struct SampleView {
-    const RenderArgs& a;
-    int i;
-    const int32_t* row;
+inline int packs_below(int x) { return x / LANES * LANES; }
+inline int packs_above(int x) { return packs_below(x + LANES - 1); }
+
+// One picture read by one map, row by row.
+template <int C> struct Sampler {
     Picture picture;
-    Reading reading;
-    bool bytes, packed;
-    int colors, erases, width, pitch;
-    float* cache = nullptr;   // the whole view, `cached` steps done
-    int cached = 0;
-    float means[MAX_COLORS];  // of the view just before step j
+    Reading r;
+    int pitch;
+    bool dense, planes;   // staged_rows.h reads it: pixel by pixel, or plane by plane
+    Between inner, plain; // where no window touches the rect's edge; where no fill shows
 
-    SampleView(const RenderArgs& args, int index)
-        : a(args), i(index), row(args.rows + int64_t(index) * args.info.row_words),
-          picture(picture_of(args.in, index, dtype_bytes(args.in.dtype))),
-          reading(reading_of(row, picture, args.in.dtype == U8 ? 1.0f / 255.0f : 1.0f)), bytes(args.in.dtype == U8),
-          packed(ByteSource<C>::fits(picture)), colors(row[W_COLORS]), erases(row[W_ERASES]), width(args.out_w),
-          pitch((args.out_w + LANES - 1) / LANES * LANES) {
-        if (colors > a.info.max_colors) colors = a.info.max_colors;
-        if (erases > a.info.max_erases) erases = a.info.max_erases;
+    Sampler(const Picture& p, const Reading& reading, int row_pitch)
+        : picture(p), r(reading), pitch(row_pitch), dense(is_dense<C>(p) && fits_slots<C>(r)),
+          planes(!dense && is_dense<1>(p) && fits_slots<1>(r)) {
+        inner = between(r, r.tap_x0 + r.reach_x, r.tap_y0 + r.reach_y, r.tap_x1 - r.nx + r.reach_x,
+                        r.tap_y1 - r.ny + r.reach_y);
+        inner.everywhere = r.movable;
+        bool soft = r.kernel != NEAREST;
+        float fade_x = soft ? 0.5f / r.slope_x : 0.0f, fade_y = soft ? 0.5f / r.slope_y : 0.0f;
+        plain = between(r, r.x0 + fade_x, r.y0 + fade_y, r.x1 - fade_x, r.y1 - fade_y);
+        plain.everywhere = !r.filled && !r.perspective;
     }
 
-    int first_contrast() const {
-        for (int j = 0; j < colors; ++j)
-            if (color_words(row, j)[0] == OP_CONTRAST) return j;
-        return -1;
+    // Columns [xa, xb) (xa on a pack's edge) of row y into buf[C][pitch].
+    void row(int y, int xa, int xb, const Stage& stage, float* buf) const {
+        int a = xa, b = xa;  // what is staged
+        if (dense || planes) {
+            columns(inner, r, y, pitch, a, b);
+            a = max_(xa, packs_above(a));
+            b = max_(a, min_(packs_above(xb), packs_below(b)));
+        }
+        one_by_one(y, xa, min_(a, xb), buf);
+        one_by_one(y, b, xb, buf);
+        if (a == b) return;
+        Dense d = dense_of(picture, 0, dense ? C : 1);
+        int most = dense ? place<C>(r, d, y, a, b, stage) : place<1>(r, d, y, a, b, stage);
+        if (dense) sample_row<C>(r, d, 0, most, a, b, stage, buf);
+        else
+            for (int c = 0; c < C; ++c) sample_row<1>(r, dense_of(picture, c, 1), c, most, a, b, stage, buf);
+        int clear_a, clear_b;
+        columns(plain, r, y, pitch, clear_a, clear_b);
+        clear_a = min_(b, packs_above(clear_a));
+        clear_b = max_(clear_a, packs_below(clear_b));
+        framed(y, a, clear_a, buf);
+        framed(y, max_(a, clear_b), b, buf);
     }
 
-    template <class Source> void take(const Reading& r, int y, int xa, int xb, float* buf) const {
-        Source s(picture);
-        Floats fy(float(y) + 0.5f);
+private:
+    void one_by_one(int y, int xa, int xb, float* buf) const {
+        AnySource<C> source(picture);
         for (int x = xa; x < xb; x += LANES) {
             Floats v[C];
-            sample<C>(s, r, Floats::iota() + Floats(float(x) + 0.5f), fy, v);
+            sample<C>(source, r, Floats::iota() + Floats(float(x) + 0.5f), Floats(float(y) + 0.5f), v);
             for (int c = 0; c < C; ++c) v[c].store(buf + c * pitch + x);
         }
     }
-    void colour(int from, int to, int xa, int xb, float* buf) const {
-        for (int j = from; j < to; ++j) {
-            const int32_t* w = color_words(row, j);
-            float p = word_float(w[1]), mean = means[j];
-            for (int x = xa; x < xb; x += LANES) {
-                Floats v[C];
-                for (int c = 0; c < C; ++c) v[c] = Floats::load(buf + c * pitch + x);
-                color_step<C>(w[0], p, mean, bytes, v);
-                for (int c = 0; c < C; ++c) v[c].store(buf + c * pitch + x);
-            }
-        }
-    }
-    void pixels(const Reading& r, int y, int xa, int xb, float* buf) const {
-        if (packed) take<ByteSource<C>>(r, y, xa, xb, buf);
-        else take<AnySource<C>>(r, y, xa, xb, buf);
-    }
-
-    // Finds the means that contrast steps need, leaving the view in `room` (out_h rows of C * pitch floats).
-    void prepare(float* room) {
-        int h = a.out_h, row_size = C * pitch;
-        for (int j = first_contrast(); j >= 0 && j < colors; ++j) {
-            if (color_words(row, j)[0] != OP_CONTRAST) continue;
-            double sum = 0.0;
-            for (int y = 0; y < h; ++y) {
-                float* buf = room + int64_t(y) * row_size;
-                if (!cache) pixels(reading, y, 0, width, buf);
-                colour(cached, j, 0, width, buf);
-                Floats part(0.0f);
-                int x = 0;
-                for (; x + LANES <= width; x += LANES) {
-                    Floats v[C];
-                    for (int c = 0; c < C; ++c) v[c] = Floats::load(buf + c * pitch + x);
-                    part = part + gray<C>(v);
-                }
-                float line = 0.0f;
-                for (int k = 0; k < LANES; ++k) line += part.v[k];
-                for (; x < width; ++x) {
-                    float v[C];
-                    for (int c = 0; c < C; ++c) v[c] = buf[c * pitch + x];
-                    line += gray<C>(v);
-                }
-                sum += line;
-            }
-            cache = room;
-            cached = j;
-            means[j] = float(sum / (double(h) * double(width)));
-        }
-    }
-
-    // Row y of the finished view, columns [xa, xb) (xa on a pack's edge), into buf[C][pitch].
-    void draw(int y, int xa, int xb, float* buf) const {
-        if (cache) {
-            const float* from = cache + int64_t(y) * C * pitch;
-            for (int c = 0; c < C; ++c)
-                for (int x = xa; x < xb; x += LANES) Floats::load(from + c * pitch + x).store(buf + c * pitch + x);
-        } else {
-            pixels(reading, y, xa, xb, buf);
-        }
-        colour(cached, colors, xa, xb, buf);
-        erase(y, xa, xb, 1.0f, 0.0f, 1.0f, 0.0f, buf);
-    }
-    // The same through one more map, output -> view (ResizeMix's box).
-    void draw_shrunk(int y, int xa, int xb, float sx, float tx, float sy, float ty, float* buf) const {
-        Reading r = reading;
-        shrink_reading(r, sx, tx, sy, ty);
-        pixels(r, y, xa, xb, buf);
-        colour(0, colors, xa, xb, buf);
-        erase(y, xa, xb, sx, tx, sy, ty, buf);
-    }
-    void erase(int y, int xa, int xb, float sx, float tx, float sy, float ty, float* buf) const {
-        int vy = int(sy * (float(y) + 0.5f) + ty);
-        for (int k = 0; k < erases; ++k) {
-            const int32_t* e = erase_words(a.info, row, k);
-            if (vy < e[1] || vy >= e[3]) continue;
-            for (int x = xa; x < xb; ++x) {
-                int vx = int(sx * (float(x) + 0.5f) + tx);
-                if (vx < e[0] || vx >= e[2]) continue;
-                for (int c = 0; c < C; ++c) buf[c * pitch + x] = erased_value(a, e, vx, vy, c);
-            }
+    void framed(int y, int xa, int xb, float* buf) const {
+        for (int x = xa; x < xb; x += LANES) {
+            Floats v[C], sx, sy, z;
+            position(r, Floats::iota() + Floats(float(x) + 0.5f), Floats(float(y) + 0.5f), sx, sy, z);
+            for (int c = 0; c < C; ++c) v[c] = Floats::load(buf + c * pitch + x);
+            frame<C>(r, sx, sy, z, v);
+            for (int c = 0; c < C; ++c) v[c].store(buf + c * pitch + x);
         }
     }
 };
 
-template <int C> void mix_row(const RenderArgs& a, const SampleView<C>& own, const SampleView<C>& other, int y, float* buf,
-                              float* second) {
-    int rule = own.row[W_MIX], w = own.width, pitch = own.pitch;
-    const int32_t* box = own.row + W_BOX;
-    if (rule == MIX_CONSTANT || rule == MIX_MASK) {
-        float lam = word_float(own.row[W_LAM]);
-        other.draw(y, 0, w, second);
-        const float* mask = rule == MIX_MASK && a.mask ? a.mask + own.i * a.mask_n + y * a.mask_y : nullptr;
-        for (int x = 0; x < w; x += LANES) {
-            Floats keep(lam);
-            if (mask)
-                for (int k = 0; k < LANES && x + k < w; ++k) keep.v[k] = mask[(x + k) * a.mask_x];
-            for (int c = 0; c < C; ++c) {
-                Floats u = Floats::load(buf + c * pitch + x), v = Floats::load(second + c * pitch + x);
-                (v + keep * (u - v)).store(buf + c * pitch + x);
-            }
+// Where the pixels of a step along a row go: back into the row's buffer, or normalised to a float32 output.
+template <int C> struct ToBuffer {
+    int pitch;
+    float* buf;
+    AM_HD void operator()(int x, const Floats* v) const {
+        for (int c = 0; c < C; ++c) v[c].store(buf + c * pitch + x);
+    }
+};
+template <int C> struct ToOutput {
+    int width;
+    float* to;
+    int64_t plane;
+    float scale[C], bias[C];
+    bool streams;  // a batch that no cache holds is written past them, or each line would first be read
+    ToOutput(const RenderArgs& a, int i, int y)
+        : width(a.out_w), to(reinterpret_cast<float*>(a.out) + i * a.out_n + y * a.out_y), plane(a.out_c) {
+        for (int c = 0; c < C; ++c) {
+            scale[c] = a.scale[c];
+            bias[c] = a.bias[c];
         }
-        return;
+        uintptr_t aligned = reinterpret_cast<uintptr_t>(to) | uintptr_t(plane * 4);
+        streams = aligned % (LANES * 4) == 0 && int64_t(a.in.batch) * C * a.out_h * a.out_w > (1 << 20);
     }
-    int x0 = max_(box[0], 0), x1 = min_(box[2], w);
-    if (y < box[1] || y >= box[3] || x0 >= x1) return;
-    int from = x0 / LANES * LANES;
-    if (rule == MIX_BOX) {
-        other.draw(y, from, x1, second);
-    } else {
-        float sx = float(w) / float(box[2] - box[0]), sy = float(a.out_h) / float(box[3] - box[1]);
-        other.draw_shrunk(y, from, x1, sx, -sx * float(box[0]), sy, -sy * float(box[1]), second);
+    static bool fits(const RenderArgs& a) { return a.out_dtype == F32 && a.out_x == 1; }
+    AM_HD void operator()(int x, const Floats* v) const {
+        for (int c = 0; c < C; ++c) {
+            Floats u = v[c] * Floats(scale[c]) + Floats(bias[c]);
+            float* p = to + c * plane + x;
+            if (x + LANES > width) std::memcpy(p, &u.v, size_t(width - x) * 4);
+            else if (streams) stream(u, p);
+            else u.store(p);
+        }
     }
-    for (int c = 0; c < C; ++c)
-        for (int x = x0; x < x1; ++x) buf[c * pitch + x] = second[c * pitch + x];
+};
+
+// One colour step along a row: `OP` is known here, so that its code alone is in the loop.
+template <int C, int OP, class To> void color_row(float p, float mean, bool bytes, int xa, int xb, int pitch,
+                                                  const float* buf, To to) {
+    for (int x = xa; x < xb; x += LANES) {
+        Floats v[C];
+        for (int c = 0; c < C; ++c) v[c] = Floats::load(buf + c * pitch + x);
+        color_step<C>(OP, p, mean, bytes, v);
+        to(x, v);
+    }
 }
 
 // Normalise, cast, store.
 template <int C> void store_row(const RenderArgs& a, int i, int y, int pitch, const float* buf) {
+    if (ToOutput<C>::fits(a)) {
+        color_row<C, 0>(0.0f, 0.0f, false, 0, a.out_w, pitch, buf, ToOutput<C>(a, i, y));
+        return;
+    }
     int64_t start = i * a.out_n + y * a.out_y;
     int w = a.out_w, dtype = a.out_dtype;
     for (int c = 0; c < C; ++c) {
@@ -186,10 +152,6 @@ template <int C> void store_row(const RenderArgs& a, int i, int y, int pitch, co
         float k = a.scale[c], b = a.bias[c];
         int64_t at = start + c * a.out_c;
         int x = 0;
-        if (a.out_x == 1 && dtype == F32) {
-            float* to = reinterpret_cast<float*>(a.out) + at;
-            for (; x + LANES <= w; x += LANES) (Floats::load(from + x) * Floats(k) + Floats(b)).store(to + x);
-        }
 #if defined(__AVX512F__)
         if (a.out_x == 1 && dtype == F16) {
             uint16_t* to = reinterpret_cast<uint16_t*>(a.out) + at;
@@ -211,27 +173,208 @@ template <int C> void store_row(const RenderArgs& a, int i, int y, int pitch, co
     }
 }
 
+template <int C> double gray_sum(int width, int pitch, const float* buf) {
+    Floats part(0.0f);
+    int x = 0;
+    for (; x + LANES <= width; x += LANES) {
+        Floats v[C];
+        for (int c = 0; c < C; ++c) v[c] = Floats::load(buf + c * pitch + x);
+        part = part + gray<C>(v);
+    }
+    float lanes[LANES];
+    part.store(lanes);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int k = 0; k < half; ++k) lanes[k] += lanes[k + half];
+    double sum = lanes[0];
+    for (; x < width; ++x) {
+        float v[C];
+        for (int c = 0; c < C; ++c) v[c] = buf[c * pitch + x];
+        sum += gray<C>(v);
+    }
+    return sum;
+}
+
+template <int C> struct SampleView {
+    const RenderArgs& a;
+    int i;
+    const int32_t* row;
+    int width, pitch;
+    Sampler<C> sampler;
+    bool bytes;
+    int colors, erases;
+    float* cache = nullptr;   // the whole view, `cached` steps done
+    int cached = 0;
+    float means[MAX_COLORS];  // of the view just before step j
+
+    SampleView(const RenderArgs& args, int index)
+        : a(args), i(index), row(args.rows + int64_t(index) * args.info.row_words), width(args.out_w),
+          pitch(packs_above(args.out_w)), sampler(open(args, index, row, pitch)), bytes(args.in.dtype == U8),
+          colors(min_(row[W_COLORS], args.info.max_colors)), erases(min_(row[W_ERASES], args.info.max_erases)) {}
+
+    static Sampler<C> open(const RenderArgs& a, int index, const int32_t* row, int pitch) {
+        Picture picture = picture_of(a.in, index, dtype_bytes(a.in.dtype));
+        return Sampler<C>(picture, reading_of(row, picture), pitch);
+    }
+
+    int first_contrast() const {
+        for (int j = 0; j < colors; ++j)
+            if (color_words(row, j)[0] == OP_CONTRAST) return j;
+        return -1;
+    }
+
+    template <class To> void step(int j, int xa, int xb, const float* buf, To to) const {
+        const int32_t* w = color_words(row, j);
+        float p = word_float(w[1]);
+        switch (w[0]) {
+#define AM_CASE(name) case OP_##name: color_row<C, OP_##name>(p, means[j], bytes, xa, xb, pitch, buf, to); break;
+            AM_COLOR_OPS(AM_CASE)
+#undef AM_CASE
+            default: break;
+        }
+    }
+    // Steps [from, end) on what lies at `line`; into `buf`, which may be the same. Returns where the result is.
+    const float* colour(int from, int end, int xa, int xb, const float* line, float* buf) const {
+        for (int j = from; j < end; ++j, line = buf) step(j, xa, xb, line, ToBuffer<C>{pitch, buf});
+        return line;
+    }
+
+    // Finds the means that contrast steps need, leaving the view in `room` (out_h rows of C * pitch floats).
+    void prepare(const Stage& stage, float* room) {
+        int h = a.out_h;
+        for (int j = first_contrast(); j >= 0 && j < colors; ++j) {
+            if (color_words(row, j)[0] != OP_CONTRAST) continue;
+            double sum = 0.0;
+            for (int y = 0; y < h; ++y) {
+                float* buf = room + int64_t(y) * C * pitch;
+                if (!cache) sampler.row(y, 0, width, stage, buf);
+                colour(cached, j, 0, width, buf, buf);
+                sum += gray_sum<C>(width, pitch, buf);
+            }
+            cache = room;
+            cached = j;
+            means[j] = float(sum / (double(h) * double(width)));
+        }
+    }
+
+    // Row y as far as it is in the cache, or its samples in `buf`: columns [xa, xb) (xa on a pack's edge) of [C][pitch].
+    const float* begin(int y, int xa, int xb, const Stage& stage, float* buf) const {
+        if (cache) return cache + int64_t(y) * C * pitch;
+        sampler.row(y, xa, xb, stage, buf);
+        return buf;
+    }
+    // The finished row in `buf`.
+    void draw(int y, int xa, int xb, const Stage& stage, float* buf) const {
+        colour(cached, colors, xa, xb, begin(y, xa, xb, stage, buf), buf);  // the step that made the cache is still to be done
+        erase(y, xa, xb, 1.0f, 0.0f, 1.0f, 0.0f, buf);
+    }
+    // The finished row to the output. The last step writes there, so that the stores have all its time.
+    void show(int y, const Stage& stage, float* buf) const {
+        if (colors == cached || !ToOutput<C>::fits(a) || erased(y)) {
+            draw(y, 0, width, stage, buf);
+            store_row<C>(a, i, y, pitch, buf);
+            return;
+        }
+        const float* line = begin(y, 0, width, stage, buf);
+        step(colors - 1, 0, width, colour(cached, colors - 1, 0, width, line, buf), ToOutput<C>(a, i, y));
+    }
+    bool erased(int y) const {
+        for (int k = 0; k < erases; ++k)
+            if (y >= erase_words(a.info, row, k)[1] && y < erase_words(a.info, row, k)[3]) return true;
+        return false;
+    }
+    // The same by `shrunk`, which has one more map in front, output x -> sx * x + tx of the view (ResizeMix's box).
+    void draw_shrunk(const Sampler<C>& shrunk, int y, int xa, int xb, float sx, float tx, float sy, float ty, const Stage& stage,
+                     float* buf) const {
+        shrunk.row(y, xa, xb, stage, buf);
+        colour(0, colors, xa, xb, buf, buf);
+        erase(y, xa, xb, sx, tx, sy, ty, buf);
+    }
+    void erase(int y, int xa, int xb, float sx, float tx, float sy, float ty, float* buf) const {
+        int vy = int(sy * (float(y) + 0.5f) + ty);
+        for (int k = 0; k < erases; ++k) {
+            const int32_t* e = erase_words(a.info, row, k);
+            if (vy < e[1] || vy >= e[3]) continue;
+            for (int x = xa; x < xb; ++x) {
+                int vx = int(sx * (float(x) + 0.5f) + tx);
+                if (vx < e[0] || vx >= e[2]) continue;
+                for (int c = 0; c < C; ++c) buf[c * pitch + x] = erased_value(a, e, vx, vy, c);
+            }
+        }
+    }
+};
+
+// A view and the partner that is mixed into it.
+template <int C> struct Mixer {
+    const RenderArgs& a;
+    const SampleView<C>&own, &other;
+    int rule, x0, x1;
+    const int32_t* box;
+    float sx, tx, sy, ty;  // ResizeMix: output -> the partner's view
+    Sampler<C> shrunk;
+
+    Mixer(const RenderArgs& args, const SampleView<C>& mine, const SampleView<C>& partner)
+        : a(args), own(mine), other(partner), rule(mine.row[W_MIX]), box(mine.row + W_BOX), shrunk(partner.sampler) {
+        x0 = max_(box[0], 0);
+        x1 = min_(box[2], own.width);
+        if (rule != MIX_RESIZED_BOX) return;
+        sx = float(own.width) / float(box[2] - box[0]);
+        sy = float(a.out_h) / float(box[3] - box[1]);
+        tx = -sx * float(box[0]);
+        ty = -sy * float(box[1]);
+        Reading r = shrunk.r;
+        shrink_reading(r, sx, tx, sy, ty);
+        shrunk = Sampler<C>(shrunk.picture, r, own.pitch);
+    }
+
+    // Row y of the partner over or into the own one in buf.
+    void row(int y, const Stage& stage, float* buf, float* second) const {
+        int w = own.width, pitch = own.pitch;
+        if (rule == MIX_CONSTANT || rule == MIX_MASK) {
+            float lam = word_float(own.row[W_LAM]);
+            other.draw(y, 0, w, stage, second);
+            const float* mask = rule == MIX_MASK && a.mask ? a.mask + own.i * a.mask_n + y * a.mask_y : nullptr;
+            for (int x = 0; x < w; x += LANES) {
+                Floats keep(lam);
+                if (mask)
+                    for (int k = 0; k < LANES && x + k < w; ++k) keep.v[k] = mask[(x + k) * a.mask_x];
+                for (int c = 0; c < C; ++c) {
+                    Floats u = Floats::load(buf + c * pitch + x), v = Floats::load(second + c * pitch + x);
+                    lerp(v, u, keep).store(buf + c * pitch + x);
+                }
+            }
+            return;
+        }
+        if (y < box[1] || y >= box[3] || x0 >= x1) return;
+        int from = packs_below(x0);
+        if (rule == MIX_BOX) other.draw(y, from, x1, stage, second);
+        else other.draw_shrunk(shrunk, y, from, x1, sx, tx, sy, ty, stage, second);
+        for (int c = 0; c < C; ++c)
+            for (int x = x0; x < x1; ++x) buf[c * pitch + x] = second[c * pitch + x];
+    }
+};
+
 template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
-    static thread_local Scratch lines, own_room, other_room;
+    static thread_local Scratch lines, stages, own_room, other_room;
     SampleView<C> own(a, i);
     bool mixed = own.row[W_MIX] != MIX_NONE;
     size_t line = size_t(C) * own.pitch, whole = line * a.out_h;
-    float* buf = lines.need(2 * line);
-    if (own.first_contrast() >= 0) own.prepare(own_room.need(whole));
+    float *buf = lines.need(2 * line), *second = buf + line;
+    Stage stage(stages.need(Stage::floats(own.pitch)), own.pitch);
+    if (own.first_contrast() >= 0) own.prepare(stage, own_room.need(whole));
     if (!mixed) {
-        for (int y = y0; y < y1; ++y) {
-            own.draw(y, 0, own.width, buf);
-            store_row<C>(a, i, y, own.pitch, buf);
-        }
+        for (int y = y0; y < y1; ++y) own.show(y, stage, buf);
+        stream_end();
         return;
     }
     SampleView<C> other(a, partner_of(a, own.row, i));
-    if (other.first_contrast() >= 0) other.prepare(other_room.need(whole));
+    if (other.first_contrast() >= 0) other.prepare(stage, other_room.need(whole));
+    Mixer<C> mixer(a, own, other);
     for (int y = y0; y < y1; ++y) {
-        own.draw(y, 0, own.width, buf);
-        mix_row<C>(a, own, other, y, buf, buf + line);
+        own.draw(y, 0, own.width, stage, buf);
+        mixer.row(y, stage, buf, second);
         store_row<C>(a, i, y, own.pitch, buf);
     }
+    stream_end();
 }
 
 void render_task(const RenderArgs& a, int i, int y0, int y1) {

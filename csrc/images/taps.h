@@ -38,19 +38,51 @@ AM_HD Picture picture_of(const Images& im, int i, int bytes_per_element) {
     return p;
 }
 
+enum Kernel : int32_t { NEAREST, LINEAR, TRIANGLE, CUBIC };  // LINEAR: TRIANGLE of support 1, by far the most common
+
 // How one row of the plan reads its picture: the numbers of program.h's words, ready to use.
 struct Reading {
     float m[9];
-    float x0, y0, x1, y1;      // frame of the fill, and rect
+    float x0, y0, x1, y1;                // frame of the fill, and rect
     int tap_x0, tap_y0, tap_x1, tap_y1;  // taps allowed, inclusive
     float slope_x, slope_y, filter_x, filter_y;
     float fill[4];
     int interp, border;
-    bool perspective, antialias, filled;
+    bool perspective, antialias, filled, bytes;
+    // The window of nx x ny taps around a position: all whose centres are less than `reach` away.
+    Kernel kernel;
+    int nx, ny;
+    float reach_x, reach_y, inverse_x, inverse_y;  // inverse: 1 / how much the kernel is widened
+    float cubic;                                   // Keys' a
+    bool drop;     // taps beyond the rect weigh nothing and the others are renormalised; else they read by the border's rule
+    bool movable;  // a window moved inside the rect says the same
 };
 
-AM_HD Reading reading_of(const int32_t* row, const Picture& pic, float input_scale) {
+AM_HD void choose_window(Reading& r) {
+    bool wider = r.antialias && (r.filter_x > 1.0f || r.filter_y > 1.0f);
+    r.kernel = r.interp == 0 ? NEAREST : r.interp == 2 ? CUBIC : wider ? TRIANGLE : LINEAR;
+    // With `antialias` the taps beyond the rect are dropped and cubic's a is -0.5, otherwise they repeat the edge and a
+    // is -0.75: torchvision's two resamplers.
+    bool widened = r.antialias && r.kernel >= TRIANGLE;
+    float wide_x = widened ? r.filter_x : 1.0f, wide_y = widened ? r.filter_y : 1.0f;
+    float support = r.kernel == NEAREST ? 0.5f : r.kernel == CUBIC ? 2.0f : 1.0f;
+    r.reach_x = support * wide_x;
+    r.reach_y = support * wide_y;
+    r.inverse_x = 1.0f / wide_x;
+    r.inverse_y = 1.0f / wide_y;
+    r.nx = int(2.0f * r.reach_x);
+    r.ny = int(2.0f * r.reach_y);
+    if (float(r.nx) < 2.0f * r.reach_x) ++r.nx;
+    if (float(r.ny) < 2.0f * r.reach_y) ++r.ny;
+    r.cubic = r.antialias ? -0.5f : -0.75f;
+    r.drop = widened && r.border == BORDER_CONSTANT;
+    bool room = r.tap_x1 - r.tap_x0 >= r.nx - 1 && r.tap_y1 - r.tap_y0 >= r.ny - 1;
+    r.movable = room && (r.drop || (r.kernel <= LINEAR && r.border <= BORDER_EDGE));
+}
+
+AM_HD Reading reading_of(const int32_t* row, const Picture& pic) {
     Reading r;
+    float input_scale = pic.dtype == U8 ? 1.0f / 255.0f : 1.0f;  // of the fill
     for (int i = 0; i < 9; ++i) r.m[i] = word_float(row[W_MATRIX + i]);
     r.x0 = word_float(row[W_RECT]);
     r.y0 = word_float(row[W_RECT + 1]);
@@ -76,6 +108,8 @@ AM_HD Reading reading_of(const int32_t* row, const Picture& pic, float input_sca
     r.perspective = flags & ROW_PERSPECTIVE;
     r.antialias = flags & ROW_ANTIALIAS;
     r.filled = flags & ROW_FILL;
+    r.bytes = pic.dtype == U8;
+    choose_window(r);
     return r;
 }
 
@@ -92,6 +126,7 @@ AM_HD void shrink_reading(Reading& r, float sx, float tx, float sy, float ty) {
         r.filter_x = r.filter_x * sx < 1.0f ? 1.0f : r.filter_x * sx;
         r.filter_y = r.filter_y * sy < 1.0f ? 1.0f : r.filter_y * sy;
     }
+    choose_window(r);
 }
 
 namespace AM_LEVEL {
@@ -115,7 +150,6 @@ AM_HD float load_scalar(const uint8_t* base, int64_t at, int dtype) {
 
 // Any dtype, any strides.
 template <int C> struct AnySource {
-    enum : bool { PAIRS = false };
     Picture p;
     AM_HD explicit AnySource(const Picture& pic) : p(pic) {}
     AM_HD void tap(int x, int y, float* out) const {
@@ -133,24 +167,15 @@ template <int C> struct AnySource {
 #endif
 };
 
-// uint8 with the channels of a pixel side by side (three or four): one 32-bit read brings a whole pixel.
+// uint8 with the channels of a pixel side by side. On a CPU staged_rows.h reads such pictures.
 template <int C> struct ByteSource {
-#if defined(__CUDACC__)
-    enum : bool { PAIRS = false };
-#else
-    enum : bool { PAIRS = true };
-#endif
     const uint8_t* data;
-    int stride_h, stride_w, last;  // bytes; last: where the picture's final 32-bit read may begin
-    AM_HD explicit ByteSource(const Picture& p)
-        : data(p.data), stride_h(int(p.stride_h)), stride_w(int(p.stride_w)),
-          last(int((p.h - 1) * p.stride_h + (p.w - 1) * p.stride_w) + C - 4) {}
+    int stride_h, stride_w;  // bytes
+    AM_HD explicit ByteSource(const Picture& p) : data(p.data), stride_h(int(p.stride_h)), stride_w(int(p.stride_w)) {}
     static AM_HD bool fits(const Picture& p) {
-        int64_t reach = (p.h - 1) * p.stride_h + (p.w - 1) * p.stride_w;
-        return C >= 3 && C <= 4 && p.dtype == U8 && p.stride_c == 1 && p.stride_h > 0 && p.stride_w >= C &&
-               reach < 0x7FFFFFF0 && reach >= 4;
+        int64_t reach = (p.h - 1) * p.stride_h + p.w * p.stride_w;
+        return p.dtype == U8 && p.stride_c == 1 && p.stride_h > 0 && p.stride_w >= C && reach < 0x7FFFFF00;
     }
-#if defined(__CUDACC__)
     static AM_HD float load(const uint8_t* p) {
 #if defined(__CUDA_ARCH__)
         return float(__ldg(p));  // through the read-only cache
@@ -162,44 +187,6 @@ template <int C> struct ByteSource {
         const uint8_t* p = data + y * stride_h + x * stride_w;
         for (int c = 0; c < C; ++c) out[c] = load(p + c) * (1.0f / 255.0f);
     }
-#else
-    static AM_HD void unpack(Ints word, Floats* out) {
-        out[0] = to_float(word & Ints(255));
-        out[1] = to_float(shift_right<8>(word) & Ints(255));
-        out[2] = to_float(shift_right<16>(word) & Ints(255));
-        if constexpr (C == 4) out[3] = to_float(shift_right<24>(word));
-    }
-    AM_HD void bytes(Ints at, Floats* out) const {
-        Ints from = min_(at, Ints(last));  // the last pixel is read from one byte earlier and shifted
-        unpack(shift_right(gather_words(data, from), (at - from) * Ints(8)), out);
-    }
-    AM_HD void tap(Ints x, Ints y, Floats* out) const {
-        bytes(y * Ints(stride_h) + x * Ints(stride_w), out);
-        for (int c = 0; c < C; ++c) out[c] = out[c] * Floats(1.0f / 255.0f);
-    }
-    // Between the pixels x and x + 1 of line y, in 0..255: two neighbours come in one 64-bit read, wherever it stays
-    // inside the picture.
-    AM_HD void between(Ints x, Ints y, Floats share, Floats* out) const {
-        Ints at = y * Ints(stride_h) + x * Ints(stride_w);
-        Floats right[C];
-        if (stride_w == C && !any(at > Ints(last - 4))) {
-            Ints low, high;
-            load_doubles(data, at, low, high);
-            unpack(low, out);
-            if constexpr (C == 4) {
-                unpack(high, right);
-            } else {
-                right[0] = to_float(shift_right<24>(low));
-                right[1] = to_float(high & Ints(255));
-                right[2] = to_float(shift_right<8>(high) & Ints(255));
-            }
-        } else {
-            bytes(at, out);
-            bytes(at + Ints(stride_w), right);
-        }
-        for (int c = 0; c < C; ++c) out[c] = out[c] + share * (right[c] - out[c]);
-    }
-#endif
 };
 
 // An index outside [low, high] after the border's rule.
@@ -214,123 +201,156 @@ template <class I> AM_HD I border_index(I x, int low, int high, int border) {
 }
 
 template <class F> AM_HD F cubic_weight(F d, float a) {  // Keys' kernel
-    d = max_(d, F(0.0f) - d);
+    d = abs_(d);
     F near = ((F(a + 2.0f) * d - F(a + 3.0f)) * d) * d + F(1.0f);
     F far = ((F(a) * d - F(5.0f * a)) * d + F(8.0f * a)) * d - F(4.0f * a);
     return select(d < F(1.0f), near, select(d < F(2.0f), far, F(0.0f)));
 }
-template <class F> AM_HD F triangle_weight(F d) { return max_(F(0.0f), F(1.0f) - max_(d, F(0.0f) - d)); }
-
-// Bilinear taps beyond the frame would read the fill: the same as fading the repeated edge over one view pixel.
-template <int C, class F> AM_HD void frame(const Reading& r, F sx, F sy, F* out) {
-    if (!r.filled) return;
-    F cover_x = unit_clamp(min_(sx - F(r.x0), F(r.x1) - sx) * F(r.slope_x) + F(0.5f));
-    F cover_y = unit_clamp(min_(sy - F(r.y0), F(r.y1) - sy) * F(r.slope_y) + F(0.5f));
-    F cover = cover_x * cover_y;
-    for (int c = 0; c < C; ++c) out[c] = F(r.fill[c]) + cover * (out[c] - F(r.fill[c]));
+template <class F> AM_HD F triangle_weight(F d) { return max_(F(0.0f), F(1.0f) - abs_(d)); }
+// Of a tap at the distance d * inverse from the position.
+template <class F> AM_HD F tap_weight(Kernel kernel, float cubic, F d, float inverse) {
+    d = d * F(inverse);
+    return kernel == CUBIC ? cubic_weight(d, cubic) : triangle_weight(d);
 }
 
+// Where output pixel (x, y) (edge coordinates) lies in the source. z: below 1e-8 it lies behind the viewer.
+template <class F> AM_HD void position(const Reading& r, F x, F y, F& sx, F& sy, F& z) {
+    sx = F(r.m[0]) * x + (F(r.m[1]) * y + F(r.m[2]));
+    sy = F(r.m[3]) * x + (F(r.m[4]) * y + F(r.m[5]));
+    z = F(1.0f);
+    if (r.perspective) {
+        z = F(r.m[6]) * x + (F(r.m[7]) * y + F(r.m[8]));
+        F inverse = F(1.0f) / select(z > F(1e-8f), z, F(1e-8f));
+        sx = sx * inverse;
+        sy = sy * inverse;
+    }
+}
+
+// The first tap of the window around position s, and how far s lies behind its centre.
+template <class F, class I> AM_HD void window(F s, float reach, I& first, F& behind) {
+    F t = floor_(clamp_(s + F(0.5f - reach), F(-1e6f), F(1e6f)));  // far outside is all the same
+    first = to_int(t);
+    behind = s - (t + F(0.5f));
+}
+// The same kept inside [low, last], neither below 0.
+template <class F, class I> AM_HD void window(F s, float reach, int low, int last, I& first, F& behind) {
+    first = to_int(clamp_(s + F(0.5f - reach), F(float(low)), F(float(last))));
+    behind = s - (to_float(first) + F(0.5f));
+}
+// The two taps of LINEAR inside [low, last + 1]: the share of the second is `behind` within [0, 1].
+template <class F, class I> AM_HD void pair(F s, int low, int last, I& first, F& share) {
+    F t = clamp_(s - F(0.5f), F(float(low)), F(float(last + 1)));
+    first = min_(to_int(t), I(last));
+    share = t - to_float(first);
+}
+
+template <class F> AM_HD F lerp(F a, F b, F share) { return a + share * (b - a); }
+
+// What lies beyond the frame is the fill. Bilinear taps beyond it would read the fill: the same as fading the repeated edge
+// over one view pixel.
+template <int C, class F> AM_HD void frame(const Reading& r, F sx, F sy, F z, F* out) {
+    if (r.filled && r.kernel == NEAREST) {
+        auto inside = sx >= F(r.x0) && sx < F(r.x1) && sy >= F(r.y0) && sy < F(r.y1);
+        for (int c = 0; c < C; ++c) out[c] = select(inside, out[c], F(r.fill[c]));
+    } else if (r.filled && (r.kernel != CUBIC || r.drop)) {  // else the cubic's taps have read the fill
+        F cover_x = unit_clamp(min_(sx - F(r.x0), F(r.x1) - sx) * F(r.slope_x) + F(0.5f));
+        F cover_y = unit_clamp(min_(sy - F(r.y0), F(r.y1) - sy) * F(r.slope_y) + F(0.5f));
+        F cover = cover_x * cover_y;
+        for (int c = 0; c < C; ++c) out[c] = lerp(F(r.fill[c]), out[c], cover);
+    }
+    if (r.perspective) {
+        for (int c = 0; c < C; ++c) out[c] = select(z > F(1e-8f), out[c], F(r.fill[c]));
+    }
+}
+
+// Bilinear: the nearest two taps each way.
 template <int C, class F, class Source> AM_HD void bilinear(const Source& s, const Reading& r, F sx, F sy, F* out) {
     using I = typename IntOf<F>::type;
-    if constexpr (Source::PAIRS) {
-        // With an edge that repeats, the two pixels nearest inside and a share clamped to [0, 1] say the same.
-        if (r.border <= BORDER_EDGE && r.tap_x1 > r.tap_x0 && r.tap_y1 > r.tap_y0) {
-            F px = sx - F(0.5f), py = sy - F(0.5f), below[C];
-            I ix = min_(max_(to_int(floor_(px)), I(r.tap_x0)), I(r.tap_x1 - 1));
-            I iy = min_(max_(to_int(floor_(py)), I(r.tap_y0)), I(r.tap_y1 - 1));
-            F ax = unit_clamp(px - to_float(ix)), ay = unit_clamp(py - to_float(iy));
-            s.between(ix, iy, ax, out);
-            s.between(ix, iy + I(1), ax, below);
-            for (int c = 0; c < C; ++c) out[c] = (out[c] + ay * (below[c] - out[c])) * F(1.0f / 255.0f);
-            return;
+    I x0, y0, x1, y1;
+    F share_x, share_y, a[C], b[C], c[C], d[C];
+    if (r.movable) {
+        pair(sx, r.tap_x0, r.tap_x1 - 1, x0, share_x);
+        pair(sy, r.tap_y0, r.tap_y1 - 1, y0, share_y);
+        x1 = x0 + I(1);
+        y1 = y0 + I(1);
+    } else {
+        window(sx, 1.0f, x1, share_x);
+        window(sy, 1.0f, y1, share_y);
+        share_x = unit_clamp(share_x);
+        share_y = unit_clamp(share_y);
+        x0 = border_index(x1, r.tap_x0, r.tap_x1, r.border);
+        y0 = border_index(y1, r.tap_y0, r.tap_y1, r.border);
+        x1 = border_index(x1 + I(1), r.tap_x0, r.tap_x1, r.border);
+        y1 = border_index(y1 + I(1), r.tap_y0, r.tap_y1, r.border);
+    }
+    s.tap(x0, y0, a);
+    s.tap(x1, y0, b);
+    s.tap(x0, y1, c);
+    s.tap(x1, y1, d);
+    for (int k = 0; k < C; ++k) out[k] = lerp(lerp(a[k], b[k], share_x), lerp(c[k], d[k], share_x), share_y);
+}
+
+// A cubic overshoots, and a byte cannot.
+template <class F> AM_HD F within(const Reading& r, F v) { return r.kernel == CUBIC && r.bytes ? unit_clamp(v) : v; }
+
+// Separable weights over the window: bicubic, and any antialiased shrinking.
+template <int C, class F, class Source> AM_HD void weighed(const Source& s, const Reading& r, F sx, F sy, F* out) {
+    using I = typename IntOf<F>::type;
+    I x0, y0;
+    F behind_x, behind_y, total = F(0.0f), sum[C];
+    if (r.movable) {
+        window(sx, r.reach_x, r.tap_x0, r.tap_x1 - r.nx + 1, x0, behind_x);
+        window(sy, r.reach_y, r.tap_y0, r.tap_y1 - r.ny + 1, y0, behind_y);
+    } else {
+        window(sx, r.reach_x, x0, behind_x);
+        window(sy, r.reach_y, y0, behind_y);
+    }
+    for (int c = 0; c < C; ++c) sum[c] = F(0.0f);
+    bool paint = r.filled && r.kernel == CUBIC && !r.drop;  // a cubic tap beyond the frame reads the fill
+    for (int j = 0; j < r.ny; ++j) {
+        I iy = y0 + I(j);
+        F wy = tap_weight(r.kernel, r.cubic, behind_y - F(float(j)), r.inverse_y);
+        auto y_in = iy >= I(r.tap_y0) && iy <= I(r.tap_y1);
+        if (!r.movable) {
+            if (r.drop) wy = select(y_in, wy, F(0.0f));
+            iy = border_index(iy, r.tap_y0, r.tap_y1, r.border);
+        }
+        for (int i = 0; i < r.nx; ++i) {
+            I ix = x0 + I(i);
+            F weight = wy * tap_weight(r.kernel, r.cubic, behind_x - F(float(i)), r.inverse_x), v[C];
+            auto x_in = ix >= I(r.tap_x0) && ix <= I(r.tap_x1);
+            if (!r.movable) {
+                if (r.drop) weight = select(x_in, weight, F(0.0f));
+                ix = border_index(ix, r.tap_x0, r.tap_x1, r.border);
+            }
+            s.tap(ix, iy, v);
+            for (int c = 0; c < C; ++c)
+                sum[c] = sum[c] + weight * (paint ? select(x_in && y_in, v[c], F(r.fill[c])) : v[c]);
+            total = total + weight;
         }
     }
-    F fx = floor_(sx - F(0.5f)), fy = floor_(sy - F(0.5f));
-    F ax = sx - F(0.5f) - fx, ay = sy - F(0.5f) - fy;
-    I ix = to_int(fx), iy = to_int(fy);
-    I ix0 = border_index(ix, r.tap_x0, r.tap_x1, r.border), ix1 = border_index(ix + I(1), r.tap_x0, r.tap_x1, r.border);
-    I iy0 = border_index(iy, r.tap_y0, r.tap_y1, r.border), iy1 = border_index(iy + I(1), r.tap_y0, r.tap_y1, r.border);
-    F a[C], b[C], c0[C], d[C];
-    s.tap(ix0, iy0, a);
-    s.tap(ix1, iy0, b);
-    s.tap(ix0, iy1, c0);
-    s.tap(ix1, iy1, d);
-    for (int c = 0; c < C; ++c) {
-        F top = a[c] + ax * (b[c] - a[c]), bottom = c0[c] + ax * (d[c] - c0[c]);
-        out[c] = top + ay * (bottom - top);
-    }
+    // Where every tap weighs nothing there is only the fill (nothing else can be meant: a rect is never empty).
+    F inverse = reciprocal(select(total == F(0.0f), F(1.0f), total));
+    for (int c = 0; c < C; ++c) out[c] = select(total == F(0.0f), F(r.fill[c]), within(r, sum[c] * inverse));
 }
 
 // The value at output position (x, y) (edge coordinates), in [0, 1] for uint8 sources.
 template <int C, class F, class Source> AM_HD void sample(const Source& s, const Reading& r, F x, F y, F* out) {
     using I = typename IntOf<F>::type;
-    F sx = F(r.m[0]) * x + (F(r.m[1]) * y + F(r.m[2]));
-    F sy = F(r.m[3]) * x + (F(r.m[4]) * y + F(r.m[5]));
-    F behind = F(1.0f);
-    if (r.perspective) {
-        F z = F(r.m[6]) * x + (F(r.m[7]) * y + F(r.m[8]));
-        behind = z;
-        F inverse = F(1.0f) / select(z > F(1e-8f), z, F(1e-8f));
-        sx = sx * inverse;
-        sy = sy * inverse;
-    }
-    // Far outside is all the same, and the integers below must not overflow.
-    sx = clamp_(sx, F(-1e6f), F(1e6f));
-    sy = clamp_(sy, F(-1e6f), F(1e6f));
-
-    if (r.interp == 0) {
-        I ix = border_index(to_int(floor_(sx)), r.tap_x0, r.tap_x1, r.border);
-        I iy = border_index(to_int(floor_(sy)), r.tap_y0, r.tap_y1, r.border);
-        s.tap(ix, iy, out);
-        if (r.filled) {
-            auto inside = sx >= F(r.x0) && sx < F(r.x1) && sy >= F(r.y0) && sy < F(r.y1);
-            for (int c = 0; c < C; ++c) out[c] = select(inside, out[c], F(r.fill[c]));
-        }
-    } else if (r.interp == 1 && !(r.antialias && (r.filter_x > 1.0f || r.filter_y > 1.0f))) {
+    F sx, sy, z;
+    position(r, x, y, sx, sy, z);
+    if (r.kernel == NEAREST) {
+        I ix, iy;
+        F behind;
+        window(sx, 0.5f, ix, behind);
+        window(sy, 0.5f, iy, behind);
+        s.tap(border_index(ix, r.tap_x0, r.tap_x1, r.border), border_index(iy, r.tap_y0, r.tap_y1, r.border), out);
+    } else if (r.kernel == LINEAR) {
         bilinear<C>(s, r, sx, sy, out);
     } else {
-        // Separable weights over a box of taps: bicubic, and any antialiased shrinking. With `antialias` the taps beyond
-        // the rect are dropped and the rest renormalised and cubic's a is -0.5, otherwise they repeat the edge and a is
-        // -0.75: torchvision's two resamplers.
-        bool cubic = r.interp == 2;
-        float wide_x = r.antialias ? r.filter_x : 1.0f, wide_y = r.antialias ? r.filter_y : 1.0f;
-        float reach_x = (cubic ? 2.0f : 1.0f) * wide_x, reach_y = (cubic ? 2.0f : 1.0f) * wide_y;
-        float a = r.antialias ? -0.5f : -0.75f;
-        bool drop = r.antialias && r.border == BORDER_CONSTANT;
-        int nx = to_int(2.0f * reach_x) + 1, ny = to_int(2.0f * reach_y) + 1;
-        F x_first = floor_(sx - F(0.5f + reach_x)) + F(1.0f), y_first = floor_(sy - F(0.5f + reach_y)) + F(1.0f);
-        F total = F(0.0f), sum[C];
-        for (int c = 0; c < C; ++c) sum[c] = F(0.0f);
-        for (int j = 0; j < ny; ++j) {
-            F ty = y_first + F(float(j)), dy = (ty + F(0.5f) - sy) * F(1.0f / wide_y);
-            F wy = cubic ? cubic_weight(dy, a) : triangle_weight(dy);
-            I iy = to_int(ty);
-            auto y_in = iy >= I(r.tap_y0) && iy <= I(r.tap_y1);
-            if (drop) wy = select(y_in, wy, F(0.0f));
-            I jy = border_index(iy, r.tap_y0, r.tap_y1, r.border);
-            for (int i = 0; i < nx; ++i) {
-                F tx = x_first + F(float(i)), dx = (tx + F(0.5f) - sx) * F(1.0f / wide_x);
-                F wx = cubic ? cubic_weight(dx, a) : triangle_weight(dx);
-                I ix = to_int(tx);
-                auto x_in = ix >= I(r.tap_x0) && ix <= I(r.tap_x1);
-                if (drop) wx = select(x_in, wx, F(0.0f));
-                F v[C], wgt = wx * wy;
-                s.tap(border_index(ix, r.tap_x0, r.tap_x1, r.border), jy, v);
-                bool paint = r.filled && cubic && !drop;  // a cubic tap beyond the frame reads the fill
-                for (int c = 0; c < C; ++c)
-                    sum[c] = sum[c] + wgt * (paint ? select(x_in && y_in, v[c], F(r.fill[c])) : v[c]);
-                total = total + wgt;
-            }
-        }
-        F inverse = F(1.0f) / select(total == F(0.0f), F(1.0f), total);
-        // Where every tap lay outside there is only the fill (nothing else can be meant: a rect is never empty).
-        for (int c = 0; c < C; ++c) out[c] = select(total == F(0.0f), F(r.fill[c]), sum[c] * inverse);
-        if (cubic && !drop && r.filled) return;
+        weighed<C>(s, r, sx, sy, out);
     }
-    if (r.interp != 0) frame<C>(r, sx, sy, out);
-    if (r.perspective) {
-        for (int c = 0; c < C; ++c) out[c] = select(behind > F(1e-8f), out[c], F(r.fill[c]));
-    }
+    frame<C>(r, sx, sy, z, out);
 }
 
 }}  // namespace anamorph::AM_LEVEL

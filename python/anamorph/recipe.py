@@ -39,7 +39,7 @@ class Recipe:
         transforms: run as one map per sample: the geometry in list order, then the colour in list order, then erasing,
             mixing, normalising and casting.
         dtype: of the output: torch.float32, float16, bfloat16 or uint8. Before Normalize
-            float outputs are in [0, 1], but for what bicubic interpolation overshoots.
+            float outputs are in [0, 1] for uint8 images.
         num_classes: K, for soft targets ``[B, K]``.
         label_smoothing: in [0, 1); as timm: 1 - s for the class plus s / K for every class.
         labels: "soft" for targets ``[B, K]`` float32; "pairs" for ``(y_a, y_b, lam)``.

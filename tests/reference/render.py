@@ -46,7 +46,7 @@ def at_border(i, low, high, border):
     return np.clip(i, low, high)
 
 
-def sample(image, row, h, w, scale=1.0, inner=None):
+def sample(image, row, h, w, bytes_in=False, inner=None):
     """The view [h, w, C] before colour; ``inner``: a map applied to the output's coordinates first."""
     sh, sw, channels = image.shape
     ys, xs = np.mgrid[0:h, 0:w] + 0.5
@@ -61,7 +61,7 @@ def sample(image, row, h, w, scale=1.0, inner=None):
     bx, by = min(int(np.ceil(row.x1)), sw) - 1, min(int(np.ceil(row.y1)), sh) - 1
     ax, ay = min(ax, sw - 1), min(ay, sh - 1)
     bx, by = max(bx, ax), max(by, ay)
-    fill = row.fill[:channels] * scale
+    fill = row.fill[:channels] * (1 / 255 if bytes_in else 1)
 
     def tap(i, j):
         return image[at_border(i, ay, by, row.border), at_border(j, ax, bx, row.border)]
@@ -92,7 +92,10 @@ def sample(image, row, h, w, scale=1.0, inner=None):
                 value = np.where((x_in & y_in)[..., None], value, fill)
             out += both[..., None] * value
             total += both
-    out = np.where((total == 0)[..., None], fill, out / np.where(total == 0, 1, total)[..., None])
+    out = out / np.where(total == 0, 1, total)[..., None]
+    if interp == 2 and bytes_in:  # a cubic overshoots, a byte cannot
+        out = np.clip(out, 0, 1)
+    out = np.where((total == 0)[..., None], fill, out)
     if row.filled and not (interp == 2 and not drop):  # the frame fades over one pixel of the view that it framed
         cover = (np.clip(np.minimum(px - row.x0, row.x1 - px) * row.slope[0] + 0.5, 0, 1)
                  * np.clip(np.minimum(py - row.y0, row.y1 - py) * row.slope[1] + 0.5, 0, 1))[..., None]
@@ -191,7 +194,7 @@ def render(recipe, images, plan, labels=None, classes=0, mask=None):
     means = [[] for _ in rows]
     views = []
     for k, (row, source) in enumerate(zip(rows, sources, strict=True)):
-        v = sample(source, row, h, w, scale)
+        v = sample(source, row, h, w, bytes_in)
         for op, p in row.colors:
             means[k].append(grey(v).mean())
             v = step(v, op, p, bytes_in)
@@ -209,7 +212,7 @@ def render(recipe, images, plan, labels=None, classes=0, mask=None):
         elif row.mix == 3:
             sx, sy = w / (x1 - x0), h / (y1 - y0)
             inner = np.array([[sx, 0, -sx * x0], [0, sy, -sy * y0], [0, 0, 1]])
-            small = sample(sources[j], rows[j], h, w, scale, inner)
+            small = sample(sources[j], rows[j], h, w, bytes_in, inner)
             for (op, p), mu in zip(rows[j].colors, means[j], strict=True):
                 small = np.clip(p * small + (1 - p) * mu, 0, 1) if op == "CONTRAST" else step(small, op, p, bytes_in)
             small = erase(small.copy(), rows[j], mean, std, inner)

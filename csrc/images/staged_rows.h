@@ -1,0 +1,196 @@
+// A row of output pixels from dense bytes (uint8, the channels of a pixel side by side) on a CPU, in three passes over
+// buffers that stay in the first-level cache: where the taps are (packs), their bytes copied side by side (plain loads and
+// stores: gather instructions are slow on many CPUs), and their weighing (packs). The arithmetic is taps.h's.
+#pragma once
+#include "taps.h"
+
+namespace anamorph { namespace AM_LEVEL {
+
+// The buffers of one row: `pitch` output pixels.
+struct Stage {
+    enum : int { MAX_SLOT = 16, MAX_TAPS = 5, SPARE = 64 };
+    int pitch;
+    int32_t* at;            // bytes from the picture's first to the window's first tap
+    float *x, *y;           // how far the position lies behind that tap's centre; LINEAR: the share of the second tap
+    uint8_t* bytes;         // ny lines of `pitch` slots
+    static size_t floats(int pitch) { return size_t(pitch) * (3 + MAX_TAPS * MAX_SLOT / 4) + SPARE; }
+    Stage(float* room, int p)
+        : pitch(p), at(reinterpret_cast<int32_t*>(room)), x(room + p), y(room + 2 * p),
+          bytes(reinterpret_cast<uint8_t*>(room + 3 * p)) {}
+};
+
+// A picture, or one channel plane of it, whose pixels are C bytes side by side without gaps.
+enum : int { AHEAD = 8 };
+struct Dense {
+    const uint8_t* data;
+    int stride_h;
+    int span;  // bytes of the picture
+};
+
+template <int C> bool is_dense(const Picture& p) {
+    int64_t span = (p.h - 1) * p.stride_h + int64_t(p.w) * C;
+    return p.dtype == U8 && p.stride_w == C && (C == 1 || p.stride_c == 1) && p.stride_h >= 0 && span < 0x7FFFFF00;
+}
+inline Dense dense_of(const Picture& p, int channel, int pixel_bytes) {
+    return {p.data + channel * p.stride_c, int(p.stride_h), int((p.h - 1) * p.stride_h + p.w * pixel_bytes)};
+}
+
+// The windows of the pixels [xa, xb) of row y. Returns the furthest `at`.
+template <int C> int place(Reading r, const Dense& d, int y, int xa, int xb, const Stage& s) {
+    Floats fy(float(y) + 0.5f);
+    Ints furthest(0), line(d.stride_h);
+    int32_t* to = s.at;
+    float *to_x = s.x, *to_y = s.y;
+    // Where windows may not be moved the caller has kept away from the rect's edges.
+    Floats fx = Floats::iota() + Floats(float(xa) + 0.5f);
+    for (int x = xa; x < xb; x += LANES, fx = fx + Floats(float(LANES))) {
+        Floats sx, sy, z, behind_x, behind_y;
+        Ints ix, iy;
+        position(r, fx, fy, sx, sy, z);
+        if (r.kernel == LINEAR) {
+            pair(sx, r.tap_x0, r.tap_x1 - 1, ix, behind_x);
+            pair(sy, r.tap_y0, r.tap_y1 - 1, iy, behind_y);
+        } else {
+            window(sx, r.reach_x, r.tap_x0, r.tap_x1 - r.nx + 1, ix, behind_x);
+            window(sy, r.reach_y, r.tap_y0, r.tap_y1 - r.ny + 1, iy, behind_y);
+        }
+        Ints at = iy * line + ix * Ints(C);
+        furthest = max_(furthest, at);
+        at.store(to + x);
+        behind_x.store(to_x + x);
+        behind_y.store(to_y + x);
+    }
+    // The bytes that row y + AHEAD will want are on their way by then: the processor cannot guess a slanted path.
+    const uint8_t* ahead = d.data + int64_t(AHEAD * r.m[4]) * d.stride_h + int64_t(AHEAD * r.m[1]) * C;
+    for (int x = xa; x < xb; x += 8) __builtin_prefetch(ahead + to[x]);
+    return highest(furthest);
+}
+
+// The bytes of each window's lines into slots. A slot holds more than the taps; where reading so much would leave the
+// picture, only the taps are read.
+template <int SLOT> void fetch(const Reading& r, const Dense& d, int needed, int most, int xa, int xb, const Stage& s) {
+    const int32_t* __restrict__ at = s.at;
+    const size_t line = size_t(s.pitch) * SLOT;
+    const int64_t step = d.stride_h;
+    for (int j = 0; j < r.ny; ++j) {
+        const uint8_t* __restrict__ from = d.data + j * step;
+        uint8_t* __restrict__ to = s.bytes + size_t(j) * line;
+        if (most + j * step + SLOT <= d.span)
+#pragma GCC unroll 8
+            for (int x = xa; x < xb; ++x) std::memcpy(to + x * SLOT, from + at[x], SLOT);
+        else
+            for (int x = xa; x < xb; ++x) std::memcpy(to + x * SLOT, from + at[x], size_t(needed));
+    }
+}
+
+// N taps of C channels from the slots at p: v[tap][channel], 0..255.
+template <int C, int N, int K = 0> AM_HD void unpack(const Ints* words, Floats (*v)[C]) {
+    if constexpr (K < N * C) {
+        v[K / C][K % C] = byte<K>(words);
+        unpack<C, N, K + 1>(words, v);
+    }
+}
+
+// The windows' values, from slots of N taps a line, into buf's channels `channel` and on.
+template <int C, int N, Kernel KERNEL> void weigh(Reading r, int channel, int xa, int xb, Stage s, float* buf) {
+    enum : int { WORDS = (N * C + 3) / 4, SLOT = WORDS > 2 ? 16 : WORDS * 4 };
+    r.kernel = KERNEL;
+    const Floats scale(1.0f / 255.0f);
+    const size_t line = size_t(s.pitch) * SLOT;
+    for (int x = xa; x < xb; x += LANES) {
+        const uint8_t* slots = s.bytes + x * SLOT;
+        Floats v[N][C], out[C];
+        Ints words[WORDS];
+        deal<WORDS>(slots, words);
+        unpack<C, N>(words, v);
+        Floats behind_x = Floats::load(s.x + x), behind_y = Floats::load(s.y + x);
+        if constexpr (KERNEL == NEAREST) {
+            for (int c = 0; c < C; ++c) out[c] = v[0][c] * scale;
+        } else if constexpr (KERNEL == LINEAR) {
+            for (int c = 0; c < C; ++c) out[c] = lerp(v[0][c], v[1][c], behind_x);
+            deal<WORDS>(slots + line, words);
+            unpack<C, N>(words, v);
+            for (int c = 0; c < C; ++c) out[c] = lerp(out[c], lerp(v[0][c], v[1][c], behind_x), behind_y) * scale;
+        } else {
+            Floats weight[N], total_x(0.0f), total_y(0.0f);
+            for (int i = 0; i < N; ++i) {
+                weight[i] = tap_weight(KERNEL, r.cubic, behind_x - Floats(float(i)), r.inverse_x);
+                total_x = total_x + weight[i];
+            }
+            for (int c = 0; c < C; ++c) out[c] = Floats(0.0f);
+            for (int j = 0;;) {
+                Floats wy = tap_weight(KERNEL, r.cubic, behind_y - Floats(float(j)), r.inverse_y);
+                total_y = total_y + wy;
+                for (int c = 0; c < C; ++c) {
+                    Floats sum = weight[0] * v[0][c];
+                    for (int i = 1; i < N; ++i) sum = sum + weight[i] * v[i][c];
+                    out[c] = out[c] + wy * sum;
+                }
+                if (++j == r.ny) break;
+                slots += line;
+                deal<WORDS>(slots, words);
+                unpack<C, N>(words, v);
+            }
+            Floats total = total_x * total_y;
+            Mask none = total == Floats(0.0f);  // only the fill is here
+            Floats inverse = reciprocal(select(none, Floats(1.0f), total)) * scale;
+            for (int c = 0; c < C; ++c) out[c] = select(none, Floats(r.fill[channel + c]), within(r, out[c] * inverse));
+        }
+        for (int c = 0; c < C; ++c) out[c].store(buf + (channel + c) * s.pitch + x);
+    }
+}
+
+template <int C, int N, Kernel KERNEL> void fetch_and_weigh(const Reading& r, const Dense& d, int channel, int most, int xa,
+                                                            int xb, const Stage& s, float* buf) {
+    if constexpr (N * C <= Stage::MAX_SLOT) {
+        fetch<(N * C > 8 ? 16 : N * C > 4 ? 8 : 4)>(r, d, N * C, most, xa, xb, s);
+        weigh<C, N, KERNEL>(r, channel, xa, xb, s, buf);
+    }
+}
+
+// Whether `sample_row` can: a window of some size, of lines that fit into a slot.
+template <int C> bool fits_slots(const Reading& r) { return r.nx <= Stage::MAX_TAPS && r.ny <= Stage::MAX_TAPS && r.nx * C <= Stage::MAX_SLOT; }
+
+// Pixels [xa, xb) of row y, without the frame, into buf's channels `channel` and on.
+template <int C> void sample_row(const Reading& r, const Dense& d, int channel, int most, int xa, int xb, const Stage& s,
+                                   float* buf) {
+#define AM_WINDOW(N, KERNEL) \
+    if (r.nx == N && r.kernel == KERNEL) return fetch_and_weigh<C, N, KERNEL>(r, d, channel, most, xa, xb, s, buf);
+    AM_WINDOW(1, NEAREST) AM_WINDOW(2, LINEAR)
+    AM_WINDOW(2, TRIANGLE) AM_WINDOW(3, TRIANGLE) AM_WINDOW(4, TRIANGLE) AM_WINDOW(5, TRIANGLE)
+    AM_WINDOW(4, CUBIC) AM_WINDOW(5, CUBIC)
+#undef AM_WINDOW
+}
+
+// The columns of row y whose positions lie between (left, top) and (right, bottom), give or take a pixel inwards.
+struct Between {
+    double left, top, right, bottom, per_x, per_y;  // per: columns per source pixel, 0: the row runs along that edge
+    bool everywhere, nowhere;
+};
+inline Between between(const Reading& r, double left, double top, double right, double bottom) {
+    double mx = r.m[0], my = r.m[3];
+    return {left, top, right, bottom, mx * mx > 1e-12 ? 1.0 / mx : 0.0, my * my > 1e-12 ? 1.0 / my : 0.0,
+            false, r.perspective};
+}
+inline void columns(const Between& k, const Reading& r, int y, int width, int& a, int& b) {
+    a = 0;
+    b = k.everywhere ? width : 0;
+    if (k.everywhere || k.nowhere) return;
+    double low = 0.0, high = double(width), fy = double(y) + 0.5;
+    auto cut = [&](double start, double per, double first, double last) {
+        double slack = per == 0.0 ? 1e-6 * double(width) : 0.0;  // hardly changes along the row
+        if (first > last || (per == 0.0 && (start - slack < first || start + slack > last))) high = -1.0;
+        if (per == 0.0) return;
+        double t = (first - start) * per, u = (last - start) * per;
+        double begin = (t < u ? t : u) + 1.0, end = (t < u ? u : t) - 1.0;
+        low = low > begin ? low : begin;
+        high = high < end ? high : end;
+    };
+    cut(double(r.m[1]) * fy + r.m[2], k.per_x, k.left, k.right);
+    cut(double(r.m[4]) * fy + r.m[5], k.per_y, k.top, k.bottom);
+    if (high <= low) return;
+    a = int(low);
+    b = int(high);
+}
+
+}}  // namespace anamorph::AM_LEVEL

@@ -1,0 +1,76 @@
+"""The taps of every window size, layout and edge on a CPU, where rows of dense bytes take a way of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import anamorph as am
+from reference.render import render as reference
+
+
+def noise(n, h, w, channels):
+    return np.random.default_rng(h * w + channels).integers(0, 256, (n, h, w, channels), dtype=np.uint8)
+
+
+def layouts(images):
+    """The same pictures: pixel by pixel, plane by plane, as every other pixel of a wider buffer, from float planes."""
+    t = torch.from_numpy(images)
+    wide = torch.zeros(*t.shape[:2], 2 * t.shape[2], t.shape[3], dtype=torch.uint8)
+    wide[:, :, ::2] = t
+    yield "NHWC", t
+    yield "NCHW", t.permute(0, 3, 1, 2).contiguous()
+    yield "NHWC", wide[:, :, ::2]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("shrink", [0.7, 1.0, 1.2, 1.7, 2.3, 3.4])
+def test_window_sizes(simd, shrink, interpolation, channels):
+    """Supports from 2 to 14 taps: those that rows stage and those beyond."""
+    images = noise(2, 37, 41, channels)
+    recipe = am.Recipe([am.Resize((round(37 / shrink), round(41 / shrink)), interpolation),
+                        am.RandomAffine(10, scale=(0.9, 1.1), interpolation=interpolation)])
+    plan = recipe.plan(range(2), size=(37, 41))
+    expected, _ = reference(recipe, images, plan)
+    for layout, same in layouts(images):
+        np.testing.assert_allclose(am.render(same, plan, layout=layout), expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2), (3, 5), (5, 3)])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+def test_pictures_smaller_than_a_window(simd, interpolation, size):
+    images = noise(3, *size, 3)
+    for antialias in (False, True):
+        recipe = am.Recipe([am.Resize((4, 7), interpolation, antialias=antialias and interpolation != "nearest")])
+        plan = recipe.plan(range(3), size=size)
+        expected, _ = reference(recipe, images, plan)
+        for layout, same in layouts(images):
+            np.testing.assert_allclose(am.render(same, plan, layout=layout), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("level", ["base", "avx2", "avx512"])
+def test_nothing_is_read_outside_the_picture(level):
+    """Pictures between two pages that must not be touched: a process that reads beyond them dies."""
+    program = Path(__file__).with_name("guarded_pages.py")
+    subprocess.run([sys.executable, program], env={**os.environ, "ANAMORPH_SIMD": level}, check=True)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 16])
+def test_large_batches(simd, offset):
+    """A batch past the caches' size is stored another way, where the memory is aligned for it."""
+    images = torch.from_numpy(noise(1, 64, 64, 3)).expand(12, -1, -1, -1)
+    recipe = am.Recipe([am.RandomResizedCrop((200, 184)), am.ColorJitter(0.4, 0.4, 0.4, 0.1), am.RandomErasing(0.5),
+                        am.Normalize(0.4, 0.2)])
+    plan = recipe.plan(range(12), size=(64, 64))
+    room = torch.full((12 * 3 * 200 * 184 + 64,), float("nan"))
+    out = room[offset:offset + 12 * 3 * 200 * 184].view(12, 3, 200, 184)
+    am.render(images, plan, out=out)
+    for i in range(12):
+        alone = am.render(images[i:i + 1], recipe.plan([i], size=(64, 64)))
+        torch.testing.assert_close(out[i:i + 1], alone, atol=1e-6, rtol=0)
+    assert room[:offset].isnan().all() and room[offset + out.numel():].isnan().all()
