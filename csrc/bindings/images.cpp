@@ -201,7 +201,8 @@ public:
     // [B, 2]), a buffer or None (the offsets are then addresses) of packed [h, w, channels] pictures of `ragged_dtype`.
     void render(py::handle rows, py::handle images, bool channels_first, py::handle table, int ragged_channels,
                 int ragged_dtype, py::handle out, py::handle labels, py::handle target, py::handle target_b,
-                py::handle lam, py::handle mask, py::handle mask_lam, py::handle means, int threads) const {
+                py::handle lam, py::handle mask, py::handle mask_lam,
+                [[maybe_unused]] py::handle means, int threads) const {
         Tensor words(rows, "plan"), result(out, "out");
         OnDevice here(words);
         RenderArgs a{};
@@ -351,6 +352,10 @@ void bind_images(py::module_& m) {
         .def_property_readonly("max_contrasts", &Recipe::max_contrasts)
         .def("plan", &Recipe::plan)
         .def("render", &Recipe::render);
+    m.def("new_images", [](py::handle like, int64_t b, int64_t c, int64_t h, int64_t w, int dtype, bool channels_last) {
+        const DLType types[] = {{kDLUInt, 8, 1}, {kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}};  // by Dtype
+        return new_host_tensor(like, {b, c, h, w}, types[dtype], channels_last);
+    });
     py::dict words;
 #define AM_WORD(name) words[#name] = int(W_##name)
     AM_WORD(MATRIX); AM_WORD(RECT); AM_WORD(SLOPE); AM_WORD(FILTER); AM_WORD(FLAGS); AM_WORD(SOURCE); AM_WORD(FILL);

@@ -1,5 +1,9 @@
 #include "tensor.h"
 
+#include <algorithm>
+
+#include "../core/host_memory.h"
+
 namespace anamorph {
 namespace {
 
@@ -102,6 +106,35 @@ void Tensor::need_device(const Tensor& other) const {
 }
 void Tensor::need_contiguous() const {
     if (!contiguous()) fail<ArgumentError>(name, ": expected a contiguous tensor, given strides of a view");
+}
+
+py::object new_host_tensor(py::handle like, const int64_t (&shape)[4], DLType dtype, bool channels_last) {
+    const DLExchangeApi* api = exchange_of(Py_TYPE(like.ptr()));
+    if (!api || !api->to_object) return py::none();
+    struct Owned {
+        DLManagedTensorVersioned tensor;
+        int64_t shape[4], strides[4];
+    };
+    int64_t c = shape[1], h = shape[2], w = shape[3];
+    auto* owned = new Owned{};
+    const int64_t strides[] = {c * h * w, channels_last ? 1 : h * w, channels_last ? w * c : w, channels_last ? c : 1};
+    std::copy(shape, shape + 4, owned->shape);
+    std::copy(strides, strides + 4, owned->strides);
+    owned->tensor.version = {1, 0};
+    owned->tensor.deleter = [](DLManagedTensorVersioned* t) {
+        give_memory(t->dl_tensor.data);
+        delete reinterpret_cast<Owned*>(t);
+    };
+    try {
+        owned->tensor.dl_tensor = {take_memory(size_t(shape[0] * c * h * w) * dtype.bits / 8), {kDLCPU, 0}, 4, dtype,
+                                   owned->shape, owned->strides, 0};
+    } catch (...) {
+        delete owned;
+        throw;
+    }
+    void* object = nullptr;
+    if (api->to_object(&owned->tensor, &object) != 0) throw py::error_already_set();  // which has taken the tensor
+    return py::reinterpret_steal<py::object>(static_cast<PyObject*>(object));
 }
 
 void* current_stream(py::handle object, const Tensor& tensor) {

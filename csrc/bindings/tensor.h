@@ -36,6 +36,10 @@ struct Tensor {
     void need_contiguous() const;
 };
 
+// A new tensor [B, C, H, W] of the library of `like`, on the host, in memory that is kept when it is freed (host_memory.h).
+// None where that library has no exchange table.
+py::object new_host_tensor(py::handle like, const int64_t (&shape)[4], DLType dtype, bool channels_last);
+
 // The stream on which work for a CUDA tensor is to be queued: the caller's current one.
 void* current_stream(py::handle object, const Tensor& tensor);
 

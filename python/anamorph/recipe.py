@@ -78,8 +78,9 @@ class Recipe:
         self._fixed = chain_size(self.transforms, None)
         self._pairs = self.labels == "pairs"
         self._torch_format = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
+        self._code = DTYPES[dtype]
         self._native = _native.Recipe(
-            self.slots, _numbers(self.mean, 0.0), _numbers(self.std, 1.0), DTYPES[dtype],
+            self.slots, _numbers(self.mean, 0.0), _numbers(self.std, 1.0), self._code,
             channels.pop() if channels else 0, num_classes or 0, self.label_smoothing, self._pairs)
         self._row_words: int = self._native.row_words
         self._max_contrasts: int = self._native.max_contrasts

@@ -11,9 +11,11 @@ from anamorph import _native
 from anamorph.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.plan import Plan
 from anamorph.ragged import CODES, Ragged
+from anamorph.recipe import Recipe
 from anamorph.tensors import as_integers, as_tensor
 
 _MEAN_PARTS: int = _native.MEAN_PARTS
+_LARGE = 1 << 20  # values
 _LAYOUTS = {"NHWC": False, "NCHW": True}
 
 
@@ -59,8 +61,7 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
         first = _channels_first(shape, plan.size, layout)
         channels = shape[1] if first else shape[3]
     if out is None:
-        out = torch.empty((len(rows), channels, h, w), dtype=recipe.dtype, device=rows.device,
-                          memory_format=recipe._torch_format)
+        out = _new_images(recipe, rows, channels, h, w)
     else:
         _check_out(out, (len(rows), channels, h, w), source)
 
@@ -87,6 +88,17 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     if targets is None:
         return out
     return (out, (soft, y_b, lam)) if recipe._pairs else (out, soft)
+
+
+def _new_images(recipe: Recipe, rows: Tensor, channels: int, h: int, w: int) -> Tensor:
+    """The output. A large one on the host lies in memory that anamorph keeps when it is freed; torch would have the kernel
+    clear new pages for every batch, which takes longer than rendering it."""
+    batch = len(rows)
+    if batch * channels * h * w >= _LARGE and not rows.is_cuda:
+        kept = _native.new_images(rows, batch, channels, h, w, recipe._code, recipe.memory_format == "channels_last")
+        if kept is not None:
+            return kept
+    return torch.empty((batch, channels, h, w), dtype=recipe.dtype, device=rows.device, memory_format=recipe._torch_format)
 
 
 def _channels_first(shape: torch.Size, size: Any, layout: str | None) -> bool:

@@ -1,5 +1,7 @@
 """Rendering against the float64 reference, over every op, dtype, layout and kind of batch; and the promises about launches."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -240,6 +242,31 @@ def test_out():
     out = torch.zeros(2, 3, 12, 20)[..., 4:16]  # a strided target
     assert am.render(images, plan, out=out) is out
     torch.testing.assert_close(out, views, atol=1e-6, rtol=0)
+
+
+def test_large_outputs_take_over_freed_memory():
+    """Two at a time are two; one that is gone gives its memory, also to a view's last owner and in a forked process."""
+    recipe = am.Recipe([am.RandomResizedCrop(256)])
+    images = torch.from_numpy(batch(8, 60, 60))
+    plan = recipe.plan(range(8), size=(60, 60))
+    first, second = am.render(images, plan), am.render(images, plan)
+    assert first.data_ptr() != second.data_ptr() and torch.equal(first, second)
+    part, place = first[2:3].numpy(), first.data_ptr()
+    del first
+    third = am.render(images, plan)  # the first one's memory still has an owner
+    assert third.data_ptr() not in (place, second.data_ptr())
+    np.testing.assert_array_equal(part, second[2:3].numpy())
+    del part
+    fourth = am.render(images, plan)
+    assert fourth.data_ptr() == place and torch.equal(fourth, second)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(am.render(images, plan).numpy(), second.numpy()) else 1)  # torch's threads hang here
+    assert os.waitpid(child, 0)[1] == 0 and torch.equal(fourth, second)
+    last = am.Recipe([am.RandomResizedCrop(256)], dtype=torch.float16, memory_format="channels_last")
+    views = am.render(images, last.plan(range(8), size=(60, 60)))
+    assert views.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(views.float(), second, atol=1e-3, rtol=0)
 
 
 # ---- other libraries' tensors ----

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
-import mmap
-from collections.abc import Callable
 
 import torch
 
@@ -26,14 +23,14 @@ def chain(contrast_mode: str) -> am.Recipe:
     ])
 
 
-def eager(work: Work, contrast_mode: str, out: Callable[[], torch.Tensor | None] = lambda: None) -> Step:
+def eager(work: Work, contrast_mode: str) -> Step:
     """A new plan and a new batch at every step."""
     recipe, images, epochs = chain(contrast_mode), work.nhwc(), itertools.count()
     index = torch.arange(len(images), device=work.device)
 
     def step() -> torch.Tensor:
         plan = recipe.plan(index, epoch=next(epochs), size=(SOURCE, SOURCE), device=work.device)
-        return am.render(images, plan, out=out())
+        return am.render(images, plan)
 
     return step
 
@@ -48,17 +45,6 @@ def exact(work: Work) -> Step:
 def midgray(work: Work) -> Step:
     """Contrast about 0.5: no statistic of the picture is needed."""
     return eager(work, "midgray")
-
-
-@entry("anamorph-fresh", ours=True, devices=("cpu",), note="into new memory, whose pages all fault")
-def fresh(work: Work) -> Step:
-    """Into pages that the kernel must clear first, as where the allocator keeps none (see ``rounds.steady``)."""
-    shape = (len(work.pictures), 3, SIZE, SIZE)
-
-    def new() -> torch.Tensor:
-        return torch.frombuffer(mmap.mmap(-1, 4 * math.prod(shape)), dtype=torch.float32).view(shape)
-
-    return eager(work, "exact", new)
 
 
 @entry("anamorph-graph", ours=True, devices=("cuda",), note="plan and render in one captured CUDA graph")

@@ -40,7 +40,7 @@ def steady() -> Iterator[None]:
 
     glibc gives a large block back to the kernel when it is freed, or does not, by what else lies in the heap. A new
     batch then is or is not thousands of page faults, which halves or doubles the speed of whoever makes it. Without
-    this an engine's speed depends on who ran before it; ``anamorph-fresh`` shows what the faults cost.
+    this an engine's speed depends on who ran before it. (anamorph keeps its outputs' memory by itself.)
     """
     dials: list[tuple[int, Callable[[int], object]]] = [(torch.get_num_threads(), torch.set_num_threads)]
     with suppress(ImportError):
