@@ -4,7 +4,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
-#include "macros.h"
+#include "halves.h"
 #if defined(__AVX2__) && !defined(__CUDACC__)
 #include <immintrin.h>
 #endif
@@ -42,6 +42,8 @@ enum : int { LANES = 4 };
 typedef float FloatBits __attribute__((vector_size(LANES * 4), may_alias));
 typedef int32_t IntBits __attribute__((vector_size(LANES * 4), may_alias));
 typedef uint32_t WordBits __attribute__((vector_size(LANES * 4), may_alias));
+typedef uint16_t ShortBits __attribute__((vector_size(LANES * 2), may_alias));
+typedef uint8_t ByteBits __attribute__((vector_size(LANES), may_alias));
 
 struct Ints {
     IntBits v;
@@ -133,6 +135,14 @@ AM_HD Ints max_(Ints a, Ints b) { return Ints((IntBits)_mm512_max_epi32((__m512i
 AM_HD Floats floor_(Floats a) {
     return Floats((FloatBits)_mm512_roundscale_ps((__m512)a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC));
 }
+// load_pack and store_pack: numbers of any kind, side by side.
+AM_HD Floats load_pack(const uint8_t* p) {
+    return Floats((FloatBits)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p))));
+}
+AM_HD Floats load_pack(const Half* p) { return Floats((FloatBits)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))); }
+AM_HD void store_pack(Floats a, Half* p) {
+    _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph((__m512)a.v, _MM_FROUND_TO_NEAREST_INT));
+}
 // stream: a store past the caches to a place on a pack's edge; stream_end: before another thread may look.
 AM_HD void stream(Floats a, float* p) { _mm512_stream_ps(p, (__m512)a.v); }
 AM_HD void stream_end() { _mm_sfence(); }
@@ -167,6 +177,13 @@ AM_HD Floats max_(Floats a, Floats b) { return Floats((FloatBits)_mm256_max_ps((
 AM_HD Ints min_(Ints a, Ints b) { return Ints((IntBits)_mm256_min_epi32((__m256i)a.v, (__m256i)b.v)); }
 AM_HD Ints max_(Ints a, Ints b) { return Ints((IntBits)_mm256_max_epi32((__m256i)a.v, (__m256i)b.v)); }
 AM_HD Floats floor_(Floats a) { return Floats((FloatBits)_mm256_floor_ps((__m256)a.v)); }
+AM_HD Floats load_pack(const uint8_t* p) {
+    return Floats((FloatBits)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p))));
+}
+AM_HD Floats load_pack(const Half* p) { return Floats((FloatBits)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p))); }
+AM_HD void store_pack(Floats a, Half* p) {
+    _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph((__m256)a.v, _MM_FROUND_TO_NEAREST_INT));
+}
 AM_HD void stream(Floats a, float* p) { _mm256_stream_ps(p, (__m256)a.v); }
 AM_HD void stream_end() { _mm_sfence(); }
 AM_HD Floats reciprocal(Floats a) { return Floats(1.0f) / a; }
@@ -200,6 +217,19 @@ AM_HD Floats floor_(Floats a) {
     Floats t = to_float(to_int(a));
     return select(t > a, t - Floats(1.0f), t);
 }
+AM_HD Floats load_pack(const uint8_t* p) {
+    FloatBits x;
+    for (int i = 0; i < LANES; ++i) x[i] = float(p[i]);
+    return Floats(x);
+}
+AM_HD Floats load_pack(const Half* p) {
+    FloatBits x;
+    for (int i = 0; i < LANES; ++i) x[i] = to_float(p[i]);
+    return Floats(x);
+}
+AM_HD void store_pack(Floats a, Half* p) {
+    for (int i = 0; i < LANES; ++i) p[i] = to_half(a.v[i]);
+}
 AM_HD void stream(Floats a, float* p) { a.store(p); }
 AM_HD void stream_end() {}
 AM_HD Floats reciprocal(Floats a) { return Floats(1.0f) / a; }
@@ -208,6 +238,24 @@ template <int W> AM_HD void deal(const uint8_t* p, Ints* d) {
         for (int k = 0; k < W; ++k) std::memcpy(reinterpret_cast<int32_t*>(d + k) + i, p + (W == 3 ? 16 : 4 * W) * i + 4 * k, 4);
 }
 #endif
+AM_HD Floats load_pack(const float* p) { return Floats::load(p); }
+AM_HD Floats load_pack(const BFloat* p) {
+    ShortBits x;
+    std::memcpy(&x, p, sizeof x);
+    return Floats((FloatBits)(__builtin_convertvector(x, WordBits) << 16));
+}
+AM_HD void store_pack(Floats a, float* p) { a.store(p); }
+AM_HD void store_pack(Floats a, BFloat* p) {  // halves.h's to_bfloat
+    WordBits u = (WordBits)a.v;
+    ShortBits x = __builtin_convertvector((u & 0x7FFFFFFF) > 0x7F800000 ? u >> 16 | 0x40 : (u + 0x7FFF + (u >> 16 & 1)) >> 16,
+                                          ShortBits);
+    std::memcpy(p, &x, sizeof x);
+}
+AM_HD void store_pack(Floats a, uint8_t* p) {  // [0, 1] as 0..255
+    Floats q = min_(max_(a * Floats(255.0f) + Floats(0.5f), Floats(0.0f)), Floats(255.0f));
+    ByteBits x = __builtin_convertvector(to_int(q).v, ByteBits);
+    std::memcpy(p, &x, sizeof x);
+}
 #else   // __CUDACC__
 enum : int { LANES = 4 };
 struct Mask { bool v[LANES]; };

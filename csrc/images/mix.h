@@ -98,23 +98,6 @@ AM_HD void write_targets(const RenderArgs& a, int i, int worker = 0, int workers
 
 namespace AM_LEVEL {
 
-AM_HD uint16_t float_to_half(float f) {
-    uint32_t u = uint32_t(float_word(f)), sign = (u >> 16) & 0x8000u;
-    u &= 0x7FFFFFFFu;
-    if (u >= 0x7F800000u) return uint16_t(sign | (u > 0x7F800000u ? 0x7E00u : 0x7C00u));
-    if (u >= 0x477FF000u) return uint16_t(sign | 0x7C00u);  // rounds to infinity
-    if (u < 0x38800000u) {                                   // subnormal: let the adder round
-        float v = word_float(int32_t(u)) + 0.5f;
-        return uint16_t(sign | uint32_t(float_word(v) - float_word(0.5f)));
-    }
-    uint32_t odd = (u >> 13) & 1u;
-    return uint16_t(sign | ((u - 0x38000000u + 0xFFFu + odd) >> 13));
-}
-AM_HD uint16_t float_to_bfloat(float f) {
-    uint32_t u = uint32_t(float_word(f));
-    if ((u & 0x7FFFFFFFu) > 0x7F800000u) return uint16_t((u >> 16) | 0x40u);
-    return uint16_t((u + 0x7FFFu + ((u >> 16) & 1u)) >> 16);
-}
 AM_HD void store_scalar(uint8_t* base, int64_t at, int dtype, float v) {
     switch (dtype) {
         case U8: {
@@ -123,8 +106,8 @@ AM_HD void store_scalar(uint8_t* base, int64_t at, int dtype, float v) {
             break;
         }
         case F32: ((float*)base)[at] = v; break;
-        case F16: ((uint16_t*)base)[at] = float_to_half(v); break;
-        default: ((uint16_t*)base)[at] = float_to_bfloat(v); break;
+        case F16: ((Half*)base)[at] = to_half(v); break;
+        default: ((BFloat*)base)[at] = to_bfloat(v); break;
     }
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
-#include "../core/macros.h"
+#include "../core/halves.h"
 
 namespace anamorph {
 
@@ -88,16 +88,5 @@ struct RecipeInfo {
     int32_t mixes;         // does any slot mix
     int32_t row_words;
 };
-
-AM_HD float word_float(int32_t w) {
-    union { int32_t i; float f; } x;
-    x.i = w;
-    return x.f;
-}
-AM_HD int32_t float_word(float f) {
-    union { int32_t i; float f; } x;
-    x.f = f;
-    return x.i;
-}
 
 }  // namespace anamorph

@@ -6,7 +6,7 @@
 #include "../core/parallel.h"
 #include "color.h"
 #include "render.h"
-#include "staged_rows.h"
+#include "square_rows.h"
 
 namespace anamorph { namespace AM_LEVEL {
 
@@ -34,12 +34,14 @@ template <int C> struct Sampler {
     Picture picture;
     Reading r;
     int pitch;
-    bool dense, planes;   // staged_rows.h reads it: pixel by pixel, or plane by plane
-    Between inner, plain; // where no window touches the rect's edge; where no fill shows
+    bool dense, planes;    // the channels of a pixel lie side by side, or the pixels of a channel do
+    bool staged;           // staged_rows.h can
+    Square square;         // square_rows.h
+    Between inner, plain;  // where no window touches the rect's edge; where no fill shows
 
     Sampler(const Picture& p, const Reading& reading, int row_pitch)
-        : picture(p), r(reading), pitch(row_pitch), dense(is_dense<C>(p) && fits_slots<C>(r)),
-          planes(!dense && is_dense<1>(p) && fits_slots<1>(r)) {
+        : picture(p), r(reading), pitch(row_pitch), dense(is_dense<C>(p)), planes(!dense && is_dense<1>(p)),
+          staged(p.dtype == U8 && (dense ? fits_slots<C>(r) : planes && fits_slots<1>(r))) {
         inner = between(r, r.tap_x0 + r.reach_x, r.tap_y0 + r.reach_y, r.tap_x1 - r.nx + r.reach_x,
                         r.tap_y1 - r.ny + r.reach_y);
         inner.everywhere = r.movable;
@@ -49,22 +51,27 @@ template <int C> struct Sampler {
         plain.everywhere = !r.filled && !r.perspective;
     }
 
+    // Before the first row: the tables that square views need, in `room`, which is theirs.
+    void open(Scratch& room) {
+        if ((dense || planes) && Square::wanted(r, pitch)) square.open(r, pitch, room.need(Square::floats(r, pitch)));
+    }
+
     // Columns [xa, xb) (xa on a pack's edge) of row y into buf[C][pitch].
     void row(int y, int xa, int xb, const Stage& stage, float* buf) const {
-        int a = xa, b = xa;  // what is staged
-        if (dense || planes) {
-            columns(inner, r, y, pitch, a, b);
-            a = max_(xa, packs_above(a));
-            b = max_(a, min_(packs_above(xb), packs_below(b)));
+        int a = xa, b = xa;  // what needs the frame
+        if (square.fits && square_row(y, xa, xb, buf)) {
+            b = packs_above(xb);
+        } else {
+            if (staged) {
+                columns(inner, r, y, pitch, a, b);
+                a = max_(xa, packs_above(a));
+                b = max_(a, min_(packs_above(xb), packs_below(b)));
+            }
+            one_by_one(y, xa, min_(a, xb), buf);
+            one_by_one(y, b, xb, buf);
+            if (a == b) return;
+            staged_row(y, a, b, stage, buf);
         }
-        one_by_one(y, xa, min_(a, xb), buf);
-        one_by_one(y, b, xb, buf);
-        if (a == b) return;
-        Dense d = dense_of(picture, 0, dense ? C : 1);
-        int most = dense ? place<C>(r, d, y, a, b, stage) : place<1>(r, d, y, a, b, stage);
-        if (dense) sample_row<C>(r, d, 0, most, a, b, stage, buf);
-        else
-            for (int c = 0; c < C; ++c) sample_row<1>(r, dense_of(picture, c, 1), c, most, a, b, stage, buf);
         int clear_a, clear_b;
         columns(plain, r, y, pitch, clear_a, clear_b);
         clear_a = min_(b, packs_above(clear_a));
@@ -74,6 +81,26 @@ template <int C> struct Sampler {
     }
 
 private:
+    void staged_row(int y, int a, int b, const Stage& stage, float* buf) const {
+        Dense d = dense_of(picture, 0, dense ? C : 1);
+        int most = dense ? place<C>(r, d, y, a, b, stage) : place<1>(r, d, y, a, b, stage);
+        if (dense) return sample_row<C>(r, d, 0, most, a, b, stage, buf);
+        for (int c = 0; c < C; ++c) sample_row<1>(r, dense_of(picture, c, 1), c, most, a, b, stage, buf);
+    }
+    bool square_row(int y, int xa, int xb, float* buf) const {
+        switch (picture.dtype) {
+            case U8: return square_row(picture.data, y, xa, xb, buf);
+            case F32: return square_row(reinterpret_cast<const float*>(picture.data), y, xa, xb, buf);
+            case F16: return square_row(reinterpret_cast<const Half*>(picture.data), y, xa, xb, buf);
+            default: return square_row(reinterpret_cast<const BFloat*>(picture.data), y, xa, xb, buf);
+        }
+    }
+    template <class T> bool square_row(const T* data, int y, int xa, int xb, float* buf) const {
+        if (dense) return square.row<C>(r, data, picture.stride_h, 0, y, xa, xb, pitch, buf);
+        for (int c = 0; c < C; ++c)
+            if (!square.row<1>(r, data + c * picture.stride_c, picture.stride_h, c, y, xa, xb, pitch, buf)) return false;
+        return true;
+    }
     void one_by_one(int y, int xa, int xb, float* buf) const {
         AnySource<C> source(picture);
         for (int x = xa; x < xb; x += LANES) {
@@ -140,36 +167,37 @@ template <int C, int OP, class To> void color_row(float p, float mean, bool byte
 }
 
 // Normalise, cast, store.
+template <int C, class T> void store_row(const RenderArgs& a, T* out, int pitch, const float* buf) {
+    alignas(64) T v[C][LANES];
+    for (int x = 0; x < a.out_w; x += LANES) {
+        int n = min_(int(LANES), a.out_w - x);
+        for (int c = 0; c < C; ++c) {
+            Floats u = Floats::load(buf + c * pitch + x) * Floats(a.scale[c]) + Floats(a.bias[c]);
+            bool side_by_side = a.out_x == 1 && n == LANES;
+            store_pack(u, side_by_side ? out + c * a.out_c + x : v[c]);
+        }
+        if (a.out_x == 1 && n == LANES) continue;
+        if (a.out_c == 1 && a.out_x == C && n == LANES) {  // channels last
+            T* to = out + int64_t(x) * C;
+            for (int k = 0; k < LANES; ++k)
+                for (int c = 0; c < C; ++c) to[k * C + c] = v[c][k];
+        } else {
+            for (int c = 0; c < C; ++c)
+                for (int k = 0; k < n; ++k) out[c * a.out_c + (x + k) * a.out_x] = v[c][k];
+        }
+    }
+}
 template <int C> void store_row(const RenderArgs& a, int i, int y, int pitch, const float* buf) {
     if (ToOutput<C>::fits(a)) {
         color_row<C, 0>(0.0f, 0.0f, false, 0, a.out_w, pitch, buf, ToOutput<C>(a, i, y));
         return;
     }
-    int64_t start = i * a.out_n + y * a.out_y;
-    int w = a.out_w, dtype = a.out_dtype;
-    for (int c = 0; c < C; ++c) {
-        const float* from = buf + c * pitch;
-        float k = a.scale[c], b = a.bias[c];
-        int64_t at = start + c * a.out_c;
-        int x = 0;
-#if defined(__AVX512F__)
-        if (a.out_x == 1 && dtype == F16) {
-            uint16_t* to = reinterpret_cast<uint16_t*>(a.out) + at;
-            for (; x + LANES <= w; x += LANES) {
-                Floats v = Floats::load(from + x) * Floats(k) + Floats(b);
-                _mm256_storeu_si256((__m256i*)(to + x), _mm512_cvtps_ph((__m512)v.v, _MM_FROUND_TO_NEAREST_INT));
-            }
-        }
-#elif defined(__AVX2__) && defined(__F16C__)
-        if (a.out_x == 1 && dtype == F16) {
-            uint16_t* to = reinterpret_cast<uint16_t*>(a.out) + at;
-            for (; x + LANES <= w; x += LANES) {
-                Floats v = Floats::load(from + x) * Floats(k) + Floats(b);
-                _mm_storeu_si128((__m128i*)(to + x), _mm256_cvtps_ph((__m256)v.v, _MM_FROUND_TO_NEAREST_INT));
-            }
-        }
-#endif
-        for (; x < w; ++x) store_scalar(a.out, at + x * a.out_x, dtype, from[x] * k + b);
+    uint8_t* out = a.out + (i * a.out_n + y * a.out_y) * dtype_bytes(a.out_dtype);
+    switch (a.out_dtype) {
+        case U8: store_row<C>(a, out, pitch, buf); break;
+        case F32: store_row<C>(a, reinterpret_cast<float*>(out), pitch, buf); break;
+        case F16: store_row<C>(a, reinterpret_cast<Half*>(out), pitch, buf); break;
+        default: store_row<C>(a, reinterpret_cast<BFloat*>(out), pitch, buf); break;
     }
 }
 
@@ -354,8 +382,9 @@ template <int C> struct Mixer {
 };
 
 template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
-    static thread_local Scratch lines, stages, own_room, other_room;
+    static thread_local Scratch lines, stages, own_room, other_room, own_table, other_table, shrunk_table;
     SampleView<C> own(a, i);
+    own.sampler.open(own_table);
     bool mixed = own.row[W_MIX] != MIX_NONE;
     size_t line = size_t(C) * own.pitch, whole = line * a.out_h;
     float *buf = lines.need(2 * line), *second = buf + line;
@@ -367,8 +396,10 @@ template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
         return;
     }
     SampleView<C> other(a, partner_of(a, own.row, i));
+    other.sampler.open(other_table);
     if (other.first_contrast() >= 0) other.prepare(stage, other_room.need(whole));
     Mixer<C> mixer(a, own, other);
+    mixer.shrunk.open(shrunk_table);
     for (int y = y0; y < y1; ++y) {
         own.draw(y, 0, own.width, stage, buf);
         mixer.row(y, stage, buf, second);

@@ -29,7 +29,7 @@ struct Dense {
 
 template <int C> bool is_dense(const Picture& p) {
     int64_t span = (p.h - 1) * p.stride_h + int64_t(p.w) * C;
-    return p.dtype == U8 && p.stride_w == C && (C == 1 || p.stride_c == 1) && p.stride_h >= 0 && span < 0x7FFFFF00;
+    return p.stride_w == C && (C == 1 || p.stride_c == 1) && p.stride_h >= 0 && span < 0x7FFFFF00;
 }
 inline Dense dense_of(const Picture& p, int channel, int pixel_bytes) {
     return {p.data + channel * p.stride_c, int(p.stride_h), int((p.h - 1) * p.stride_h + p.w * pixel_bytes)};

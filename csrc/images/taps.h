@@ -131,20 +131,12 @@ AM_HD void shrink_reading(Reading& r, float sx, float tx, float sy, float ty) {
 
 namespace AM_LEVEL {
 
-AM_HD float half_to_float(uint16_t h) {
-    uint32_t sign = uint32_t(h & 0x8000u) << 16, e = (h >> 10) & 31u, m = h & 1023u;
-    if (e == 0) {
-        float v = float(m) * 5.9604644775390625e-08f;
-        return sign ? -v : v;
-    }
-    return word_float(int32_t(sign | (e == 31 ? 0x7F800000u | (m << 13) : ((e + 112u) << 23) | (m << 13))));
-}
 AM_HD float load_scalar(const uint8_t* base, int64_t at, int dtype) {
     switch (dtype) {
         case U8: return float(base[at]) * (1.0f / 255.0f);
         case F32: return ((const float*)base)[at];
-        case F16: return half_to_float(((const uint16_t*)base)[at]);
-        default: return word_float(int32_t(uint32_t(((const uint16_t*)base)[at]) << 16));
+        case F16: return to_float(((const Half*)base)[at]);
+        default: return to_float(((const BFloat*)base)[at]);
     }
 }
 
