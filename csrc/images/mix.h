@@ -53,17 +53,22 @@ AM_HD int partner_of(const RenderArgs& a, const int32_t* row, int i) {
     return p >= 0 && p < a.in.batch ? p : i;
 }
 
-// What an erasure writes at (x, y) of its view, channel c.
-AM_HD float erased_value(const RenderArgs& a, const int32_t* e, int x, int y, int c) {
+// What an erasure writes at (x, y) of its view: C channels. Its noise is normal, two numbers of Box and Muller's for two words.
+template <int C> AM_HD void erased_pixel(const RenderArgs& a, const int32_t* e, int x, int y, float* out) {
     int mode = e[4] & 15;
-    float v = word_float(e[6 + c]);
+    for (int c = 0; c < C; ++c) out[c] = word_float(e[6 + c]);
     if (mode != ERASE_CONSTANT) {
         bool each = mode == ERASE_PIXEL_NOISE;
-        Philox4 p = philox4x32_10(uint32_t(each ? x : 0), uint32_t(each ? y : 0), uint32_t(c), 0xE8A5Eu, uint32_t(e[5]), 0u);
-        float u = (float(p.v[0] >> 8) + 0.5f) * 5.9604644775390625e-08f, t = float(p.v[1] >> 8) * 5.9604644775390625e-08f;
-        v = sqrtf(-2.0f * logf(u)) * cosf(6.2831853071795865f * t);
+        Philox4 p = philox4x32_10(uint32_t(each ? x : 0), uint32_t(each ? y : 0), 0u, 0xE8A5Eu, uint32_t(e[5]), 0u);
+        for (int c = 0; c < C; c += 2) {
+            float u = (float(p.v[c] >> 8) + 0.5f) * 5.9604644775390625e-08f, t = float(p.v[c + 1] >> 8) * 5.9604644775390625e-08f;
+            float r = sqrtf(-2.0f * logf(u));
+            out[c] = r * cosf(6.2831853071795865f * t);
+            if (c + 1 < C) out[c + 1] = r * sinf(6.2831853071795865f * t);
+        }
     }
-    return e[4] & SLOT_NORMALISED ? v * a.std[c] + a.mean[c] : v;
+    if (e[4] & SLOT_NORMALISED)
+        for (int c = 0; c < C; ++c) out[c] = out[c] * a.std[c] + a.mean[c];
 }
 
 AM_HD float own_share(const RenderArgs& a, const int32_t* row, int i) {

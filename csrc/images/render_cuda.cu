@@ -70,7 +70,9 @@ __device__ void erase(const RenderArgs& a, const Side& s, int x, int y, float sx
         for (int p = 0; p < LANES; ++p) {
             int vx = int(sx * (float(x + p) + 0.5f) + tx);
             if (vx < e[0] || vx >= e[2]) continue;
-            for (int q = 0; q < C; ++q) c[q].v[p] = erased_value(a, e, vx, vy, q);
+            float v[C];
+            erased_pixel<C>(a, e, vx, vy, v);
+            for (int q = 0; q < C; ++q) c[q].v[p] = v[q];
         }
     }
 }
@@ -230,11 +232,9 @@ template <int C, class Source> void launch(const RenderArgs& a, cudaStream_t str
 }
 
 template <int C> void choose(const RenderArgs& a, cudaStream_t stream) {
-    // Three or four bytes side by side: the same for all pictures, as ragged ones are packed.
+    // Bytes side by side: the same for all pictures, as ragged ones are packed.
     bool packed = a.in.offsets ? a.in.dtype == U8 : ByteSource<C>::fits(picture_of(a.in, 0, dtype_bytes(a.in.dtype)));
-    if constexpr (C >= 3) {
-        if (packed) return launch<C, ByteSource<C>>(a, stream);
-    }
+    if (packed) return launch<C, ByteSource<C>>(a, stream);
     launch<C, AnySource<C>>(a, stream);
 }
 

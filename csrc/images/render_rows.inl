@@ -35,13 +35,11 @@ template <int C> struct Sampler {
     Reading r;
     int pitch;
     bool dense, planes;    // the channels of a pixel lie side by side, or the pixels of a channel do
-    bool staged;           // staged_rows.h can
     Square square;         // square_rows.h
     Between inner, plain;  // where no window touches the rect's edge; where no fill shows
 
     Sampler(const Picture& p, const Reading& reading, int row_pitch)
-        : picture(p), r(reading), pitch(row_pitch), dense(is_dense<C>(p)), planes(!dense && is_dense<1>(p)),
-          staged(p.dtype == U8 && (dense ? fits_slots<C>(r) : planes && fits_slots<1>(r))) {
+        : picture(p), r(reading), pitch(row_pitch), dense(is_dense<C>(p)), planes(!dense && is_dense<1>(p)) {
         inner = between(r, r.tap_x0 + r.reach_x, r.tap_y0 + r.reach_y, r.tap_x1 - r.nx + r.reach_x,
                         r.tap_y1 - r.ny + r.reach_y);
         inner.everywhere = r.movable;
@@ -62,7 +60,7 @@ template <int C> struct Sampler {
         if (square.fits && square_row(y, xa, xb, buf)) {
             b = packs_above(xb);
         } else {
-            if (staged) {
+            if (picture.dtype == U8 && (dense || planes)) {
                 columns(inner, r, y, pitch, a, b);
                 a = max_(xa, packs_above(a));
                 b = max_(a, min_(packs_above(xb), packs_below(b)));
@@ -325,7 +323,9 @@ template <int C> struct SampleView {
             for (int x = xa; x < xb; ++x) {
                 int vx = int(sx * (float(x) + 0.5f) + tx);
                 if (vx < e[0] || vx >= e[2]) continue;
-                for (int c = 0; c < C; ++c) buf[c * pitch + x] = erased_value(a, e, vx, vy, c);
+                float v[C];
+                erased_pixel<C>(a, e, vx, vy, v);
+                for (int c = 0; c < C; ++c) buf[c * pitch + x] = v[c];
             }
         }
     }

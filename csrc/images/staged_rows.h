@@ -68,11 +68,11 @@ template <int C> int place(Reading r, const Dense& d, int y, int xa, int xb, con
 
 // The bytes of each window's lines into slots. A slot holds more than the taps; where reading so much would leave the
 // picture, only the taps are read.
-template <int SLOT> void fetch(const Reading& r, const Dense& d, int needed, int most, int xa, int xb, const Stage& s) {
+template <int SLOT> void fetch(const Dense& d, int lines, int needed, int most, int xa, int xb, const Stage& s) {
     const int32_t* __restrict__ at = s.at;
     const size_t line = size_t(s.pitch) * SLOT;
     const int64_t step = d.stride_h;
-    for (int j = 0; j < r.ny; ++j) {
+    for (int j = 0; j < lines; ++j) {
         const uint8_t* __restrict__ from = d.data + j * step;
         uint8_t* __restrict__ to = s.bytes + size_t(j) * line;
         if (most + j * step + SLOT <= d.span)
@@ -89,6 +89,13 @@ template <int C, int N, int K = 0> AM_HD void unpack(const Ints* words, Floats (
         v[K / C][K % C] = byte<K>(words);
         unpack<C, N, K + 1>(words, v);
     }
+}
+
+// The mean of bytes from the sum of their weighed values, in [0, 1]. Where nothing weighs anything there is only the fill.
+AM_HD Floats mean(const Reading& r, Floats sum, Floats total, float fill) {
+    Mask none = total == Floats(0.0f);
+    Floats inverse = reciprocal(select(none, Floats(1.0f), total)) * Floats(1.0f / 255.0f);
+    return select(none, Floats(fill), within(r, sum * inverse));
 }
 
 // The windows' values, from slots of N taps a line, into buf's channels `channel` and on.
@@ -131,35 +138,68 @@ template <int C, int N, Kernel KERNEL> void weigh(Reading r, int channel, int xa
                 deal<WORDS>(slots, words);
                 unpack<C, N>(words, v);
             }
-            Floats total = total_x * total_y;
-            Mask none = total == Floats(0.0f);  // only the fill is here
-            Floats inverse = reciprocal(select(none, Floats(1.0f), total)) * scale;
-            for (int c = 0; c < C; ++c) out[c] = select(none, Floats(r.fill[channel + c]), within(r, out[c] * inverse));
+            for (int c = 0; c < C; ++c) out[c] = mean(r, out[c], total_x * total_y, r.fill[channel + c]);
         }
         for (int c = 0; c < C; ++c) out[c].store(buf + (channel + c) * s.pitch + x);
     }
 }
 
-template <int C, int N, Kernel KERNEL> void fetch_and_weigh(const Reading& r, const Dense& d, int channel, int most, int xa,
-                                                            int xb, const Stage& s, float* buf) {
-    if constexpr (N * C <= Stage::MAX_SLOT) {
-        fetch<(N * C > 8 ? 16 : N * C > 4 ? 8 : 4)>(r, d, N * C, most, xa, xb, s);
-        weigh<C, N, KERNEL>(r, channel, xa, xb, s, buf);
+// The same for windows of any size, a line and as many taps as fit into a slot at a time, summed up in buf.
+template <int C> void weigh_wide(const Reading& r, const Dense& d, int channel, int most, int xa, int xb, const Stage& s,
+                                 float* buf) {
+    enum : int { TAPS = 16 / C };
+    buf += channel * s.pitch;
+    for (int j = 0; j < r.ny; ++j) {
+        for (int from = 0; from < r.nx; from += TAPS) {
+            int taps = min_(int(TAPS), r.nx - from);
+            Dense line{d.data + int64_t(j) * d.stride_h + from * C, d.stride_h, d.span - j * d.stride_h - from * C};
+            fetch<16>(line, 1, taps * C, most, xa, xb, s);
+            for (int x = xa; x < xb; x += LANES) {
+                Floats v[TAPS][C], sum[C], behind_x = Floats::load(s.x + x), behind_y = Floats::load(s.y + x);
+                Ints words[(TAPS * C + 3) / 4];
+                deal<(TAPS * C + 3) / 4>(s.bytes + x * 16, words);
+                unpack<C, TAPS>(words, v);
+                for (int c = 0; c < C; ++c) sum[c] = Floats(0.0f);
+                for (int i = 0; i < TAPS; ++i) {
+                    if (i >= taps) break;
+                    Floats w = tap_weight(r.kernel, r.cubic, behind_x - Floats(float(from + i)), r.inverse_x);
+                    for (int c = 0; c < C; ++c) sum[c] = sum[c] + w * v[i][c];
+                }
+                Floats wy = tap_weight(r.kernel, r.cubic, behind_y - Floats(float(j)), r.inverse_y);
+                for (int c = 0; c < C; ++c) {
+                    float* at = buf + c * s.pitch + x;
+                    (j + from == 0 ? wy * sum[c] : Floats::load(at) + wy * sum[c]).store(at);
+                }
+            }
+        }
+    }
+    for (int x = xa; x < xb; x += LANES) {
+        Floats behind_x = Floats::load(s.x + x), behind_y = Floats::load(s.y + x), total_x(0.0f), total_y(0.0f);
+        for (int i = 0; i < r.nx; ++i)
+            total_x = total_x + tap_weight(r.kernel, r.cubic, behind_x - Floats(float(i)), r.inverse_x);
+        for (int j = 0; j < r.ny; ++j)
+            total_y = total_y + tap_weight(r.kernel, r.cubic, behind_y - Floats(float(j)), r.inverse_y);
+        for (int c = 0; c < C; ++c) {
+            float* at = buf + c * s.pitch + x;
+            mean(r, Floats::load(at), total_x * total_y, r.fill[channel + c]).store(at);
+        }
     }
 }
 
-// Whether `sample_row` can: a window of some size, of lines that fit into a slot.
-template <int C> bool fits_slots(const Reading& r) { return r.nx <= Stage::MAX_TAPS && r.ny <= Stage::MAX_TAPS && r.nx * C <= Stage::MAX_SLOT; }
-
 // Pixels [xa, xb) of row y, without the frame, into buf's channels `channel` and on.
 template <int C> void sample_row(const Reading& r, const Dense& d, int channel, int most, int xa, int xb, const Stage& s,
-                                   float* buf) {
-#define AM_WINDOW(N, KERNEL) \
-    if (r.nx == N && r.kernel == KERNEL) return fetch_and_weigh<C, N, KERNEL>(r, d, channel, most, xa, xb, s, buf);
+                                 float* buf) {
+#define AM_WINDOW(N, KERNEL)                                                                       \
+    if constexpr (N * C <= Stage::MAX_SLOT)                                                        \
+        if (r.nx == N && r.kernel == KERNEL && r.ny <= Stage::MAX_TAPS) {                          \
+            fetch<(N * C > 8 ? 16 : N * C > 4 ? 8 : 4)>(d, r.ny, N * C, most, xa, xb, s);         \
+            return weigh<C, N, KERNEL>(r, channel, xa, xb, s, buf);                                \
+        }
     AM_WINDOW(1, NEAREST) AM_WINDOW(2, LINEAR)
     AM_WINDOW(2, TRIANGLE) AM_WINDOW(3, TRIANGLE) AM_WINDOW(4, TRIANGLE) AM_WINDOW(5, TRIANGLE)
     AM_WINDOW(4, CUBIC) AM_WINDOW(5, CUBIC)
 #undef AM_WINDOW
+    weigh_wide<C>(r, d, channel, most, xa, xb, s, buf);
 }
 
 // The columns of row y whose positions lie between (left, top) and (right, bottom), give or take a pixel inwards.
