@@ -326,6 +326,43 @@ def test_cuda_agrees(name):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("given", [torch.uint8, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_cuda_forms(channels, given, dtype, memory_format):
+    """Every kind of input and output, at widths that do and do not fit the vector stores."""
+    for width in (31, 32):
+        recipe = am.Recipe([am.RandomResizedCrop((18, width)), am.ColorJitter(0.4, 0.4), am.CutMix()], dtype=dtype,
+                           memory_format=memory_format)
+        images = torch.from_numpy(batch(4, 37, 45, channels))
+        images = images if given == torch.uint8 else (images / 255).to(given)
+        plan = recipe.plan(range(4), size=(37, 45), seed=2)
+        expected = am.render(images, plan, layout="NHWC").float()
+        within = {torch.uint8: 1.01, torch.float32: 1e-4, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}[dtype]
+        for layout, same in (("NHWC", images.cuda()), ("NCHW", images.permute(0, 3, 1, 2).contiguous().cuda())):
+            views = am.render(same, plan.to("cuda"), layout=layout).cpu().float()
+            assert ((views - expected).abs() <= within).double().mean() > 0.995
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_ragged_masks_and_pairs():
+    sizes = [(20, 30), (41, 17), (5, 5), (64, 80)]
+    images = [torch.from_numpy(batch(1, h, w, seed=h)[0]) for h, w in sizes]
+    recipe = am.Recipe([am.RandomResizedCrop((24, 20)), am.ColorJitter(0.4, 0.4, 0.4, 0.1), am.MaskMix()], num_classes=CLASSES,
+                       labels="pairs")
+    mask = torch.rand(4, 1, 24, 20, generator=torch.Generator().manual_seed(0))
+    plan = recipe.plan(range(4), size=sizes, seed=3)
+    views, (a, b, lam) = am.render(images, plan, targets=[0, 1, 2, 3], mask=mask)
+    there = am.render([i.cuda() for i in images], plan.to("cuda"), targets=torch.arange(4).cuda(), mask=mask.cuda())
+    check(there[0].cpu(), views.double().numpy(), 0.002, within=1e-4)
+    assert torch.equal(there[1][0].cpu(), a) and torch.equal(there[1][1].cpu(), b)
+    torch.testing.assert_close(there[1][2].cpu(), lam, atol=1e-6, rtol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_graph_replays_with_a_new_epoch():
     recipe = am.Recipe(SINGLE["chain"], num_classes=CLASSES)
     images, labels = torch.from_numpy(batch(5, 37, 45)).cuda(), torch.arange(5, device="cuda")
