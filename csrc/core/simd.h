@@ -20,6 +20,7 @@ AM_HD float select(bool m, float a, float b) { return m ? a : b; }
 AM_HD int select(bool m, int a, int b) { return m ? a : b; }
 AM_HD int to_int(float a) { return int(a); }
 AM_HD float to_float(int a) { return float(a); }
+AM_HD float to_float(float a) { return a; }
 AM_HD float reciprocal(float a) { return 1.0f / a; }
 AM_HD float abs_(float a) { return a < 0.0f ? -a : a; }
 AM_HD float floor_(float a) {

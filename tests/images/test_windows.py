@@ -41,6 +41,33 @@ def test_window_sizes(simd, shrink, interpolation, channels):
         np.testing.assert_allclose(am.render(same, plan, layout=layout), expected, atol=2e-4)
 
 
+SQUARE = {
+    "shrunk": [am.Resize((23, 50))],
+    "shrunk, bicubic": [am.Resize((11, 9), "bicubic")],
+    "grown, bicubic": [am.Resize((60, 70), "bicubic", antialias=False)],
+    "crop, flip": [am.RandomResizedCrop((18, 31), (0.3, 1.0)), am.RandomHorizontalFlip()],
+    "flip": [am.RandomVerticalFlip(1.0)],
+    "framed": [am.RandomCrop((50, 48), 7, fill=1), am.Resize((29, 21))],
+    "mirrored": [am.RandomCrop(50, 9, padding_mode="reflect"), am.Resize(21)],
+}
+
+
+@pytest.mark.parametrize("name", SQUARE)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_square_views(simd, channels, dtype, name):
+    """No rotation and no shear: each axis is summed by itself, from any dtype."""
+    images = noise(3, 37, 41, channels)
+    recipe = am.Recipe([*SQUARE[name], am.RandomHorizontalFlip()])
+    plan = recipe.plan(range(3), size=(37, 41))
+    if dtype != torch.uint8:
+        images = (torch.from_numpy(images) / 255).to(dtype)
+    expected, _ = reference(recipe, images if dtype == torch.uint8 else images.double().numpy(), plan)
+    images = torch.as_tensor(images)
+    for layout, same in (("NHWC", images), ("NCHW", images.permute(0, 3, 1, 2).contiguous())):
+        np.testing.assert_allclose(am.render(same, plan, layout=layout), expected, atol=5e-5)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2), (3, 5), (5, 3)])
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 def test_pictures_smaller_than_a_window(simd, interpolation, size):
