@@ -2,6 +2,9 @@
 #pragma once
 #include <cstdint>
 #include "macros.h"
+#if defined(__F16C__) && !defined(__CUDACC__)
+#include <immintrin.h>
+#endif
 
 namespace anamorph {
 
@@ -20,12 +23,16 @@ AM_HD int32_t float_word(float f) {
 }
 
 AM_HD float to_float(Half h) {
+#if defined(__F16C__) && !defined(__CUDACC__)
+    return _cvtsh_ss(h.bits);
+#else
     uint32_t sign = uint32_t(h.bits & 0x8000u) << 16, e = (h.bits >> 10) & 31u, m = h.bits & 1023u;
     if (e == 0) {
         float v = float(m) * 5.9604644775390625e-08f;
         return sign ? -v : v;
     }
     return word_float(int32_t(sign | (e == 31 ? 0x7F800000u | (m << 13) : ((e + 112u) << 23) | (m << 13))));
+#endif
 }
 AM_HD float to_float(BFloat b) { return word_float(int32_t(uint32_t(b.bits) << 16)); }
 

@@ -5,8 +5,8 @@
 // are taken once.
 #include "../core/parallel.h"
 #include "color.h"
+#include "pixel_rows.h"
 #include "render.h"
-#include "square_rows.h"
 
 namespace anamorph { namespace AM_LEVEL {
 
@@ -60,7 +60,7 @@ template <int C> struct Sampler {
         if (square.fits && square_row(y, xa, xb, buf)) {
             b = packs_above(xb);
         } else {
-            if (picture.dtype == U8 && (dense || planes)) {
+            if (dense || planes) {
                 columns(inner, r, y, pitch, a, b);
                 a = max_(xa, packs_above(a));
                 b = max_(a, min_(packs_above(xb), packs_below(b)));
@@ -82,8 +82,14 @@ private:
     void staged_row(int y, int a, int b, const Stage& stage, float* buf) const {
         Dense d = dense_of(picture, 0, dense ? C : 1);
         int most = dense ? place<C>(r, d, y, a, b, stage) : place<1>(r, d, y, a, b, stage);
+        if (picture.dtype == F32) return pixels<float>(d, most, a, b, stage, buf);
+        if (picture.dtype == F16) return pixels<Half>(d, most, a, b, stage, buf);
+        if (picture.dtype == BF16) return pixels<BFloat>(d, most, a, b, stage, buf);
         if (dense) return sample_row<C>(r, d, 0, most, a, b, stage, buf);
         for (int c = 0; c < C; ++c) sample_row<1>(r, dense_of(picture, c, 1), c, most, a, b, stage, buf);
+    }
+    template <class T> void pixels(const Dense& d, int most, int a, int b, const Stage& stage, float* buf) const {
+        pixel_row<C, T>(r, d, dense ? C : 1, dense ? 1 : picture.stride_c, most, a, b, stage, buf);
     }
     bool square_row(int y, int xa, int xb, float* buf) const {
         switch (picture.dtype) {

@@ -10,7 +10,7 @@ namespace anamorph { namespace AM_LEVEL {
 struct Stage {
     enum : int { MAX_SLOT = 16, MAX_TAPS = 5, SPARE = 64 };
     int pitch;
-    int32_t* at;            // bytes from the picture's first to the window's first tap
+    int32_t* at;            // values from the picture's first to the window's first tap
     float *x, *y;           // how far the position lies behind that tap's centre; LINEAR: the share of the second tap
     uint8_t* bytes;         // ny lines of `pitch` slots
     static size_t floats(int pitch) { return size_t(pitch) * (3 + MAX_TAPS * MAX_SLOT / 4) + SPARE; }
@@ -19,22 +19,24 @@ struct Stage {
           bytes(reinterpret_cast<uint8_t*>(room + 3 * p)) {}
 };
 
-// A picture, or one channel plane of it, whose pixels are C bytes side by side without gaps.
-enum : int { AHEAD = 8 };
+// A picture, or one channel plane of it, whose pixels are C values side by side without gaps.
 struct Dense {
     const uint8_t* data;
-    int stride_h;
-    int span;  // bytes of the picture
+    int stride_h;  // values, as the picture's span
+    int span;
+    int size;      // bytes of a value
 };
 
 template <int C> bool is_dense(const Picture& p) {
     int64_t span = (p.h - 1) * p.stride_h + int64_t(p.w) * C;
     return p.stride_w == C && (C == 1 || p.stride_c == 1) && p.stride_h >= 0 && span < 0x7FFFFF00;
 }
-inline Dense dense_of(const Picture& p, int channel, int pixel_bytes) {
-    return {p.data + channel * p.stride_c, int(p.stride_h), int((p.h - 1) * p.stride_h + p.w * pixel_bytes)};
+inline Dense dense_of(const Picture& p, int channel, int pixel) {
+    int size = p.dtype == U8 ? 1 : p.dtype == F32 ? 4 : 2;
+    return {p.data + channel * p.stride_c * size, int(p.stride_h), int((p.h - 1) * p.stride_h + p.w * pixel), size};
 }
 
+enum : int { AHEAD = 8 };  // rows between asking for bytes and needing them
 // The windows of the pixels [xa, xb) of row y. Returns the furthest `at`.
 template <int C> int place(Reading r, const Dense& d, int y, int xa, int xb, const Stage& s) {
     Floats fy(float(y) + 0.5f);
@@ -61,8 +63,8 @@ template <int C> int place(Reading r, const Dense& d, int y, int xa, int xb, con
         behind_y.store(to_y + x);
     }
     // The bytes that row y + AHEAD will want are on their way by then: the processor cannot guess a slanted path.
-    const uint8_t* ahead = d.data + int64_t(AHEAD * r.m[4]) * d.stride_h + int64_t(AHEAD * r.m[1]) * C;
-    for (int x = xa; x < xb; x += 8) __builtin_prefetch(ahead + to[x]);
+    int64_t ahead = int64_t(AHEAD * r.m[4]) * d.stride_h + int64_t(AHEAD * r.m[1]) * C;
+    for (int x = xa; x < xb; x += 8) __builtin_prefetch(d.data + (ahead + to[x]) * d.size);
     return highest(furthest);
 }
 
@@ -91,10 +93,10 @@ template <int C, int N, int K = 0> AM_HD void unpack(const Ints* words, Floats (
     }
 }
 
-// The mean of bytes from the sum of their weighed values, in [0, 1]. Where nothing weighs anything there is only the fill.
-AM_HD Floats mean(const Reading& r, Floats sum, Floats total, float fill) {
+// The mean from the sum of weighed values, times `scale`. Where nothing weighs anything there is only the fill.
+AM_HD Floats mean(const Reading& r, Floats sum, Floats total, float fill, float scale = 1.0f / 255.0f) {
     Mask none = total == Floats(0.0f);
-    Floats inverse = reciprocal(select(none, Floats(1.0f), total)) * Floats(1.0f / 255.0f);
+    Floats inverse = reciprocal(select(none, Floats(1.0f), total)) * Floats(scale);
     return select(none, Floats(fill), within(r, sum * inverse));
 }
 
@@ -152,7 +154,7 @@ template <int C> void weigh_wide(const Reading& r, const Dense& d, int channel, 
     for (int j = 0; j < r.ny; ++j) {
         for (int from = 0; from < r.nx; from += TAPS) {
             int taps = min_(int(TAPS), r.nx - from);
-            Dense line{d.data + int64_t(j) * d.stride_h + from * C, d.stride_h, d.span - j * d.stride_h - from * C};
+            Dense line{d.data + int64_t(j) * d.stride_h + from * C, d.stride_h, d.span - j * d.stride_h - from * C, 1};
             fetch<16>(line, 1, taps * C, most, xa, xb, s);
             for (int x = xa; x < xb; x += LANES) {
                 Floats v[TAPS][C], sum[C], behind_x = Floats::load(s.x + x), behind_y = Floats::load(s.y + x);

@@ -1,6 +1,7 @@
 """Renders pictures that end, or begin, at a page that must not be touched. Run as a program: it dies where something is."""
 
 import ctypes
+import itertools
 import mmap
 
 import numpy as np
@@ -42,20 +43,20 @@ def main():
     random = np.random.default_rng(0)
     kept = []
     for shape in ((2, 20, 30, 3), (2, 7, 5, 3), (1, 1, 1, 3), (1, 3, 2, 4), (2, 20, 30, 1), (2, 9, 13, 2)):
-        values = random.integers(0, 256, shape, dtype=np.uint8)
-        for at_end in (False, True):
-            for layout in ("NHWC", "NCHW"):
-                array = values if layout == "NHWC" else values.transpose(0, 3, 1, 2)
-                flat, room = between_guards(array.size, at_end)
-                kept.append(room)
-                flat[:] = array.ravel()
-                images = torch.from_numpy(flat.reshape(array.shape))
-                for transforms in RECIPES:
-                    recipe = am.Recipe(transforms)
-                    for epoch in range(4):
-                        plan = recipe.plan(range(shape[0]), size=shape[1:3], epoch=epoch)
-                        out = am.render(images, plan, layout=layout)
-                        assert torch.equal(out, am.render(torch.from_numpy(array.copy()), plan, layout=layout))
+        numbers = random.integers(0, 256, shape, dtype=np.uint8)
+        for dtype, at_end, layout in itertools.product((np.uint8, np.float32, np.float16), (False, True), ("NHWC", "NCHW")):
+            array = numbers if dtype == np.uint8 else (numbers / 255).astype(dtype)
+            array = np.ascontiguousarray(array if layout == "NHWC" else array.transpose(0, 3, 1, 2))
+            memory, room = between_guards(array.nbytes, at_end)
+            kept.append(room)
+            memory[:] = array.reshape(-1).view(np.uint8)
+            images = torch.from_numpy(memory.view(dtype).reshape(array.shape))
+            for transforms in RECIPES:
+                recipe = am.Recipe(transforms)
+                for epoch in range(4):
+                    plan = recipe.plan(range(shape[0]), size=shape[1:3], epoch=epoch)
+                    out = am.render(images, plan, layout=layout)
+                    assert torch.equal(out, am.render(torch.from_numpy(array), plan, layout=layout))
     print(f"{len(kept)} pictures, nothing outside was read")
 
 

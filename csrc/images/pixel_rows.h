@@ -1,0 +1,69 @@
+// A row of output pixels from dense pictures of 16- and 32-bit floats on a CPU, under any map: as staged_rows.h does with bytes,
+// but tap by tap, since the taps of a window are too many bytes to lie in one slot.
+#pragma once
+#include "square_rows.h"
+
+namespace anamorph { namespace AM_LEVEL {
+
+AM_HD Quad load_quad(const float* p) { return *reinterpret_cast<const Quad*>(p); }
+AM_HD Quad load_quad(const BFloat* p) { return Quad{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])}; }
+AM_HD Quad load_quad(const Half* p) {
+#if defined(__F16C__)
+    return (Quad)_mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+#else
+    return Quad{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])};
+#endif
+}
+
+// One tap of each window as floats, the C channels of a pixel in slots of four. They lie `plane` values apart in the picture: side
+// by side, four are read at a time, where that stays inside.
+template <int C, class T> void fetch_tap(const Dense& d, int64_t plane, int64_t tap, int most, int xa, int xb,
+                                         const int32_t* __restrict__ at, float* __restrict__ slots) {
+    const T* from = reinterpret_cast<const T*>(d.data) + tap;
+    if (plane == 1 && most + tap + 4 <= d.span) {
+#pragma GCC unroll 8
+        for (int x = xa; x < xb; ++x) *reinterpret_cast<Quad*>(slots + 4 * x) = load_quad(from + at[x]);
+    } else {
+#pragma GCC unroll 4
+        for (int x = xa; x < xb; ++x)
+            for (int c = 0; c < C; ++c) slots[4 * x + c] = to_float(from[at[x] + c * plane]);
+    }
+}
+
+// The weight of tap i of an axis.
+AM_HD Floats axis_weight(const Reading& r, Floats behind, int i, float inverse) {
+    if (r.kernel == NEAREST) return Floats(1.0f);
+    if (r.kernel == LINEAR) return i == 0 ? Floats(1.0f) - behind : behind;
+    return tap_weight(r.kernel, r.cubic, behind - Floats(float(i)), inverse);
+}
+
+// Pixels [xa, xb) of a row whose windows are placed, without the frame, into buf. `pixel`: values from one pixel to the next.
+template <int C, class T> void pixel_row(const Reading& r, const Dense& d, int pixel, int64_t plane, int most, int xa, int xb,
+                                         const Stage& s, float* buf) {
+    float* slots = reinterpret_cast<float*>(s.bytes);
+    float* total = slots + 4 * s.pitch;
+    for (int j = 0; j < r.ny; ++j)
+        for (int i = 0; i < r.nx; ++i) {
+            fetch_tap<C, T>(d, plane, j * int64_t(d.stride_h) + i * pixel, most, xa, xb, s.at, slots);
+            bool first = i + j == 0;
+            for (int x = xa; x < xb; x += LANES) {
+                Floats weight = axis_weight(r, Floats::load(s.x + x), i, r.inverse_x) *
+                                axis_weight(r, Floats::load(s.y + x), j, r.inverse_y);
+                Ints words[4];
+                deal<(C == 4 ? 4 : 3)>(reinterpret_cast<const uint8_t*>(slots + 4 * x), words);
+                (first ? weight : Floats::load(total + x) + weight).store(total + x);
+                for (int c = 0; c < C; ++c) {
+                    float* at = buf + c * s.pitch + x;
+                    Floats v = weight * Floats((FloatBits)words[c].v);
+                    (first ? v : Floats::load(at) + v).store(at);
+                }
+            }
+        }
+    for (int x = xa; x < xb; x += LANES)
+        for (int c = 0; c < C; ++c) {
+            float* at = buf + c * s.pitch + x;
+            mean(r, Floats::load(at), Floats::load(total + x), r.fill[c], 1.0f).store(at);
+        }
+}
+
+}}  // namespace anamorph::AM_LEVEL
