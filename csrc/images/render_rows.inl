@@ -405,7 +405,7 @@ template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
     other.sampler.open(other_table);
     if (other.first_contrast() >= 0) other.prepare(stage, other_room.need(whole));
     Mixer<C> mixer(a, own, other);
-    mixer.shrunk.open(shrunk_table);
+    if (mixer.rule == MIX_RESIZED_BOX) mixer.shrunk.open(shrunk_table);
     for (int y = y0; y < y1; ++y) {
         own.draw(y, 0, own.width, stage, buf);
         mixer.row(y, stage, buf, second);
