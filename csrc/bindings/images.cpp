@@ -207,6 +207,11 @@ public:
         OnDevice here(words);
         RenderArgs a{};
         a.info = info_;
+        words.need_dims(2, "[B, words]");
+        words.need_dtype(kDLInt, 32);
+        words.need_contiguous();
+        if (words.size(1) != info_.row_words)
+            fail<ShapeError>("plan: expected rows of ", info_.row_words, " words, given ", words.shape_text());
         a.rows = words.data<int32_t>();
         int batch = int(words.size(0));
         std::optional<Tensor> source, sizes;

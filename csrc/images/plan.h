@@ -64,15 +64,19 @@ struct Draw {
     }
 };
 
-// A keyed permutation of 0 .. n-1: four Feistel rounds on the next even number of bits, walked until inside.
+// A keyed permutation of 0 .. n-1: eight Feistel rounds on the next even number of bits, walked until inside. (With four, of so
+// few bits, some partners are twice as likely as others.)
 struct Permutation {
-    uint32_t key[4];
+    enum : int { ROUNDS = 8 };
+    uint32_t key[ROUNDS];
     uint32_t n, half, mask;
 
     AM_HD void begin(uint64_t seed, uint32_t epoch, int64_t batch_key, uint32_t view, uint32_t count) {
-        Philox4 p = philox4x32_10((view << 20) | 0xFFFFFu, uint32_t(uint64_t(batch_key)), uint32_t(uint64_t(batch_key) >> 32),
-                                  epoch, uint32_t(seed), uint32_t(seed >> 32));
-        for (int i = 0; i < 4; ++i) key[i] = p.v[i];
+        for (int i = 0; i < ROUNDS; ++i) {
+            Philox4 p = philox4x32_10(((view << 20) | 0xFFFFFu) - uint32_t(i / 4), uint32_t(uint64_t(batch_key)),
+                                      uint32_t(uint64_t(batch_key) >> 32), epoch, uint32_t(seed), uint32_t(seed >> 32));
+            key[i] = p.v[i % 4];
+        }
         n = count;
         half = 1;
         while ((uint64_t(1) << (2 * half)) < n) ++half;
@@ -88,7 +92,7 @@ struct Permutation {
     AM_HD uint32_t forward(uint32_t x) const {
         do {
             uint32_t l = x >> half, r = x & mask;
-            for (int i = 0; i < 4; ++i) { uint32_t t = l ^ round(r, key[i]); l = r; r = t; }
+            for (int i = 0; i < ROUNDS; ++i) { uint32_t t = l ^ round(r, key[i]); l = r; r = t; }
             x = (l << half) | r;
         } while (x >= n);
         return x;
@@ -96,7 +100,7 @@ struct Permutation {
     AM_HD uint32_t backward(uint32_t x) const {
         do {
             uint32_t l = x >> half, r = x & mask;
-            for (int i = 3; i >= 0; --i) { uint32_t t = r ^ round(l, key[i]); r = l; l = t; }
+            for (int i = ROUNDS - 1; i >= 0; --i) { uint32_t t = r ^ round(l, key[i]); r = l; l = t; }
             x = (l << half) | r;
         } while (x >= n);
         return x;
@@ -180,8 +184,8 @@ struct RowWriter {
             double in = w / h, low = exact::exp(s.p[4]), high = exact::exp(s.p[5]);
             cw = w;
             ch = h;
-            if (in < low) ch = exact::round_even(cw / low);
-            else if (in > high) cw = exact::round_even(ch * high);
+            if (in < low) ch = exact::maximum(exact::round_even(cw / low), 1.0);
+            else if (in > high) cw = exact::maximum(exact::round_even(ch * high), 1.0);
             y = exact::floor((h - ch) * 0.5);
             x = exact::floor((w - cw) * 0.5);
         }
@@ -196,7 +200,7 @@ struct RowWriter {
             double shorter = view.w < view.h ? view.w : view.h, longer = view.w < view.h ? view.h : view.w;
             double ns = oh, nl = exact::floor(oh * longer / shorter);
             if (s.p[2] > 0.0 && nl > s.p[2]) {
-                ns = exact::floor(s.p[2] * ns / nl);
+                ns = exact::maximum(exact::floor(s.p[2] * ns / nl), 1.0);
                 nl = s.p[2];
             }
             ow = view.w < view.h ? ns : nl;

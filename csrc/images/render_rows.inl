@@ -3,6 +3,7 @@
 // A sample's view goes through a buffer of one row, which stays in the first-level cache, one stage at a time. A view
 // whose contrast needs its own grey mean is first drawn up to that step into a buffer of the whole view, so the taps
 // are taken once.
+#include <new>
 #include "../core/parallel.h"
 #include "color.h"
 #include "pixel_rows.h"
@@ -16,7 +17,9 @@ struct Scratch {
     float* need(size_t n) {
         if (n > size) {
             free(data);
+            size = 0;
             data = static_cast<float*>(aligned_alloc(64, (n * sizeof(float) + 63) / 64 * 64));
+            if (!data) throw std::bad_alloc();
             size = n;
         }
         return data;

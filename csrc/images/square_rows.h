@@ -9,14 +9,14 @@ namespace anamorph { namespace AM_LEVEL {
 // What one axis of the windows reads: taps [low, high], n of them at a time.
 struct Axis {
     const Reading& r;
-    int low, high, n, taps;  // taps: before those that no picture has room for are left out
+    int low, high, taps, n;  // n: the taps of a window that a picture has room for
     float reach, inverse;
     Axis(const Reading& reading, bool horizontal)
         : r(reading), low(horizontal ? r.tap_x0 : r.tap_y0), high(horizontal ? r.tap_x1 : r.tap_y1),
-          n(min_(horizontal ? r.nx : r.ny, high - low + 1)), taps(horizontal ? r.nx : r.ny),
-          reach(horizontal ? r.reach_x : r.reach_y), inverse(horizontal ? r.inverse_x : r.inverse_y) {}
+          taps(horizontal ? r.nx : r.ny), n(min_(taps, high - low + 1)), reach(horizontal ? r.reach_x : r.reach_y),
+          inverse(horizontal ? r.inverse_x : r.inverse_y) {}
 
-    // The n weights of the taps from `first` on at position s, their sum 1, less what falls to the fill. False: they lie too
+    // The n weights of the taps from `first` on at position s, their sum 1, less what falls to the fill; `inside` is that sum. False: they lie too
     // far apart for one window (a mirrored border).
     bool weigh(float s, int& first, float* weights, float& inside) const {
         int begin;
@@ -26,22 +26,21 @@ struct Axis {
         for (int i = 0; i < n; ++i) weights[i] = 0.0f;
         bool paint = r.filled && r.kernel == CUBIC && !r.drop;  // a cubic tap beyond the frame reads the fill
         for (int i = 0; i < taps; ++i) {
-            float w = tap_weight(r.kernel, r.cubic, behind - float(i), inverse);
-            int t = begin + i;
+            int t = (r.drop ? first : begin) + i;  // where the taps beyond are dropped, `taps` are those inside
+            float w = tap_weight(r.kernel, r.cubic, behind - float(t - begin), inverse);
             total += w;
             if (t < low || t > high) {
-                if (r.drop || paint) continue;
+                if (paint) continue;
                 t = border_index(t, low, high, r.border);
             }
             if (t < first || t >= first + n) return false;
             weights[t - first] += w;
             sum += w;
         }
-        float whole = r.drop ? sum : total;
-        if (whole == 0.0f && !r.drop) return false;
-        float scale = whole == 0.0f ? 0.0f : 1.0f / whole;
+        if (total == 0.0f && !r.drop) return false;
+        float scale = total == 0.0f ? 0.0f : 1.0f / total;
         for (int i = 0; i < n; ++i) weights[i] *= scale;
-        inside = sum * scale;
+        inside = paint ? sum * scale : total == 0.0f ? 0.0f : 1.0f;
         return true;
     }
 };

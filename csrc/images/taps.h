@@ -51,7 +51,7 @@ struct Reading {
     bool perspective, antialias, filled, bytes;
     // The window of nx x ny taps around a position: all whose centres are less than `reach` away.
     Kernel kernel;
-    int nx, ny;
+    int nx, ny;    // no more than the rect holds, where those beyond it are dropped
     float reach_x, reach_y, inverse_x, inverse_y;  // inverse: 1 / how much the kernel is widened
     float cubic;                                   // Keys' a
     bool drop;     // taps beyond the rect weigh nothing and the others are renormalised; else they read by the border's rule
@@ -76,6 +76,10 @@ AM_HD void choose_window(Reading& r) {
     if (float(r.ny) < 2.0f * r.reach_y) ++r.ny;
     r.cubic = r.antialias ? -0.5f : -0.75f;
     r.drop = widened && r.border == BORDER_CONSTANT;
+    if (r.drop) {  // no more taps than there are
+        r.nx = r.nx < r.tap_x1 - r.tap_x0 + 1 ? r.nx : r.tap_x1 - r.tap_x0 + 1;
+        r.ny = r.ny < r.tap_y1 - r.tap_y0 + 1 ? r.ny : r.tap_y1 - r.tap_y0 + 1;
+    }
     bool room = r.tap_x1 - r.tap_x0 >= r.nx - 1 && r.tap_y1 - r.tap_y0 >= r.ny - 1;
     r.movable = room && (r.drop || (r.kernel <= LINEAR && r.border <= BORDER_EDGE));
 }

@@ -56,8 +56,9 @@ class Plan:
 
     def to(self, device: Any) -> Plan:
         """The plan on another device."""
-        move = [t.to(device) if isinstance(t, Tensor) else t for t in (self.rows, self.index, self.epoch)]
-        return Plan(self.recipe, move[0], move[1], self.seed, move[2], self.view, self.size, self.output_size)
+        epoch = self.epoch.to(device) if isinstance(self.epoch, Tensor) else self.epoch
+        return Plan(self.recipe, self.rows.to(device), self.index.to(device), self.seed, epoch, self.view, self.size,
+                    self.output_size)
 
     def table(self) -> Table:
         """The rows as named columns: a list of dicts that prints as a table. Copies the rows to the host."""

@@ -135,7 +135,7 @@ def fitted(picture: np.ndarray, cell: int) -> Image.Image:
     return image.resize(size, Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS)
 
 
-def shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """``text`` cut with an ellipsis so that it is no wider than ``width`` pixels."""
     if font.getlength(text) <= width:
         return text

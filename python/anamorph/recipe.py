@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -65,8 +65,8 @@ class Recipe:
         self.memory_format = checks.choice("memory_format", memory_format, ("contiguous", "channels_last"))
         normalize = _normalize_of(self.transforms, dtype)
         #: Normalize's numbers, one for each channel (or one for all); None without it.
-        self.mean = normalize.mean if normalize else None
-        self.std = normalize.std if normalize else None
+        self.mean = cast(tuple[float, ...], normalize.mean) if normalize else None
+        self.std = cast(tuple[float, ...], normalize.std) if normalize else None
         #: The compiled program.
         self.slots = _compile(self.transforms)
 

@@ -51,9 +51,8 @@ def as_integers(name: str, value: Any) -> Tensor:
     tensor = as_tensor(name, value)
     if tensor.dtype == torch.int64:
         return tensor
-    if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.dtype == torch.bool:
-        if tensor.numel():
-            raise DtypeError(f"{name}: expected integers, given {str(tensor.dtype).removeprefix('torch.')}")
+    if (tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.dtype == torch.bool) and tensor.numel():
+        raise DtypeError(f"{name}: expected integers, given {str(tensor.dtype).removeprefix('torch.')}")
     return tensor.to(torch.int64)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import nn
 from torch.nn import functional as F
@@ -219,7 +219,7 @@ class Trainer:
         small = len(val_loader) * val_loader.batch_size * 3 * size**2 * dtype.itemsize < 2**28
         self.val = list(val_loader) if small else val_loader
 
-    def arithmetic(self):
+    def arithmetic(self) -> nullcontext[None] | torch.autocast:
         """Mixed precision when the images are narrower than float32."""
         if self.dtype == torch.float32:
             return nullcontext()
@@ -228,7 +228,8 @@ class Trainer:
     def fit(self, kind: str, seed: int, report: Callable[[Run], None]) -> Run:
         """Train a fresh net; ``report`` sees the run after every epoch."""
         torch.manual_seed(seed)
-        net = small_net(self.classes, self.size).to(self.device, memory_format=torch.channels_last)
+        net = small_net(self.classes, self.size)
+        net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch declares no such overload
         loader = am.Loader(self.train, self.recipe[kind], batch_size=self.batch_size, device=self.device, seed=seed,
                            shuffle=True, drop_last=True)
         optimizer = torch.optim.AdamW(net.parameters(), lr=5e-3, weight_decay=0.05)
@@ -402,7 +403,7 @@ def main(*, data: str | None = None, out: str = "out", per_class: int | None = N
             for kind in recipes:
                 bar = progress.add_task(f"{kind} {repeat + 1}/{repeats}", total=epochs, state="")
 
-                def report(run: Run, bar=bar) -> None:
+                def report(run: Run, bar: TaskID = bar) -> None:
                     accuracy = f", {run.accuracy[-1]:.1%} right" if run.accuracy else ""
                     progress.update(bar, advance=1, state=f"{run.rate:,.0f} images/s{accuracy}")
 

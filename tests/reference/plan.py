@@ -102,7 +102,7 @@ class Draw:
 def neighbours(key, first: int, count: int) -> list[int]:
     """Who follows whom on a secret ring of the batch; a keyed Feistel permutation gives the places."""
     seed, epoch, view = key
-    keys = philox((view << 20 | 0xFFFFF, *split(first), epoch), split(seed))
+    keys = [k for block in (0xFFFFF, 0xFFFFE) for k in philox((view << 20 | block, *split(first), epoch), split(seed))]
     half = 1
     while 4 ** half < count:
         half += 1
@@ -269,9 +269,9 @@ class Row:
         else:  # the largest central crop within the ratio
             cw, ch, low, high = w, h, exact.exp(p[4]), exact.exp(p[5])
             if w / h < low:
-                ch = round_even(cw / low)
+                ch = max(round_even(cw / low), 1.0)
             elif w / h > high:
-                cw = round_even(ch * high)
+                cw = max(round_even(ch * high), 1.0)
             y, x = floor((h - ch) * 0.5), floor((w - cw) * 0.5)
         self.cut_and_scale(x, y, cw, ch, p[1], p[0], antialias)
 
@@ -281,7 +281,7 @@ class Row:
             short, long = min(self.w, self.h), max(self.w, self.h)
             new_short, new_long = oh, floor(oh * long / short)
             if 0.0 < p[2] < new_long:
-                new_short, new_long = floor(p[2] * new_short / new_long), p[2]
+                new_short, new_long = max(floor(p[2] * new_short / new_long), 1.0), p[2]
             oh, ow = (new_long, new_short) if self.w < self.h else (new_short, new_long)
         self.cut_and_scale(0.0, 0.0, self.w, self.h, ow, oh, antialias)
 

@@ -167,7 +167,8 @@ def erase(v, row, mean, std, inner=None):
                 new = value[c]
                 if mode & 15:
                     each = (mode & 15) == 2
-                    words = philox((int(vx[y, x]) if each else 0, int(vy[y, x]) if each else 0, 0, 0xE8A5E), (key & 0xFFFFFFFF, 0))
+                    place = (int(vx[y, x]), int(vy[y, x])) if each else (0, 0)
+                    words = philox((*place, 0, 0xE8A5E), (key & 0xFFFFFFFF, 0))
                     u, t = ((words[c // 2 * 2] >> 8) + 0.5) / 2**24, (words[c // 2 * 2 + 1] >> 8) / 2**24
                     new = np.sqrt(-2 * np.log(u)) * (np.sin if c % 2 else np.cos)(2 * np.pi * t)
                 v[y, x, c] = new * std[c] + mean[c] if mode & (1 << 12) else new

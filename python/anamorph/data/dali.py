@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,13 +14,16 @@ from anamorph.data.batch import Batch
 from anamorph.data.transfer import stage, upload
 from anamorph.errors import ArgumentError, DecodeError, MissingDependencyError, ShapeError
 
+if TYPE_CHECKING:
+    from nvidia.dali import Pipeline
+
 Reject = Callable[[DecodeError], None]
 
 # nvimgcodecStatus_t, which DALI reports by number.
 _CODEC_FAILURES = {3: "damaged code stream", 4: "unknown or unsupported image format"}
 
 
-def require_dali(what: str):
+def require_dali(what: str) -> tuple[ModuleType, ModuleType]:
     """The modules (nvidia.dali, nvidia.nvimgcodec), or one sentence saying which extra to install."""
     try:
         import nvidia.dali as dali
@@ -89,7 +93,7 @@ class DaliDecoder:
         self._prefetch = prefetch
         self._num_threads = num_threads
         self._name = name
-        self._spare: tuple[Any, _Feed] | None = None
+        self._spare: tuple[Pipeline, _Feed] | None = None
 
     def check(self, data: np.ndarray, name: str) -> None:
         """Raises DecodeError when DALI would not recognise ``data`` (uint8 [N]) as an image.
@@ -112,6 +116,7 @@ class DaliDecoder:
         whole epoch it is kept, for setting up nvJPEG takes longer than decoding many a batch.
         """
         spare, self._spare = self._spare, None  # two iterations at once must not share a pipeline
+        pipeline: Pipeline | None
         if spare is None:
             feed = _Feed()
             pipeline = self._build(feed)
@@ -120,7 +125,7 @@ class DaliDecoder:
         feed.restart(batches)
         try:
             while True:
-                outputs = failure = None
+                failure: Exception | None = None
                 try:
                     outputs = self._run(pipeline)
                 except StopIteration:
@@ -147,12 +152,13 @@ class DaliDecoder:
             # ``feed`` holds until this function returns.
             pipeline = None
 
-    def _run(self, pipeline):
+    def _run(self, pipeline: Pipeline) -> tuple[Any, ...]:  # tensor lists, whose stubs leave __dlpack__ out
         if self._device.type == "cuda":
             return pipeline.run(torch.cuda.current_stream(self._device))
         return pipeline.run()
 
-    def _build(self, source, batch_size: int | None = None, prefetch: int | None = None):
+    def _build(self, source: Callable[[], list[np.ndarray]], batch_size: int | None = None,
+               prefetch: int | None = None) -> Pipeline:
         fn, types = self._dali.fn, self._dali.types
         gpu = self._device.type == "cuda"
         pipeline = self._dali.Pipeline(
@@ -183,7 +189,10 @@ class DaliDecoder:
         feed.replay.clear()
         found = False
         for item in suspects:
-            bad = {} if isinstance(item, Exception) else self._probe(item)
+            if isinstance(item, Exception):
+                feed.replay.append(item)
+                continue
+            bad = self._probe(item)
             found = found or bool(bad)
             try:
                 for position, reason in bad.items():
@@ -202,7 +211,7 @@ class DaliDecoder:
     def _probe(self, batch: Batch) -> dict[int, str]:
         """Decodes a batch one image at a time: {position: what DALI said}."""
         bad: dict[int, str] = {}
-        pipeline = None
+        pipeline: Pipeline | None = None
         waiting: list[np.ndarray] = []
         for position, data in enumerate(batch.images):
             if pipeline is None:
@@ -226,7 +235,7 @@ class PipelineSource:
     reader, ends where an ``external_source`` raises StopIteration.
     """
 
-    def __init__(self, pipeline, device: torch.device, shard: tuple[int, int], drop_last: bool):
+    def __init__(self, pipeline: Pipeline, device: torch.device, shard: tuple[int, int], drop_last: bool):
         pipeline.build()
         self.pipeline = pipeline
         self.batch_size = pipeline.max_batch_size
@@ -279,19 +288,19 @@ class PipelineSource:
                 torch.cuda.current_stream(self._device).synchronize()
             number += 1
 
-    def _run(self):
+    def _run(self) -> tuple[Any, ...]:
         if self._device.type == "cuda" and self.pipeline.exec_dynamic:
             return self.pipeline.run(torch.cuda.current_stream(self._device))
         return self.pipeline.run()
 
 
-def tensors(outputs) -> list[torch.Tensor]:
+def tensors(outputs: Any) -> list[torch.Tensor]:
     """A DALI tensor list as torch tensors that share its memory (and keep it alive)."""
     # -1: no synchronisation; run() has already ordered the outputs with the stream, or with the host.
     return [torch.utils.dlpack.from_dlpack(outputs[i].__dlpack__(stream=-1)) for i in range(len(outputs))]
 
 
-def _column(outputs, what: str) -> torch.Tensor:
+def _column(outputs: Any, what: str) -> torch.Tensor:
     """One integer per sample, int64 [B]."""
     values = tensors(outputs)
     if any(value.numel() != 1 for value in values):

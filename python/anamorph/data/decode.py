@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from anamorph.errors import DecodeError, MissingDependencyError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 _MODES = {1: "L", 3: "RGB"}
 
 
-def pillow():
+def pillow() -> ModuleType:
     """The PIL.Image module, or one sentence saying how to get it."""
     try:
         from PIL import Image
@@ -43,7 +48,7 @@ def decode_pillow(data: np.ndarray, name: str, channels: int) -> torch.Tensor:
     """Encoded bytes, uint8 [N], to pixels, uint8 [H, W, channels]."""
     image_module = pillow()
     try:
-        with image_module.open(io.BytesIO(data)) as image:
+        with image_module.open(io.BytesIO(data.data)) as image:
             if channels == 1:
                 image.draft("L", None)  # a JPEG stores its luma: take that, as DALI does
             return pixels(image, channels)
@@ -53,7 +58,7 @@ def decode_pillow(data: np.ndarray, name: str, channels: int) -> torch.Tensor:
         raise DecodeError(f"{name}: not a readable image (Pillow: {error})") from error
 
 
-def pixels(image, channels: int) -> torch.Tensor:
+def pixels(image: Image.Image, channels: int) -> torch.Tensor:
     """A PIL image as uint8 [H, W, channels]: RGB, or luma for one channel. EXIF rotation is not applied."""
     if image.mode.startswith("I;16"):  # convert() would clip 16 bits to 255 instead of scaling them
         image = pillow().fromarray((np.asarray(image) >> 8).astype(np.uint8))

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -259,10 +259,12 @@ class Loader:
         if isinstance(self.source, PipelineSource):
             yield from self.source.batches(start)
             return
-        reader = self._read(epoch, start, reject)
-        if not (isinstance(self.source, ArraySource) and self.source.on_gpu):
+        reader: Generator[Batch, None, None] | Background[Batch]
+        if isinstance(self.source, ArraySource) and self.source.on_gpu:
             # An array on the GPU needs no reading ahead, and another thread would use another stream.
-            reader = Background(reader, self._prefetch)
+            reader = self._read(epoch, start, reject)
+        else:
+            reader = Background(self._read(epoch, start, reject), self._prefetch)
         try:
             if self._decoder is not None:
                 yield from self._decoder.decode(reader, reject)
@@ -292,21 +294,22 @@ class Loader:
                     else:
                         keep.append(position)
                 if keep:
-                    yield self._assemble(number, ids[keep], [loaded[position] for position in keep])
+                    yield self._assemble(number, ids[keep], [one for one in loaded if not isinstance(one, DecodeError)])
         finally:
             if pool:
                 pool.shutdown(cancel_futures=True)
 
     def _load(self, index: int) -> tuple[Any, int | None] | DecodeError:
         """One sample; a failure is a value here, so that one bad file does not end the whole batch."""
+        source = cast(Source, self.source)
         try:
-            data, label = self.source.load(index)
-            if self.source.encoded:
-                check_complete(data, self.source.name(index))
+            data, label = source.load(index)
+            if source.encoded:
+                check_complete(data, source.name(index))
                 if self._decoder is not None:
-                    self._decoder.check(data, self.source.name(index))
+                    self._decoder.check(data, source.name(index))
                 else:
-                    data = decode_pillow(data, self.source.name(index), self._channels)
+                    data = decode_pillow(data, source.name(index), self._channels)
             return data, label
         except DecodeError as error:
             return error
@@ -317,17 +320,16 @@ class Loader:
         if all(label is None for label in labels):
             column = None
         elif None in labels:
-            missing = self.source.name(int(ids[labels.index(None)]))
+            missing = cast(Source, self.source).name(int(ids[labels.index(None)]))
             raise ArgumentError(f"source: {missing} has no label while others have; expected labels for all or none")
         else:
             column = np.array(labels, dtype=np.int64)
-        if self._decoder is None:
-            if all(image.shape == images[0].shape for image in images):
-                images = torch.stack(images)
-            images = stage(images, self.device)
-        return Batch(number, ids, images, column)
+        if self._decoder is not None:
+            return Batch(number, ids, images, column)
+        same = all(image.shape == images[0].shape for image in images)
+        return Batch(number, ids, stage(torch.stack(images) if same else images, self.device), column)
 
-    def _augment(self, batch: Batch, epoch: int):
+    def _augment(self, batch: Batch, epoch: int) -> Any:
         # The loader's GPU need not be the current one, whose context pinning would open.
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
             index = to_device(batch.ids, self.device)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 import re
 import tarfile
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from anamorph.data.decode import pixels
 from anamorph.data.transfer import to_device
@@ -84,7 +86,7 @@ class FolderSource(Source):
     def name(self, index: int) -> str:
         return self._paths[index]
 
-    def load(self, index: int) -> tuple[np.ndarray, int]:
+    def load(self, index: int) -> tuple[np.ndarray, int | None]:
         path = self._paths[index]
         try:
             return np.fromfile(path, dtype=np.uint8), self._label(index)
@@ -105,7 +107,7 @@ class TarSource(Source):
     def __init__(self, paths: list[str]):
         self._paths = paths
         self._members: list[tuple[int, int, int, str]] = []  # shard, offset, size, name
-        self._files: dict[int, Any] = {}
+        self._files: dict[int, io.FileIO] = {}
         self._lock = threading.Lock()
         labels: list[int | None] = []
         for shard, path in enumerate(paths):
@@ -137,7 +139,9 @@ class TarSource(Source):
                             raise ArgumentError(f"source: {path} holds two images for the key {key!r}")
                         images[key] = (shard, member.offset_data, member.size, member.name)
                     elif suffix == "cls":
-                        text = tar.extractfile(member).read().strip()
+                        file = tar.extractfile(member)
+                        assert file is not None  # as isfile() said
+                        text = file.read().strip()
                         try:
                             labels[key] = int(text)
                         except ValueError:
@@ -163,7 +167,7 @@ class TarSource(Source):
         try:
             with self._lock:
                 if shard not in self._files:
-                    self._files[shard] = open(self._paths[shard], "rb", buffering=0)
+                    self._files[shard] = io.FileIO(self._paths[shard])
                 file = self._files[shard]
             data = os.pread(file.fileno(), size, offset)  # has no file position to share between threads
         except OSError as error:
@@ -172,7 +176,7 @@ class TarSource(Source):
             raise DecodeError(f"{self.name(index)}: the archive ends after {len(data)} of its {size} bytes")
         return np.frombuffer(data, dtype=np.uint8), self._label(index)
 
-    def __del__(self):
+    def __del__(self) -> None:
         for file in getattr(self, "_files", {}).values():
             file.close()
 
@@ -180,7 +184,7 @@ class TarSource(Source):
 class ArraySource(Source):
     """uint8 [N, H, W, C] in memory, on the host or on a GPU, with or without labels."""
 
-    def __init__(self, images, labels=None):
+    def __init__(self, images: np.ndarray | torch.Tensor, labels: ArrayLike | torch.Tensor | None = None):
         if isinstance(images, np.ndarray):
             if images.dtype != np.uint8:
                 raise DtypeError(f"source: images of dtype {images.dtype} given; expected uint8 [N, H, W, C]")
@@ -220,13 +224,18 @@ class ArraySource(Source):
         return self.images[to_device(ids, self.images.device)]
 
 
+class _MapDataset(Protocol):  # torch's Dataset promises no length
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
 class DatasetSource(Source):
     """A map-style torch dataset. Its items are read by one thread unless the user asks for more: a
     dataset is written for worker processes, and nothing promises that threads may share it."""
 
     thread_safe = False
 
-    def __init__(self, dataset, channels: int):
+    def __init__(self, dataset: _MapDataset, channels: int):
         self.dataset = dataset
         self.channels = channels
         self.classes = getattr(dataset, "classes", None)
@@ -245,7 +254,7 @@ class DatasetSource(Source):
         image, label = (item[0], item[1]) if isinstance(item, (tuple, list)) else (item, None)
         return self._pixels(image, index), None if label is None else self._class(label, index)
 
-    def _pixels(self, image, index: int) -> torch.Tensor:
+    def _pixels(self, image: Any, index: int) -> torch.Tensor:
         if hasattr(image, "convert"):  # PIL
             try:
                 return pixels(image, self.channels)  # lazily opened files are read only here
@@ -261,8 +270,7 @@ class DatasetSource(Source):
                 f"source: {self.name(index)} has an image of dtype {image.dtype}; expected uint8"
                 " (leave ToTensor and normalisation to the recipe)"
             )
-        chw = isinstance(image, torch.Tensor)
-        tensor = image if chw else torch.from_numpy(np.require(image, requirements="CW"))
+        tensor = image if isinstance(image, torch.Tensor) else torch.from_numpy(np.require(image, requirements=["C", "W"]))
         if tensor.ndim == 2:
             tensor = tensor[:, :, None]
         elif tensor.ndim != 3:
@@ -270,11 +278,11 @@ class DatasetSource(Source):
                 f"source: {self.name(index)} has an image of shape {tuple(image.shape)};"
                 " expected [H, W, C] for an array, [C, H, W] for a tensor"
             )
-        elif chw:
+        elif isinstance(image, torch.Tensor):
             tensor = tensor.permute(1, 2, 0)
         return tensor.contiguous()
 
-    def _class(self, label, index: int) -> int:
+    def _class(self, label: Any, index: int) -> int:
         # operator.index would refuse 0-d tensors, int() would take 3.7: ask for a whole number.
         try:
             number = int(label)
@@ -302,7 +310,7 @@ def expand(pattern: str) -> list[str]:
     return [pattern]
 
 
-def open_source(source, channels: int) -> Source:
+def open_source(source: Any, channels: int) -> Source:
     """The Source for what the user gave (DALI pipelines are handled before)."""
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import torch
@@ -22,7 +23,12 @@ class Packed:
         return [part.view(shape) for part, shape in zip(parts, self.shapes)]
 
 
-def stage(images: torch.Tensor | list[torch.Tensor], device: torch.device) -> torch.Tensor | list | Packed:
+@overload
+def stage(images: torch.Tensor, device: torch.device) -> torch.Tensor: ...
+@overload
+def stage(images: list[torch.Tensor], device: torch.device) -> list[torch.Tensor] | Packed: ...
+def stage(images: torch.Tensor | list[torch.Tensor],
+          device: torch.device) -> torch.Tensor | list[torch.Tensor] | Packed:
     """Makes host images ready for ``upload``. Meant for the reader thread: it copies the pixels.
 
     On the CPU the images are used where they are. For a GPU they go to pinned memory, which torch
@@ -40,7 +46,12 @@ def stage(images: torch.Tensor | list[torch.Tensor], device: torch.device) -> to
         return Packed(buffer, shapes)
 
 
-def upload(staged: torch.Tensor | list | Packed, device: torch.device) -> torch.Tensor | list[torch.Tensor]:
+@overload
+def upload(staged: torch.Tensor, device: torch.device) -> torch.Tensor: ...
+@overload
+def upload(staged: list[torch.Tensor] | Packed, device: torch.device) -> list[torch.Tensor]: ...
+def upload(staged: torch.Tensor | list[torch.Tensor] | Packed,
+           device: torch.device) -> torch.Tensor | list[torch.Tensor]:
     """The staged images on ``device``, in order with its current stream and without waiting for it."""
     if isinstance(staged, list):
         return [_to(image, device) for image in staged]
@@ -72,9 +83,9 @@ class Lease:
     def __init__(self, device: torch.device, limit: int):
         self._device = device
         self._limit = limit
-        self._held: deque = deque()
+        self._held: deque[tuple[torch.cuda.Event, tuple[object, ...]]] = deque()
 
-    def hold(self, *things) -> None:
+    def hold(self, *things: object) -> None:
         if self._device.type != "cuda":
             return  # on the CPU render returns when it is done
         event = torch.cuda.Event()

@@ -17,7 +17,7 @@ def wrong(where: str, expected: str, given: object) -> NoReturn:
 
 def number(where: str, value: Any, low: float = -math.inf, high: float = math.inf, expected: str = "") -> float:
     """A finite number in [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or not low <= value <= high:
+    if not _is(value, Real) or not math.isfinite(value) or not low <= value <= high:
         wrong(where, expected or _bounds("a finite number", low, high), value)
     return float(value)
 
@@ -64,7 +64,7 @@ def degrees(where: str, value: Any) -> tuple[float, float]:
 
 def side(where: str, value: Any) -> int:
     """A length in pixels."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= 32768:
+    if not _is(value, Integral) or not 1 <= value <= 32768:
         wrong(where, "a whole number of pixels, 1 to 32768", value)
     return int(value)
 
@@ -86,8 +86,9 @@ def colors(where: str, value: Any, limit: float = math.inf) -> tuple[float, ...]
     return tuple(number(where, v, -limit, limit) for v in values)
 
 
-def four(values: Sequence[float]) -> tuple[float, ...]:
+def four(values: float | Sequence[float]) -> tuple[float, ...]:
     """Per-channel numbers as the four that a slot holds."""
+    values = values if isinstance(values, Sequence) else (values,)
     return tuple(values) * 4 if len(values) == 1 else tuple(values) + (0.0,) * (4 - len(values))
 
 
@@ -104,6 +105,10 @@ def flag(where: str, value: Any) -> bool:
     if not isinstance(value, bool):
         wrong(where, "True or False", value)
     return value
+
+
+def _is(value: Any, kind: type) -> bool:  # Python's bools count as numbers, here they do not
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _is_sequence(value: Any) -> bool:

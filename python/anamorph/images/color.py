@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from anamorph.images import checks
 from anamorph.images.program import Slot, apply, order, slot
@@ -41,7 +42,7 @@ class ColorJitter(Transform):
         contrast = "CONTRAST" if self.contrast_mode == "exact" else "CONTRAST_MIDGRAY"
         steps = [("BRIGHTNESS", self.brightness, 1.0), (contrast, self.contrast, 1.0),
                  ("SATURATION", self.saturation, 1.0), ("HUE", self.hue, 0.0)]
-        return order([[slot(op, both)] for op, both, neutral in steps if both != (neutral, neutral)])
+        return order([[slot(op, cast(Sequence[float], both))] for op, both, neutral in steps if both != (neutral, neutral)])
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,12 @@ class Normalize(Transform):
     std: float | Sequence[float]
 
     def __post_init__(self) -> None:
-        self._set(mean=checks.colors("Normalize.mean", self.mean), std=checks.colors("Normalize.std", self.std))
-        if min(self.std) <= 0:
-            checks.wrong("Normalize.std", "numbers above 0", self.std)
-        if len({len(self.mean), len(self.std)} - {1}) > 1:
-            checks.wrong("Normalize.std", f"as many numbers as mean ({len(self.mean)})", self.std)
+        mean, std = checks.colors("Normalize.mean", self.mean), checks.colors("Normalize.std", self.std)
+        self._set(mean=mean, std=std)
+        if min(std) <= 0:
+            checks.wrong("Normalize.std", "numbers above 0", std)
+        if len({len(mean), len(std)} - {1}) > 1:
+            checks.wrong("Normalize.std", f"as many numbers as mean ({len(mean)})", std)
 
     def slots(self) -> list[Slot]:
         return []  # the renderer's last step, not one of the program

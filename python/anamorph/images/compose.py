@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from anamorph.errors import ArgumentError
 from anamorph.images import checks, program
@@ -113,7 +113,7 @@ class OneOf(Composite):
         self._set(weights=_weights("OneOf.weights", self.weights, len(self.transforms)))
 
     def slots(self) -> list[Slot]:
-        return program.choice(self.p, self.weights, [t.slots() for t in self.transforms], self._flags())
+        return program.choice(self.p, cast(Sequence[float], self.weights), [t.slots() for t in self.transforms], self._flags())
 
     def output_size(self, size: Size | None) -> Size | None:
         after = self._sizes(size)
@@ -132,7 +132,7 @@ class RandomChoice(Composite):
         self._set(p=_weights("RandomChoice.p", self.p, len(self.transforms)))
 
     def slots(self) -> list[Slot]:
-        return program.choice(1.0, self.p, [t.slots() for t in self.transforms], self._flags())
+        return program.choice(1.0, cast(Sequence[float], self.p), [t.slots() for t in self.transforms], self._flags())
 
     def output_size(self, size: Size | None) -> Size | None:
         return self._sizes(size)

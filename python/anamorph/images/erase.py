@@ -44,9 +44,8 @@ class RandomErasing(Transform):
 
     def slots(self) -> list[Slot]:
         low, high = (math.log(r) for r in self.ratio)
-        noise = isinstance(self.value, str)
-        return apply(self.p, [slot("ERASE", [*self.scale, low, high, *((0,) * 4 if noise else checks.four(self.value))],
-                                   k=NOISES[self.value] if noise else 0)])
+        values, k = ((0.0,) * 4, NOISES[self.value]) if isinstance(self.value, str) else (checks.four(self.value), 0)
+        return apply(self.p, [slot("ERASE", [*self.scale, low, high, *values], k=k)])
 
     def channels(self) -> set[int]:
         return set() if isinstance(self.value, str) else lengths(self.value)

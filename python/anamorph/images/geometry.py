@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from anamorph.errors import ShapeError
 from anamorph.images import checks
@@ -26,6 +26,10 @@ from anamorph.images.program import (
     slot,
 )
 from anamorph.images.transform import Size, Transform, lengths
+
+# What __post_init__ makes of sizes, paddings and degrees, whose fields are typed as they may be given.
+_Pads = tuple[int, int, int, int]
+_Range = tuple[float, float]
 
 
 def _interpolation(name: str) -> int:
@@ -63,11 +67,11 @@ class RandomResizedCrop(Transform):
 
     def slots(self) -> list[Slot]:
         low, high = (math.log(r) for r in self.ratio)
-        return [slot("RESIZED_CROP", [*self.size, *self.scale, low, high],
+        return [slot("RESIZED_CROP", [*cast(Size, self.size), *self.scale, low, high],
                      flags=_interpolation(self.interpolation) | ANTIALIAS * self.antialias)]
 
     def output_size(self, size: Size | None) -> Size | None:
-        return self.size
+        return cast(Size, self.size)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Resize(Transform):
                   interpolation=checks.choice("Resize.interpolation", self.interpolation, INTERPOLATIONS))
         if self.max_size is not None:
             self._set(max_size=checks.side("Resize.max_size", self.max_size))
-            if both or self.max_size <= self.size:
+            if both or self.max_size <= fixed[0]:
                 checks.wrong("Resize.max_size", f"more than the shorter side {self.size}, and one number as size",
                              self.max_size)
 
@@ -104,8 +108,8 @@ class Resize(Transform):
     def output_size(self, size: Size | None) -> Size | None:
         if isinstance(self.size, tuple) or size is None:
             return self.size if isinstance(self.size, tuple) else None
-        shorter, longer = min(size), max(size)
-        new = self.size, int(self.size * longer / shorter)
+        side, shorter, longer = cast(int, self.size), min(size), max(size)
+        new = side, int(side * longer / shorter)
         if self.max_size and new[1] > self.max_size:
             new = int(self.max_size * new[0] / new[1]), self.max_size
         return new[::-1] if size[1] < size[0] else new
@@ -121,10 +125,10 @@ class CenterCrop(Transform):
         self._set(size=checks.size("CenterCrop.size", self.size))
 
     def slots(self) -> list[Slot]:
-        return [slot("CENTER_CROP", self.size)]
+        return [slot("CENTER_CROP", cast(Size, self.size))]
 
     def output_size(self, size: Size | None) -> Size | None:
-        return self.size
+        return cast(Size, self.size)
 
 
 @dataclass(frozen=True)
@@ -161,16 +165,18 @@ class RandomCrop(Transform):
 
     def slots(self) -> list[Slot]:
         flags = BORDERS.index(self.padding_mode) << BORDER_SHIFT | PAD_IF_NEEDED * self.pad_if_needed
-        return [slot("CROP", [*self.size, *self.padding, *checks.four(self.fill)], flags=flags)]
+        size, padding = cast(Size, self.size), cast(_Pads, self.padding)
+        return [slot("CROP", [*size, *padding, *checks.four(self.fill)], flags=flags)]
 
     def output_size(self, size: Size | None) -> Size | None:
+        crop = cast(Size, self.size)
         if size is not None and not self.pad_if_needed:
-            left, top, right, bottom = self.padding
+            left, top, right, bottom = cast(_Pads, self.padding)
             h, w = size[0] + top + bottom, size[1] + left + right
-            if h < self.size[0] or w < self.size[1]:
+            if h < crop[0] or w < crop[1]:
                 raise ShapeError(f"RandomCrop.size: expected at most the padded picture's {h} x {w} pixels, given "
-                                 f"{self.size[0]} x {self.size[1]}; pad_if_needed=True pads it")
-        return self.size
+                                 f"{crop[0]} x {crop[1]}; pad_if_needed=True pads it")
+        return crop
 
     def channels(self) -> set[int]:
         return lengths(self.fill)
@@ -237,7 +243,7 @@ class RandomRotation(Transform):
 
     def slots(self) -> list[Slot]:
         center = (1, *self.center) if self.center else (0, 0, 0)
-        return [slot("ROTATE", [*self.degrees, *center, *checks.four(self.fill)],
+        return [slot("ROTATE", [*cast(_Range, self.degrees), *center, *checks.four(self.fill)],
                      flags=_interpolation(self.interpolation) | EXPAND * self.expand)]
 
     def output_size(self, size: Size | None) -> Size | None:
@@ -295,8 +301,9 @@ class RandomAffine(Transform):
 
     def slots(self) -> list[Slot]:
         center = (1, *self.center) if self.center else (0, 0, 0)
-        return [slot("AFFINE", [*self.degrees, *(self.translate or (0, 0)), *(self.scale or (1, 1)),
-                                *(self.shear or (0, 0, 0, 0))], count=1, flags=_interpolation(self.interpolation)),
+        degrees, shear = cast(_Range, self.degrees), cast(Sequence[float], self.shear or (0, 0, 0, 0))
+        return [slot("AFFINE", [*degrees, *(self.translate or (0, 0)), *(self.scale or (1, 1)), *shear], count=1,
+                     flags=_interpolation(self.interpolation)),
                 slot("AFFINE", [*checks.four(self.fill), *center])]
 
     def channels(self) -> set[int]:

@@ -38,7 +38,7 @@ class Mixer(Transform):
     def _flags(self) -> int:
         return mode_flags(self.mode) | PARTNERS.index(self.partner or "derange") << PARTNER_SHIFT
 
-    def mixers(self) -> list[Transform]:
+    def mixers(self) -> list[Mixer]:
         return [self]
 
 

@@ -26,7 +26,7 @@ class Slot(NamedTuple):
     """One slot. ``count``: how many of the next slots belong to it; ``k``: its branches, or a small number of its own."""
 
     op: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count; plans' fingerprints spell the name out
     k: int
     flags: int
     numbers: tuple[float, ...]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from anamorph.images.program import Slot
+
+if TYPE_CHECKING:
+    from anamorph.images.mix import Mixer
 
 Size = tuple[int, int]
 
@@ -24,7 +28,7 @@ class Transform:
         """Numbers of channels that its per-channel values fit (one value for all channels fits any: not listed)."""
         return set()
 
-    def mixers(self) -> list[Transform]:
+    def mixers(self) -> list[Mixer]:
         """The mixing transforms in it."""
         return []
 
@@ -33,6 +37,6 @@ class Transform:
             object.__setattr__(self, name, value)
 
 
-def lengths(*values: tuple[float, ...]) -> set[int]:
+def lengths(*values: float | Sequence[float]) -> set[int]:
     """The channel counts that per-channel values ask for."""
-    return {len(v) for v in values if len(v) > 1}
+    return {len(v) for v in values if isinstance(v, Sequence) and len(v) > 1}
