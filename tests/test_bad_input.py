@@ -46,6 +46,10 @@ TRANSFORMS = {
     "distortion": (lambda: am.RandomPerspective(1.5), am.ArgumentError, "0 to 1"),
     "probability": (lambda: am.RandomHorizontalFlip(1.2), am.ArgumentError, "probability"),
     "probability nan": (lambda: am.RandomErasing(NAN), am.ArgumentError, "probability"),
+    "number too big": (lambda: am.RandomRotation(5, fill=10**400), am.ArgumentError, "finite"),
+    "fill beyond float32": (lambda: am.RandomRotation(5, fill=1e300), am.ArgumentError, "finite"),
+    "degrees beyond reason": (lambda: am.RandomRotation((1e22, 1e22)), am.ArgumentError, "degrees"),
+    "weights overflow": (lambda: am.OneOf([am.MixUp(), am.CutMix()], weights=(1e308, 1e308)), am.ArgumentError, "OneOf.weights"),
     "brightness": (lambda: am.ColorJitter(-0.1), am.ArgumentError, "brightness"),
     "hue": (lambda: am.ColorJitter(hue=0.6), am.ArgumentError, "at most 0.5"),
     "contrast_mode": (lambda: am.ColorJitter(contrast_mode="mid"), am.ArgumentError, "'midgray'"),
@@ -88,6 +92,22 @@ def nested(depth):
 
 
 PLANS = {
+    "dtype": (lambda: recipe(dtype=[]), am.ArgumentError, "torch.float32"),
+    "label smoothing 1": (lambda: recipe(label_smoothing=1.0), am.ArgumentError, "less than 1"),
+    "label smoothing of pairs": (lambda: recipe(labels="pairs", label_smoothing=0.1), am.ArgumentError, "pairs"),
+    "order of sizes": (lambda: am.Recipe([am.RandomOrder([am.CenterCrop(8), am.RandomRotation(45, expand=True)])]).plan(
+        [0], size=(16, 16)), am.ArgumentError, "differ between samples"),
+    "order of resizes": (lambda: am.Recipe([am.RandomOrder([am.Resize((8, 8)), am.Resize(4)])]).plan([0], size=(9, 16)),
+                         am.ArgumentError, "differ between samples"),
+    "output too big": (lambda: am.Recipe([am.Resize(2)]).plan([0], size=(1, 32768)), am.ShapeError, "2 x 65536"),
+    "output_size of 0": (lambda: recipe().output_size((0, 5)), am.ArgumentError, "size"),
+    "epoch tensor negative": (lambda: recipe().plan([0], size=(8, 8), epoch=torch.tensor(-1)), am.ArgumentError, "epoch"),
+    "ids beyond int64": (lambda: recipe().plan(np.array([2**63], np.uint64), size=(8, 8)), am.ArgumentError, "2\\*\\*63"),
+    "sparse index": (lambda: recipe().plan(torch.zeros(2).long().to_sparse(), size=(8, 8)), am.ArgumentError, "index: expected a plain"),
+    "size of bools": (lambda: recipe().plan([0], size=(True, True)), am.AnamorphError, "size"),
+    "device number": (lambda: recipe().plan([0], size=(8, 8), device=10**30), am.DeviceError, "device"),
+    "to junk": (lambda: am.Plan.to(recipe(), "junk"), am.DeviceError, "junk"),
+    "state of an int": (lambda: am.Plan.from_state_dict(recipe(), 3), am.ArgumentError, "dict"),
     "empty batch": (lambda: recipe().plan([], size=(8, 8)), am.ShapeError, "B >= 1"),
     "index of two axes": (lambda: recipe().plan(torch.zeros(2, 2, dtype=torch.int64), size=(8, 8)), am.ShapeError, "sample ids"),
     "index of floats": (lambda: recipe().plan([0.5], size=(8, 8)), am.DtypeError, "integers"),
@@ -117,6 +137,21 @@ RENDERS = {
     "three axes": (lambda: am.render(IMAGES[0], plan()), am.ShapeError, r"\[B, H, W, C\]"),
     "another batch": (lambda: am.render(IMAGES[:1], plan()), am.ShapeError, "2 pictures"),
     "another size": (lambda: am.render(torch.zeros(2, 9, 8, 3), plan()), am.ShapeError, "plan's size 8 x 8"),
+    "offset past all": (lambda: am.Ragged(torch.zeros(99), [2**63 - 1], [[2, 2]], 3), am.ShapeError, "at least 92233"),
+    "ragged gradient": (lambda: am.Ragged(torch.zeros(99, requires_grad=True), [0], [[2, 2]], 3), am.ArgumentError, "detach"),
+    "list gradient": (lambda: am.render([torch.zeros(8, 8, 3, requires_grad=True)] * 2, plan()), am.ArgumentError, "detach"),
+    "layout of a list": (lambda: am.render(list(IMAGES), plan(), layout="CHWN"), am.ArgumentError, "'NCHW'"),
+    "layout unhashable": (lambda: am.render(IMAGES, plan(), layout=[]), am.ArgumentError, "'NCHW'"),
+    "nested images": (lambda: am.render(torch.nested.nested_tensor([IMAGES[0]]), plan()), am.ArgumentError, "nested"),
+    "rows cut": (lambda: am.render(IMAGES, other_rows(lambda r: r[:, :3].contiguous())), am.ShapeError, "words"),
+    "rows strided": (lambda: am.render(IMAGES, other_rows(lambda r: r.repeat(2, 1)[::2])), am.ArgumentError, "contiguous"),
+    "rows of int64": (lambda: am.render(IMAGES, other_rows(lambda r: r.long())), am.DtypeError, "int32"),
+    "out of the list": (lambda: out_overlaps(list), am.ArgumentError, "other memory than images"),
+    "out of the images": (lambda: out_overlaps(lambda x: x), am.ArgumentError, "other memory than images"),
+    "out overlaps itself": (lambda: am.render(IMAGES, plan(), out=torch.zeros(400).as_strided((2, 3, 8, 8), (8, 64, 8, 1))),
+                            am.ArgumentError, "overlaps itself"),
+    "mask above 1": (lambda: am.render(IMAGES, masked(), mask=torch.full((2, 1, 8, 8), 5.0)), am.ArgumentError, "0 to 1"),
+    "mask nan": (lambda: am.render(IMAGES, masked(), mask=torch.full((2, 1, 8, 8), NAN)), am.ArgumentError, "nan"),
     "five channels": (lambda: am.render(torch.zeros(2, 8, 8, 5), plan()), am.ShapeError, "1 to 4 channels"),
     "other channels": (lambda: am.render(torch.zeros(2, 8, 8, 1), plan()), am.ShapeError, "3 channels"),
     "int64 images": (lambda: am.render(IMAGES.long(), plan()), am.DtypeError, "int64"),
@@ -155,6 +190,17 @@ RENDERS = {
     "mask dtype": (lambda: am.render(IMAGES, masked(), mask=torch.zeros(2, 1, 8, 8).long()), am.DtypeError, "float32"),
     "mask axes": (lambda: am.render(IMAGES, masked(), mask=torch.zeros(2, 8, 8)), am.ShapeError, "mask"),
 }
+
+
+def other_rows(change):
+    changed = plan()
+    changed.rows = change(changed.rows)
+    return changed
+
+
+def out_overlaps(given):
+    images = torch.zeros(2, 8, 8, 3)
+    am.render(given(images), plan(), out=images.permute(0, 3, 1, 2))
 
 
 def masked():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from anamorph import _native
 from anamorph.errors import ArgumentError, ShapeError
+from anamorph.tensors import as_device
 
 if TYPE_CHECKING:
     from anamorph.recipe import Recipe
@@ -56,6 +58,7 @@ class Plan:
 
     def to(self, device: Any) -> Plan:
         """The plan on another device."""
+        device = as_device(device)
         epoch = self.epoch.to(device) if isinstance(self.epoch, Tensor) else self.epoch
         return Plan(self.recipe, self.rows.to(device), self.index.to(device), self.seed, epoch, self.view, self.size,
                     self.output_size)
@@ -66,6 +69,10 @@ class Plan:
 
     def __getitem__(self, i: int) -> str:
         """Row ``i`` as a sentence."""
+        try:
+            i = operator.index(i)
+        except TypeError:
+            raise ArgumentError(f"plan: expected a row's number, given {i!r}") from None
         if not -len(self) <= i < len(self):
             raise IndexError(f"plan: expected a row from {-len(self)} to {len(self) - 1}, given {i}")
         return _sentence(self._describe(i % len(self), _Row(self.rows[i].cpu())), self.output_size)
@@ -99,7 +106,8 @@ class Plan:
         if rule:
             low, high = row.ints("PARTNER_ID", 2)
             partner = (low & 0xFFFFFFFF) | (high << 32)
-            out.update(mix=_MIX_NAMES[rule], partner=partner, lam=round(row.floats("LAM", 1)[0], 4),
+            lam = None if rule == 4 else round(row.floats("LAM", 1)[0], 4)  # a given mask's mean, known when it is given
+            out.update(mix=_MIX_NAMES[rule], partner=partner, lam=lam,
                        box=tuple(row.ints("BOX", 4)) if rule in (2, 3) else None)
         return out
 
@@ -111,7 +119,8 @@ class Plan:
         seed = self.seed - (1 << 64) if self.seed >= 1 << 63 else self.seed
         size = self.size if isinstance(self.size, Tensor) else torch.tensor(self.size)
         key = [seed, epoch, self.view, *self.output_size, self.recipe.fingerprint]
-        return {"rows": self.rows, "index": self.index, "size": size, "key": torch.tensor(key)}
+        # Copies: a view of a longer tensor would be saved with all of that.
+        return {"rows": self.rows, "index": self.index.clone(), "size": size.clone(), "key": torch.tensor(key)}
 
     @classmethod
     def from_state_dict(cls, recipe: Recipe, state: dict[str, Tensor]) -> Plan:
@@ -121,11 +130,13 @@ class Plan:
             ArgumentError: the file is of another recipe, or not a plan.
             ShapeError: its tensors do not fit together.
         """
+        if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+            raise ArgumentError(f"state: expected a plan's dict of tensors, given {type(state).__name__}")
         missing = {"rows", "index", "size", "key"} - set(state)
         if missing:
             raise ArgumentError(f"state: expected a plan's tensors, given a dict without {', '.join(sorted(missing))}")
         rows, index, size = state["rows"], state["index"], state["size"]
-        key = state["key"].tolist()
+        key = state["key"].flatten().tolist()
         if len(key) != 6 or key[5] != recipe.fingerprint:
             raise ArgumentError("state: expected a plan of this recipe, given one of another")
         n = len(index)
@@ -134,8 +145,15 @@ class Plan:
         if not good:
             raise ShapeError(f"state: expected rows int32 [B, {recipe.info['row_words']}], index int64 [B] and size int64 [2] "
                              f"or [B, 2], given {list(rows.shape)}, {list(index.shape)} and {list(size.shape)}")
-        return cls(recipe, rows.contiguous(), index, key[0] % (1 << 64), key[1], key[2],
-                   tuple(size.tolist()) if size.dim() == 1 else size, (key[3], key[4]))
+        info = recipe.info
+        counts = {"COLORS": info["max_colors"], "ERASES": info["max_erases"], "MIX": len(_MIX_NAMES) - 1}
+        if not all(bool(((rows[:, _W[name]] >= 0) & (rows[:, _W[name]] <= most)).all()) for name, most in counts.items()):
+            raise ArgumentError("state: expected rows of this recipe, given others of the same length")
+        pair = (int(size[0]), int(size[1])) if size.dim() == 1 else None
+        output = recipe.output_size(pair or (1, 1))
+        if output != (key[3], key[4]):
+            raise ArgumentError(f"state: expected an output of {output[0]} x {output[1]}, given {key[3]} x {key[4]}")
+        return cls(recipe, rows.contiguous(), index, key[0] % (1 << 64), key[1], key[2], pair or size, output)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.recipe, self.state_dict())
@@ -184,7 +202,7 @@ class _Row:
 
 
 def _project(m: list[float], x: float, y: float) -> tuple[float, float]:
-    z = m[6] * x + m[7] * y + m[8]
+    z = max(m[6] * x + m[7] * y + m[8], 1e-8)  # behind the viewer: far away, as it is rendered
     return (m[0] * x + m[1] * y + m[2]) / z, (m[3] * x + m[4] * y + m[5]) / z
 
 
@@ -215,7 +233,8 @@ def _sentence(row: dict[str, Any], output_size: tuple[int, int]) -> str:
     parts += [f"erased ({kind}) from {box[:2]} to {box[2:]}" for box, kind in row["erased"]]
     if row["mix"]:
         where = f" in the box {row['box'][:2]} to {row['box'][2:]}" if row["box"] else ""
-        parts.append(f"{row['mix']} with sample {row['partner']}{where}, own share {row['lam']:g}")
+        parts.append(f"{row['mix']} with sample {row['partner']}{where}, " + (
+            "shares by the mask" if row["lam"] is None else f"own share {row['lam']:g}"))
     return ", ".join(parts) + "."
 
 

@@ -34,7 +34,7 @@ class Ragged:
             raise DtypeError(f"buffer: expected uint8, float32, float16 or bfloat16, given {buffer.dtype}")
         if buffer.dim() != 1 or not buffer.is_contiguous():
             raise ShapeError(f"buffer: expected a contiguous [N], given {list(buffer.shape)}")
-        if channels not in (1, 2, 3, 4):
+        if isinstance(channels, bool) or not isinstance(channels, int) or not 1 <= channels <= 4:
             raise ArgumentError(f"channels: expected 1 to 4, given {channels!r}")
         offsets, sizes = as_integers("offsets", offsets), as_integers("sizes", sizes)
         if offsets.is_cuda or sizes.is_cuda:
@@ -43,10 +43,13 @@ class Ragged:
             raise ShapeError(f"offsets, sizes: expected [B] and [B, 2] with B >= 1, given {list(offsets.shape)} and "
                              f"{list(sizes.shape)}")
         _check_sizes(sizes)
-        ends = offsets + sizes[:, 0] * sizes[:, 1] * channels
-        if bool((offsets < 0).any()) or int(ends.max()) > len(buffer):
-            raise ShapeError(f"buffer: expected at least {int(ends.max())} elements and offsets of at least 0, given "
-                             f"{len(buffer)} elements and offsets from {int(offsets.min())}")
+        latest = len(buffer) - sizes[:, 0] * sizes[:, 1] * channels  # where each may begin; a sum could overflow
+        if bool(((offsets < 0) | (offsets > latest)).any()):
+            i = int(((offsets < 0) | (offsets > latest)).nonzero()[0])
+            end = int(offsets[i]) + len(buffer) - int(latest[i])
+            raise ShapeError(f"buffer: expected at least {end} elements for picture {i}, and offsets of at least 0, given "
+                             f"{len(buffer)} elements and offset {int(offsets[i])}")
+        check_grad("buffer", buffer)
         self._set(buffer, offsets * buffer.element_size(), sizes, int(channels), buffer.dtype, buffer.device, ())
 
     @classmethod
@@ -67,12 +70,13 @@ class Ragged:
                 raise ShapeError(f"images[{i}]: expected {first.shape[2]} channels as the first picture, given {t.shape[2]}")
             if t.device != first.device:
                 raise DeviceError(f"images[{i}]: expected on {first.device} as the first picture, given on {t.device}")
+            check_grad(f"images[{i}]", t)
             if not t.is_contiguous():
                 t = tensors[i] = t.contiguous()
             addresses.append(t.data_ptr())
             sizes.append(t.shape[:2])
         self = cls.__new__(cls)
-        self._set(None, torch.tensor(addresses), torch.tensor(sizes), first.shape[2], first.dtype, first.device,
+        self._set(None, torch.tensor(addresses, device="cpu"), torch.tensor(sizes, device="cpu"), first.shape[2], first.dtype, first.device,
                   tuple(tensors))
         _check_sizes(self.sizes)
         return self
@@ -87,8 +91,19 @@ class Ragged:
         self._keep = keep  # the pictures live as long as their addresses
         self._table = torch.cat([offsets, sizes.reshape(-1)]).to(device, non_blocking=True)  # as the kernel reads it
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Where the pictures lie: the buffer, or each of the list."""
+        return self._keep if self.buffer is None else (self.buffer,)
+
     def __len__(self) -> int:
         return len(self.sizes)
+
+
+def check_grad(name: str, t: Tensor) -> None:
+    if t.requires_grad and torch.is_grad_enabled():
+        raise ArgumentError(f"{name}: render has no gradient with respect to images; given a tensor that requires one, "
+                            f"expected {name}.detach()")
 
 
 def _check_sizes(sizes: Tensor) -> None:

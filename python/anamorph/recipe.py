@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, cast
 
 import torch
@@ -53,7 +54,7 @@ class Recipe:
                  num_classes: int | None = None, label_smoothing: float = 0.0, labels: str = "soft",
                  memory_format: str = "contiguous") -> None:
         self.transforms = check_list("transforms", transforms)
-        if dtype not in DTYPES:
+        if not isinstance(dtype, torch.dtype) or dtype not in DTYPES:
             checks.wrong("dtype", "torch.float32, float16, bfloat16 or uint8", dtype)
         if num_classes is not None and (isinstance(num_classes, bool) or not isinstance(num_classes, int)
                                         or not 1 <= num_classes < 2**31):
@@ -62,6 +63,8 @@ class Recipe:
         self.num_classes = num_classes
         self.label_smoothing = checks.number("label_smoothing", label_smoothing, 0, 1)
         self.labels = checks.choice("labels", labels, ("soft", "pairs"))
+        if self.label_smoothing == 1 or (self.label_smoothing and labels == "pairs"):
+            checks.wrong("label_smoothing", "less than 1, and 0 with labels='pairs', whose loss does it", label_smoothing)
         self.memory_format = checks.choice("memory_format", memory_format, ("contiguous", "channels_last"))
         normalize = _normalize_of(self.transforms, dtype)
         #: Normalize's numbers, one for each channel (or one for all); None without it.
@@ -102,12 +105,18 @@ class Recipe:
         Raises:
             ArgumentError: it would differ from sample to sample.
         """
+        if not isinstance(size, Sequence) or len(size) != 2:
+            checks.wrong("size", "(height, width)", size)
+        size = (checks.side("size[0]", size[0]), checks.side("size[1]", size[1]))
         out = self._fixed or chain_size(self.transforms, size)
         if out is None:
             raise ArgumentError("transforms: the output's size would differ between samples; end the geometry with "
                                 "RandomResizedCrop, Resize((h, w)), RandomCrop or CenterCrop")
         if self._fixed:
             chain_size(self.transforms, size)  # for its checks
+        if max(out) > 32768:
+            raise ShapeError(f"size: expected an output of at most 32768 pixels a side, given {size[0]} x {size[1]}, which "
+                             f"becomes {out[0]} x {out[1]}")
         return out
 
     def plan(self, index: Any, *, size: Any, seed: int = 0, epoch: int | Tensor = 0, view: int = 0,
@@ -115,7 +124,7 @@ class Recipe:
         """Draw what happens to a batch: a pure function of (recipe, seed, epoch, sample id, view).
 
         Args:
-            index: the sample ids, int64 ``[B]``: a tensor, an array or a list.
+            index: the sample ids, int64 ``[B]``: a tensor, an array or a list. A tensor is kept, not copied.
             size: (height, width) of the source images, or int64 ``[B, 2]`` where they differ.
             seed: 0 to 2**64 - 1.
             epoch: 0 to 2**32 - 1; or an int64 tensor of one element on the plan's device, read by the kernel, so that a
@@ -129,8 +138,7 @@ class Recipe:
         Raises:
             ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
         """
-        if type(index) is not Tensor or index.dtype is not torch.int64:
-            index = as_integers("index", index)
+        index = as_integers("index", index)
         shape = index.shape
         if len(shape) != 1 or shape[0] == 0:
             raise ShapeError(f"index: expected sample ids [B] with B >= 1, given shape {list(shape)}")
@@ -146,6 +154,8 @@ class Recipe:
         if isinstance(epoch, Tensor):
             if epoch.device != where:
                 raise DeviceError(f"epoch: expected a number or a tensor on {where}, given one on {epoch.device}")
+            if not epoch.is_cuda and epoch.numel() == 1 and not 0 <= epoch.item() < 1 << 32:
+                checks.wrong("epoch", f"a whole number from 0 to {(1 << 32) - 1}", epoch.item())
         elif type(epoch) is not int or not 0 <= epoch < 1 << 32:
             epoch = _whole("epoch", epoch, 1 << 32)
 
@@ -206,7 +216,7 @@ class Recipe:
 def _whole(name: str, value: Any, end: int) -> int:
     try:
         number = operator.index(value)
-    except TypeError:
+    except (TypeError, RuntimeError):
         number = -1
     if isinstance(value, bool) or not 0 <= number < end:
         checks.wrong(name, f"a whole number from 0 to {end - 1}", value)
@@ -215,8 +225,8 @@ def _whole(name: str, value: Any, end: int) -> int:
 
 def _sizes(size: Any, count: int) -> tuple[Any, Tensor | None]:
     """(h, w) and None, or None and the sizes [B, 2]."""
-    if isinstance(size, Sequence) and len(size) == 2 and all(hasattr(s, "__index__") for s in size):
-        return (operator.index(size[0]), operator.index(size[1])), None
+    if isinstance(size, Sequence) and len(size) == 2 and all(isinstance(s, Integral) for s in size):
+        return (_whole("size[0]", size[0], 1 << 31), _whole("size[1]", size[1], 1 << 31)), None
     if isinstance(size, int):
         checks.wrong("size", "(height, width), or int64 [B, 2]", size)
     sizes = as_integers("size", size)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from anamorph import _native
 from anamorph.errors import ArgumentError, DeviceError, DtypeError, ShapeError
+from anamorph.images import checks
 from anamorph.plan import Plan
-from anamorph.ragged import CODES, Ragged
+from anamorph.ragged import CODES, Ragged, check_grad
 from anamorph.recipe import Recipe
 from anamorph.tensors import as_integers, as_tensor
 
@@ -44,18 +45,18 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
         raise ArgumentError(f"plan: expected an anamorph.Plan, given {type(plan).__name__}")
     recipe, rows = plan.recipe, plan.rows
     h, w = plan.output_size
+    if layout is not None:
+        layout = checks.choice("layout", layout, tuple(_LAYOUTS))
     if type(images) is list or type(images) is tuple:
         images = Ragged.from_list(images)
     if type(images) is Ragged:
         first, table, channels, code, source = False, _check_ragged(images, plan), images.channels, 0, images.buffer
         code = CODES[images.dtype]
     else:
-        source = images if type(images) is Tensor else as_tensor("images", images)
+        source = as_tensor("images", images)
         table, code = None, 0
         if source.requires_grad:
-            if torch.is_grad_enabled():
-                raise ArgumentError("images: render has no gradient with respect to images; given a tensor that requires "
-                                    "one, expected images.detach()")
+            check_grad("images", source)
             source = source.detach()
         shape = source.shape
         first = _channels_first(shape, plan.size, layout)
@@ -63,7 +64,8 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     if out is None:
         out = _new_images(recipe, rows, channels, h, w)
     else:
-        _check_out(out, (len(rows), channels, h, w), source)
+        _check_out(out, (len(rows), channels, h, w),
+                   {"images": images.tensors if isinstance(images, Ragged) else (source,), "mask": (mask,)})
 
     share = means = None
     if recipe._masks:
@@ -71,18 +73,18 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     elif mask is not None:
         raise ArgumentError("mask: expected none for a recipe without MaskMix")
     if recipe._max_contrasts and rows.is_cuda:
-        means = torch.empty((len(rows), recipe._max_contrasts, _MEAN_PARTS), device=rows.device)
+        means = torch.empty((len(rows), recipe._max_contrasts, _MEAN_PARTS), dtype=torch.float32, device=rows.device)
 
     soft = y_b = lam = None
     if targets is not None:
         targets = _as_targets(targets)
         if recipe._pairs:
             soft, y_b = torch.empty((2, len(rows)), dtype=torch.int64, device=rows.device)
-            lam = torch.empty(len(rows), device=rows.device)
+            lam = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
         else:
             if recipe.num_classes is None:
                 raise ArgumentError("targets: expected a recipe with num_classes for soft targets, or labels='pairs'")
-            soft = torch.empty((len(rows), recipe.num_classes), device=rows.device)
+            soft = torch.empty((len(rows), recipe.num_classes), dtype=torch.float32, device=rows.device)
     recipe._native.render(rows, source, first, table, channels, code, out, targets, soft, y_b, lam, mask, share, means,
                           torch.get_num_threads())
     if targets is None:
@@ -113,8 +115,6 @@ def _channels_first(shape: torch.Size, size: Any, layout: str | None) -> bool:
     last = (size is None or (shape[1], shape[2]) == size) and 1 <= shape[3] <= 4
     first = (size is None or (shape[2], shape[3]) == size) and 1 <= shape[1] <= 4
     if layout is not None:
-        if layout not in _LAYOUTS:
-            raise ArgumentError(f"layout: expected 'NHWC' or 'NCHW', given {layout!r}")
         first, last = first and _LAYOUTS[layout], last and not _LAYOUTS[layout]
     if first and last:
         raise ArgumentError(f"layout: expected 'NHWC' or 'NCHW', because the shape {list(shape)} fits both")
@@ -138,17 +138,32 @@ def _check_ragged(images: Ragged, plan: Plan) -> Tensor:
     return images._table
 
 
-def _check_out(out: Any, shape: tuple[int, ...], source: Tensor | None) -> None:
+def _check_out(out: Any, shape: tuple[int, ...], inputs: dict[str, tuple[Any, ...]]) -> None:
     if not isinstance(out, Tensor):
         raise ArgumentError(f"out: expected a torch tensor, given {type(out).__name__}")
     if tuple(out.shape) != shape:
         raise ShapeError(f"out: expected {list(shape)}, given {list(out.shape)}")
     if out.requires_grad:
         raise ArgumentError("out: expected a tensor that requires no gradient")
-    if 0 in out.stride():
-        raise ArgumentError("out: expected every value in memory of its own, given an expanded tensor")
-    if source is not None and out.untyped_storage().data_ptr() == source.untyped_storage().data_ptr():
-        raise ArgumentError("out: expected other memory than images")
+    if out.is_neg():
+        raise ArgumentError("out: expected a plain tensor, given a negated view")
+    reach = 1  # of the axes with smaller strides, elements
+    for stride, side in sorted(zip(out.stride(), out.shape, strict=True)):
+        if side > 1 and stride < reach:
+            raise ArgumentError("out: expected every value in memory of its own, given a tensor that overlaps itself")
+        reach += stride * (side - 1)
+    begin, end = _memory(out)
+    for name, tensors in inputs.items():
+        for t in (t for t in tensors if isinstance(t, Tensor) and t.device == out.device):
+            first, last = _memory(t)
+            if first < end and begin < last:
+                raise ArgumentError(f"out: expected other memory than {name}")
+
+
+def _memory(t: Tensor) -> tuple[int, int]:
+    """The addresses between which a tensor's values lie."""
+    reach = sum(stride * (side - 1) for stride, side in zip(t.stride(), t.shape, strict=True)) + 1
+    return t.data_ptr(), t.data_ptr() + reach * t.element_size()
 
 
 def _check_mask(mask: Any) -> tuple[Tensor, Tensor]:
@@ -159,6 +174,10 @@ def _check_mask(mask: Any) -> tuple[Tensor, Tensor]:
         raise DtypeError(f"mask: expected float32, given {mask.dtype}")
     if mask.dim() != 4:
         raise ShapeError(f"mask: expected [B, 1, H, W], given {list(mask.shape)}")
+    if not mask.is_cuda and mask.numel():  # on a device it would be a host copy
+        low, high = mask.aminmax()
+        if not 0 <= low <= high <= 1:
+            raise ArgumentError(f"mask: expected values from 0 to 1, given {low:g} to {high:g}")
     return mask, mask.mean((1, 2, 3))
 
 

@@ -18,7 +18,10 @@ def as_tensor(name: str, value: Any) -> Tensor:
     DLPack hands CUDA memory over in the order of the two libraries' current streams.
     """
     if isinstance(value, Tensor):
-        return value
+        if value.layout is not torch.strided or value.is_nested or value.is_meta:
+            raise ArgumentError(f"{name}: expected a plain strided tensor, given a {_kind(value)} one")
+        # Conjugation and negation may be noted on a tensor and not yet done in its memory.
+        return value.resolve_conj().resolve_neg() if value.is_neg() or value.is_conj() else value
     try:
         if isinstance(value, np.ndarray | np.generic):
             return _from_numpy(np.asarray(value))
@@ -34,6 +37,10 @@ def as_tensor(name: str, value: Any) -> Tensor:
         raise ArgumentError(f"{name}: expected a tensor, given {type(value).__name__} that cannot be read as one "
                             f"({error})") from error
     raise ArgumentError(f"{name}: expected a tensor or an array that speaks DLPack, given {type(value).__name__}")
+
+
+def _kind(value: Tensor) -> str:
+    return "nested" if value.is_nested else "meta" if value.is_meta else str(value.layout).removeprefix("torch.")
 
 
 def _from_numpy(array: np.ndarray) -> Tensor:
@@ -53,6 +60,8 @@ def as_integers(name: str, value: Any) -> Tensor:
         return tensor
     if (tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.dtype == torch.bool) and tensor.numel():
         raise DtypeError(f"{name}: expected integers, given {str(tensor.dtype).removeprefix('torch.')}")
+    if tensor.dtype == torch.uint64 and tensor.device.type == "cpu" and bool((tensor.view(torch.int64) < 0).any()):
+        raise ArgumentError(f"{name}: expected numbers below 2**63, given larger ones")
     return tensor.to(torch.int64)
 
 
@@ -66,8 +75,10 @@ def as_device(device: Any) -> torch.device:
         return found
     try:
         found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise DeviceError(f"device: expected 'cpu', 'cuda' or 'cuda:N', given {device!r}") from error
+    if found.type == "cpu":
+        found = torch.device("cpu")  # cpu:0 is the same
     if found.type not in ("cpu", "cuda"):
         raise DeviceError(f"device: expected 'cpu', 'cuda' or 'cuda:N', given {device!r}")
     if found.type == "cuda":

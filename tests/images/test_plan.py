@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import anamorph as am
+from anamorph import _native
 from recipes import SINGLE, lists
 from reference.plan import plan_rows
 
@@ -152,3 +153,32 @@ def test_files(tmp_path):
     torch.save(recipe, buffer)
     buffer.seek(0)
     assert torch.load(buffer) == recipe
+
+
+def test_partners_are_uniform():
+    """Every other row is as likely a partner, within the noise of the count."""
+    count, epochs = 8, 4000
+    recipe = am.Recipe([am.MixUp()])
+    at = _native.WORDS["PARTNER"]
+    pairs = torch.zeros(count, count)
+    for epoch in range(epochs):
+        pairs[torch.arange(count), recipe.plan(range(count), size=(4, 4), epoch=epoch).rows[:, at].long()] += 1
+    assert pairs.diagonal().sum() == 0
+    expected = epochs / (count - 1)
+    off = (pairs[~torch.eye(count, dtype=torch.bool)] - expected).abs()
+    assert off.max() < 6 * expected ** 0.5
+
+
+def test_a_plan_of_anything_can_be_read():
+    """What lies behind the viewer, and a mask's share, which is not known before the mask."""
+    behind = am.Recipe([am.RandomPerspective(0.5, 1.0)])
+    assert all(behind.plan(range(50), size=(4, 4)))
+    masks = am.Recipe([am.MaskMix()]).plan([0, 1], size=(4, 4))
+    assert "shares by the mask" in masks[0] and masks.table()[0]["lam"] is None
+
+
+def test_a_saved_plan_is_no_larger_than_its_rows():
+    index = torch.arange(1_000_000)[:6]
+    file = io.BytesIO()
+    torch.save(am.Recipe([am.RandomHorizontalFlip()]).plan(index, size=(4, 4)), file)
+    assert len(file.getvalue()) < 20_000

@@ -269,6 +269,30 @@ def test_large_outputs_take_over_freed_memory():
     torch.testing.assert_close(views.float(), second, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+def test_torchs_default_dtype_does_not_matter(default):
+    recipe = am.Recipe([am.RandomResizedCrop(8), am.MixUp()], num_classes=CLASSES)
+    pairs = am.Recipe([am.RandomResizedCrop(8), am.MixUp()], labels="pairs")
+    images = batch(4, 20, 20)
+    views, soft = am.render(images, recipe.plan(range(4), size=(20, 20)), targets=[0, 1, 2, 3])
+    torch.set_default_dtype(default)
+    try:
+        again, soft_again = am.render(images, recipe.plan(range(4), size=(20, 20)), targets=[0, 1, 2, 3])
+        _, (_, _, lam) = am.render(images, pairs.plan(range(4), size=(20, 20)), targets=[0, 1, 2, 3])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(again, views) and torch.equal(soft_again, soft) and lam.dtype == torch.float32
+
+
+def test_a_negated_view_is_read_as_it_reads():
+    """Torch notes a negation on a tensor and leaves its memory as it is."""
+    images = torch.complex(torch.zeros(2, 4, 4, 3), torch.rand(2, 4, 4, 3)).conj().imag
+    assert images.is_neg()
+    plan = am.Recipe([]).plan([0, 1], size=(4, 4))
+    assert torch.equal(am.render(images, plan).permute(0, 2, 3, 1), images)
+    assert torch.equal(am.render([*images.contiguous()], plan).permute(0, 2, 3, 1), images)
+
+
 # ---- other libraries' tensors ----
 
 def test_clients():

@@ -363,7 +363,7 @@ def _whole(name: str, value: Any, low: int, high: int | None = None) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise ArgumentError(f"{name}: {value!r} given; expected an integer")
     if value < low or (high is not None and value > high):
-        raise ArgumentError(f"{name}: {value} given; expected at least {low}" + (f", at most {high}" if high else ""))
+        raise ArgumentError(f"{name}: {value} given; expected at least {low}" + (f", at most {high}" if high is not None else ""))
 
 
 def _choice(name: str, value: Any, allowed: tuple) -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
+
+import numpy as np
+import torch
 
 from anamorph.errors import ArgumentError
+
+LARGEST = 3e38  # the kernels work in float32
 
 
 def wrong(where: str, expected: str, given: object) -> NoReturn:
@@ -16,8 +21,9 @@ def wrong(where: str, expected: str, given: object) -> NoReturn:
 
 
 def number(where: str, value: Any, low: float = -math.inf, high: float = math.inf, expected: str = "") -> float:
-    """A finite number in [low, high]."""
-    if not _is(value, Real) or not math.isfinite(value) or not low <= value <= high:
+    """A finite number in [low, high], within float32's range."""
+    value = _plain(value)
+    if not _is(value, Real) or not max(low, -LARGEST) <= value <= min(high, LARGEST):
         wrong(where, expected or _bounds("a finite number", low, high), value)
     return float(value)
 
@@ -36,7 +42,7 @@ def probability(where: str, value: Any) -> float:
 def interval(where: str, value: Any, low: float = -math.inf, high: float = math.inf) -> tuple[float, float]:
     """Two finite numbers in order."""
     expected = f"two numbers (low, high), {_bounds('each', low, high)}" if low > -math.inf else "two numbers (low, high)"
-    if not _is_sequence(value) or len(value) != 2:
+    if not is_sequence(value) or len(value) != 2:
         wrong(where, expected, value)
     a, b = (number(where, v, low, high, expected) for v in value)
     if a > b:
@@ -46,7 +52,7 @@ def interval(where: str, value: Any, low: float = -math.inf, high: float = math.
 
 def around(where: str, value: Any, center: float, low: float, high: float) -> tuple[float, float]:
     """A strength s, meaning (center - s, center + s) clipped at ``low``, or the interval itself; as torchvision's."""
-    if _is_sequence(value):
+    if is_sequence(value):
         return interval(where, value, low, high)
     strength = number(where, value, 0, expected=f"a strength of at least 0, or (low, high) within {low:g} to {high:g}")
     if center + strength > high:
@@ -56,14 +62,15 @@ def around(where: str, value: Any, center: float, low: float, high: float) -> tu
 
 def degrees(where: str, value: Any) -> tuple[float, float]:
     """d, meaning (-d, d), or (low, high)."""
-    if _is_sequence(value):
-        return interval(where, value)
-    d = number(where, value, 0, expected="degrees of at least 0, or (low, high)")
+    if is_sequence(value):
+        return interval(where, value, -1e6, 1e6)
+    d = number(where, value, 0, 1e6, expected="degrees from 0 to a million, or (low, high)")
     return -d, d
 
 
 def side(where: str, value: Any) -> int:
     """A length in pixels."""
+    value = _plain(value)
     if not _is(value, Integral) or not 1 <= value <= 32768:
         wrong(where, "a whole number of pixels, 1 to 32768", value)
     return int(value)
@@ -71,7 +78,7 @@ def side(where: str, value: Any) -> int:
 
 def size(where: str, value: Any) -> tuple[int, int]:
     """(height, width), or one number for both."""
-    if _is_sequence(value):
+    if is_sequence(value):
         if len(value) not in (1, 2):
             wrong(where, "a side or (height, width)", value)
         return side(where, value[0]), side(where, value[-1])
@@ -80,7 +87,7 @@ def size(where: str, value: Any) -> tuple[int, int]:
 
 def colors(where: str, value: Any, limit: float = math.inf) -> tuple[float, ...]:
     """A number for all channels, or one for each of up to four."""
-    values = tuple(value) if _is_sequence(value) else (value,)
+    values = tuple(value) if is_sequence(value) else (value,)
     if not 1 <= len(values) <= 4:
         wrong(where, "a number, or one for each of 1 to 4 channels", value)
     return tuple(number(where, v, -limit, limit) for v in values)
@@ -95,6 +102,8 @@ def four(values: float | Sequence[float]) -> tuple[float, ...]:
 def choice(where: str, value: Any, allowed: Sequence[str]) -> str:
     """One of the names; enums (torchvision's InterpolationMode) count by their value."""
     name = getattr(value, "value", value)
+    if name == "nearest-exact":  # torchvision's name for the nearest by pixel centres, which is ours
+        name = "nearest"
     if not isinstance(name, str) or name not in allowed:
         wrong(where, "one of " + ", ".join(repr(a) for a in allowed), value)
     return name
@@ -111,5 +120,13 @@ def _is(value: Any, kind: type) -> bool:  # Python's bools count as numbers, her
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def _is_sequence(value: Any) -> bool:
+def _plain(value: Any) -> Any:
+    """A number of NumPy or torch as Python's."""
+    return value.item() if isinstance(value, np.generic | np.ndarray | torch.Tensor) and value.ndim == 0 else value
+
+
+def is_sequence(value: Any) -> TypeGuard[Sequence[Any]]:
+    """A list, a tuple, or an array or tensor of one dimension."""
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return value.ndim == 1
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)

@@ -75,8 +75,8 @@ def _weights(where: str, weights: Any, count: int) -> tuple[float, ...]:
     if not isinstance(weights, Sequence) or len(weights) != count:
         checks.wrong(where, f"{count} numbers, one for each transform", weights)
     values = tuple(checks.number(where, w, 0) for w in weights)
-    if sum(values) <= 0:
-        checks.wrong(where, "a sum above 0", weights)
+    if not 0 < sum(values) < checks.LARGEST:
+        checks.wrong(where, "a finite sum above 0", weights)
     return values
 
 
@@ -151,6 +151,8 @@ class RandomOrder(Composite):
         return program.order([t.slots() for t in self.transforms])
 
     def output_size(self, size: Size | None) -> Size | None:
-        # Several size changes in unknown order: only one that all agree on is known.
-        changes = {t.output_size(size) for t in self.transforms} - {size}
-        return size if not changes else (changes.pop() if len(changes) == 1 and size is None else None)
+        # Known where each makes the same size of whatever came before it, or where none changes it.
+        fixed = {t.output_size(None) for t in self.transforms}
+        if len(fixed) == 1 and None not in fixed:
+            return fixed.pop()
+        return size if all(t.output_size(size) == size for t in self.transforms) else None

@@ -21,8 +21,8 @@ class RandomErasing(Transform):
         p: probability.
         scale: (low, high) of the box's share of the area, each in [0, 1].
         ratio: (low, high) of its height over its width, drawn log-uniformly.
-        value: a number or one per channel, in the output's units: 0..1 where Normalize comes later or never, the
-            normalised ones where it came before; or "random": normal noise for each pixel (torchvision's, and timm's
+        value: a number or one per channel: 0..1 (for uint8 images too) where Normalize comes later or never, in
+            normalised units where it came before; or "random": normal noise for each pixel (torchvision's, and timm's
             ``mode="pixel"``); or "channel": one normal number for each channel (timm's ``mode="rand"``).
 
     Ten tries to find a box that fits; then nothing is erased.

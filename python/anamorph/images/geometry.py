@@ -91,7 +91,7 @@ class Resize(Transform):
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        both = isinstance(self.size, Sequence) and len(self.size) == 2
+        both = checks.is_sequence(self.size) and len(self.size) == 2
         fixed = checks.size("Resize.size", self.size)
         self._set(size=fixed if both else fixed[0], antialias=checks.flag("Resize.antialias", self.antialias),
                   interpolation=checks.choice("Resize.interpolation", self.interpolation, INTERPOLATIONS))
@@ -111,7 +111,7 @@ class Resize(Transform):
         side, shorter, longer = cast(int, self.size), min(size), max(size)
         new = side, int(side * longer / shorter)
         if self.max_size and new[1] > self.max_size:
-            new = int(self.max_size * new[0] / new[1]), self.max_size
+            new = max(int(self.max_size * new[0] / new[1]), 1), self.max_size
         return new[::-1] if size[1] < size[0] else new
 
 
