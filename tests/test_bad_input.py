@@ -103,7 +103,7 @@ PLANS = {
     "output_size of 0": (lambda: recipe().output_size((0, 5)), am.ArgumentError, "size"),
     "epoch tensor negative": (lambda: recipe().plan([0], size=(8, 8), epoch=torch.tensor(-1)), am.ArgumentError, "epoch"),
     "ids beyond int64": (lambda: recipe().plan(np.array([2**63], np.uint64), size=(8, 8)), am.ArgumentError, "2\\*\\*63"),
-    "sparse index": (lambda: recipe().plan(torch.zeros(2).long().to_sparse(), size=(8, 8)), am.ArgumentError, "index: expected a plain"),
+    "sparse index": (lambda: recipe().plan(torch.zeros(2).long().to_sparse(), size=(8, 8)), am.ArgumentError, "a plain strided"),
     "size of bools": (lambda: recipe().plan([0], size=(True, True)), am.AnamorphError, "size"),
     "device number": (lambda: recipe().plan([0], size=(8, 8), device=10**30), am.DeviceError, "device"),
     "to junk": (lambda: am.Plan.to(recipe(), "junk"), am.DeviceError, "junk"),

@@ -76,8 +76,8 @@ class Ragged:
             addresses.append(t.data_ptr())
             sizes.append(t.shape[:2])
         self = cls.__new__(cls)
-        self._set(None, torch.tensor(addresses, device="cpu"), torch.tensor(sizes, device="cpu"), first.shape[2], first.dtype, first.device,
-                  tuple(tensors))
+        self._set(None, torch.tensor(addresses, device="cpu"), torch.tensor(sizes, device="cpu"), first.shape[2], first.dtype,
+                  first.device, tuple(tensors))
         _check_sizes(self.sizes)
         return self
 
