@@ -52,7 +52,6 @@ def main() -> None:
         [
             am.RandomResizedCrop(options.size, scale=(0.3, 1.0), antialias=True),
             am.RandomHorizontalFlip(),
-            am.RandAugment(2, 9),
             am.OneOf([am.MixUp(0.4), am.CutMix(1.0)], p=0.5),
             NORMALIZE,
         ],

@@ -118,6 +118,15 @@ def test_mistakes(arguments, says, capsys):
     assert says in capsys.readouterr().err
 
 
+def test_the_json_is_tried_before_the_race(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bench, "run_chain", None)
+    (tmp_path / "file").touch()
+    for bad in (tmp_path, tmp_path / "file" / "bench.json", ""):
+        assert main(["bench", "--json", str(bad)]) == 2
+        said = capsys.readouterr().err
+        assert "bench: --json" in said and said.count("\n") == 1
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_gpu(capsys):
     assert main(["bench", "--device", "cuda"]) == 2

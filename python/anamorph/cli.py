@@ -5,44 +5,65 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from anamorph import __version__
+from anamorph.errors import AnamorphError, ArgumentError
+
+
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults where there are some; None stands for what the text says."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+class Parser(argparse.ArgumentParser):
+    """Mistakes are the package's own error, which ``main`` prints in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        command = self.prog.removeprefix("anamorph").strip()
+        raise ArgumentError(f"{command}: {message}" if command else message)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line. Nothing heavy is imported to print its help."""
-    root = argparse.ArgumentParser(prog="anamorph", description="Batched image augmentation for training.")
+    """The command line."""
+    root = Parser(prog="anamorph", description="Batched image augmentation for training.")
+    root.add_argument("--version", action="version", version=f"anamorph {__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     commands.add_parser("info", help="what was built and what was found on this machine")
 
     preview = commands.add_parser("preview", help="a sheet of augmented views of your pictures",
-                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+                                  formatter_class=Help)
     preview.add_argument("images", nargs="+", metavar="IMAGE")
     preview.add_argument("--recipe", required=True, metavar="FILE.py:NAME", help="a Recipe, or a function making one")
-    preview.add_argument("-o", "--output", default="grid.png", help="the PNG to write")
+    preview.add_argument("-o", "--output", default="grid.png", help="the PNG to write, whatever its suffix")
     preview.add_argument("--views", type=int, default=6, help="views per picture")
-    preview.add_argument("--seed", type=int, default=0)
-    preview.add_argument("--epoch", type=int, default=0)
+    preview.add_argument("--seed", type=int, default=0, help="of the views")
+    preview.add_argument("--epoch", type=int, default=0, help="of the views")
     preview.add_argument("--size", type=int, default=192, help="side of a cell of the sheet, in pixels")
 
     # Its arguments belong to anamorph.bench; listed here for the help.
     commands.add_parser("bench", help="time anamorph against its peers", add_help=False)
 
     train = commands.add_parser("train", help="train a small net with and without augmentation",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+                                formatter_class=Help)
     train.add_argument("--data", metavar="FOLDER", help="class subfolders, or train/ and val/ with class "
-                       "subfolders; without it, 5,000 MNIST digits of which few are labelled")
+                       "subfolders, hidden ones left out; without it, 5,000 MNIST digits of which few are labelled")
     train.add_argument("--out", default="out", metavar="FOLDER", help="where gallery, curves and results go")
     train.add_argument("--per-class", type=int, metavar="N", help="training pictures per class; the rest validates "
                        "(default: 20 digits, or 80 %% of a folder that has no train/ and val/)")
     train.add_argument("--epochs", type=int, help="passes over the training pictures (default: 150 for the digits, "
                        "30 for a folder)")
     train.add_argument("--repeats", type=int, default=2, help="independent runs of each kind")
-    train.add_argument("--batch-size", type=int, default=50)
+    train.add_argument("--batch-size", type=int, default=50, help="training pictures in a batch")
     train.add_argument("--size", type=int, help="side of the net's input (default: 28 for the digits, 96 for a folder)")
     train.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     train.add_argument("--dtype", default="auto", choices=["auto", "float32", "float16", "bfloat16"],
                        help="of the images and the net's arithmetic; auto: float16 on a GPU, float32 on a CPU")
-    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--seed", type=int, default=0, help="of the first run of each kind; every other has the next")
     return root
 
 
@@ -70,6 +91,22 @@ def shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
+def output_file(option: str, name: str) -> Path:
+    """The file to write, its folders made; tried before the work is done that would be lost."""
+    path = Path(name)
+    try:
+        if not name or name.endswith("/") or path.is_dir():
+            raise ArgumentError(f"{option}: expected a file to write, given {f'the folder {name}' if name else repr(name)}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
+        path.open("ab").close()
+        if new:
+            path.unlink()
+    except OSError as error:
+        raise ArgumentError(f"{option}: expected a file that can be written, given {name} ({error.strerror})") from error
+    return path
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command; errors come as exceptions."""
     if arguments[:1] == ["bench"]:
@@ -95,8 +132,6 @@ def run(arguments: Sequence[str]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. A mistake of the user's is one line on stderr and exit code 2, never a traceback."""
-    from anamorph import AnamorphError
-
     try:
         return run(sys.argv[1:] if arguments is None else arguments)
     except ModuleNotFoundError as error:

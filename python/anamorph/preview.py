@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 import anamorph as am
+from anamorph.cli import output_file
+from anamorph.data.decode import check_complete, decode_pillow
 
+MOST_PIXELS = 2**26  # of a sheet; Pillow warns of larger pictures when it opens them
 PAPER, INK, FAINT = (250, 249, 246), (32, 34, 38), (128, 130, 136)
 
 
@@ -35,25 +38,27 @@ def load_recipe(spec: str) -> am.Recipe:
     sys.path.insert(0, str(file.resolve().parent))
     try:
         loader.loader.exec_module(module)
-        if not hasattr(module, name):
-            raise am.ArgumentError(f"{path} defines no {name!r}")
-        found = getattr(module, name)
-        recipe = found if isinstance(found, am.Recipe) or not callable(found) else found()
-    except am.AnamorphError:
-        raise
-    except Exception as error:  # whatever a user's file may raise becomes one line
+        found = getattr(module, name, module)
+        recipe = found() if callable(found) and not isinstance(found, am.Recipe) else found
+    except (Exception, SystemExit) as error:  # whatever a user's file may raise becomes one line
         raise am.ArgumentError(f"{spec}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)
+    if recipe is module:
+        raise am.ArgumentError(f"{path} defines no {name!r}")
     if not isinstance(recipe, am.Recipe):
         raise am.ArgumentError(f"{spec} is a {type(recipe).__name__}, not a Recipe")
     return recipe
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """A picture as uint8 [H, W, 3], upright."""
-    with Image.open(path) as picture:
-        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    """A picture as uint8 [H, W, 3], just as the Loader decodes it."""
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise am.DecodeError(f"{path}: cannot be read ({error.strerror or error})") from error
+    check_complete(data, str(path))
+    return decode_pillow(data, str(path), 3).numpy()
 
 
 def displayable(images: torch.Tensor, recipe: am.Recipe) -> np.ndarray:
@@ -73,11 +78,13 @@ def augmented_views(images: Sequence[np.ndarray], recipe: am.Recipe, count: int,
 
     View ``v`` is what a training run with this seed and epoch would see of samples 0 .. B-1.
     """
-    sizes = torch.tensor([image.shape[:2] for image in images])
+    sizes = [image.shape[:2] for image in images]
+    # A recipe without a size of its own takes only pictures that agree, and wants to be told so.
+    size = sizes[0] if len(set(sizes)) == 1 else torch.tensor(sizes)
     sources = [torch.tensor(image) for image in images]
     views = []
     for view in range(count):
-        plan = recipe.plan(torch.arange(len(images)), seed=seed, epoch=epoch, view=view, size=sizes)
+        plan = recipe.plan(torch.arange(len(images)), seed=seed, epoch=epoch, view=view, size=size)
         views.append(displayable(am.render(sources, plan), recipe))
     return views
 
@@ -148,14 +155,17 @@ def preview(paths: Sequence[str], recipe_spec: str, output: str, *, views: int =
             cell: int = 192) -> Path:
     """Write the contact sheet of a recipe: one row per picture, the original first, then its views."""
     if views < 1 or cell < 16:
-        raise am.ArgumentError("a preview needs at least one view and cells of at least 16 pixels")
+        raise am.ArgumentError("a preview needs at least one view and cells of at least 16 pixels, "
+                               f"given --views {views} and --size {cell}")
+    if len(paths) * (views + 1) * cell**2 > MOST_PIXELS:
+        raise am.ArgumentError(f"expected a sheet of at most {MOST_PIXELS // 10**6} million pixels, given "
+                               f"{len(paths)} x {views + 1} cells of {cell} x {cell}; try a smaller --size or --views")
+    target = output_file("--output", output)
     recipe = load_recipe(recipe_spec)
     originals = [read_image(path) for path in paths]
     seen = augmented_views(originals, recipe, views, seed=seed, epoch=epoch)
     rows = [[original, *(view[i] for view in seen)] for i, original in enumerate(originals)]
     sheet = contact_sheet(rows, cell=cell, titles=["original", *(f"view {v}" for v in range(views))],
                           captions=[[f"{Path(path).name}"] for path in paths])
-    target = Path(output)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(target)
+    sheet.save(target, "PNG")
     return target

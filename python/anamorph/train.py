@@ -86,18 +86,25 @@ def split(data: Path, out: Path, per_class: int | None, seed: int) -> tuple[Path
         raise FileNotFoundError(f"no such folder: {data}")
     if (data / "train").is_dir() and (data / "val").is_dir():
         return data / "train", data / "val"
-    if not class_folders(data):
-        raise am.ArgumentError(f"{data} has no subfolders; expected one per class, or train/ and val/ with them")
+    # What a run leaves in the data is no class, nor is what is hidden.
+    base, made = data.resolve(), out.parent.resolve()
+    if base.is_relative_to(made):
+        made = out.resolve()
     links: list[tuple[Path, Path]] = []
     random = np.random.default_rng(seed)
     for source in class_folders(data):
-        files = [Path(file) for file in random.permutation([str(file) for file in pictures(source)])]
+        own = [str(file) for file in pictures(source) if not (base / file.relative_to(data)).is_relative_to(made)]
+        if source.name.startswith(".") or (not own and made.is_relative_to(base / source.name)):
+            continue
+        files = [Path(file) for file in random.permutation(own)]
         count = per_class or math.floor(0.8 * len(files))
         if not 0 < count < len(files):
             raise am.ArgumentError(f"{source} has {len(files)} pictures, too few to train with {max(count, 1)} "
                                    "and validate with the rest")
         for i, file in enumerate(files):
             links.append((out / ("train" if i < count else "val") / file.relative_to(data), file.resolve()))
+    if not links:
+        raise am.ArgumentError(f"{data} has no subfolders; expected one per class, or train/ and val/ with them")
     make_afresh(out)
     for link, file in links:
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -112,6 +119,9 @@ def class_names(train: Path, val: Path) -> list[str]:
         raise am.ArgumentError(f"{train} needs at least two subfolders, one per class")
     if names != again:
         raise am.ArgumentError(f"{train} and {val} hold different classes: {sorted(set(names) ^ set(again))}")
+    for sub in (folder / name for folder in (train, val) for name in names):
+        if not pictures(sub):
+            raise am.ArgumentError(f"{sub} holds no picture; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     return names
 
 
@@ -162,6 +172,8 @@ PHOTOS = Task(size=96, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), ep
 
 
 # The net and its training
+
+SMALLEST = 4  # side of a picture that leaves the batch norm behind the pooling more than one pixel
 
 
 def small_net(classes: int, size: int, width: int = 16) -> nn.Sequential:
@@ -366,10 +378,15 @@ def main(*, data: str | None = None, out: str = "out", per_class: int | None = N
          repeats: int = 2, batch_size: int = 50, size: int | None = None, device: str = "auto", dtype: str = "auto",
          seed: int = 0) -> dict:
     """Train with and without augmentation; return what ``results.json`` says."""
-    for name, value in (("per-class", per_class), ("epochs", epochs), ("repeats", repeats),
-                        ("batch-size", batch_size), ("size", size)):
-        if value is not None and value < 1:
-            raise am.ArgumentError(f"--{name} must be at least 1, got {value}")
+    for name, value, least in (("per-class", per_class, 1), ("epochs", epochs, 1), ("repeats", repeats, 1),
+                               ("batch-size", batch_size, 1), ("size", size, SMALLEST)):
+        if value is not None and value < least:
+            raise am.ArgumentError(f"--{name}: expected at least {least}, given {value}")
+    if not 0 <= seed <= 2**64 - repeats:
+        raise am.ArgumentError(f"--seed: expected 0 to {2**64 - repeats}, for every run has the next, given {seed}")
+    for name, place in (("data", data), ("out", out)):
+        if place == "":
+            raise am.ArgumentError(f"--{name}: expected a folder, given ''")
     console = Console()
     target = choose_device(device)
     precision = DTYPES["float16" if target.type == "cuda" else "float32"] if dtype == "auto" else DTYPES[dtype]

@@ -10,14 +10,14 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
 import anamorph as am
+from anamorph.cli import Help, Parser, output_file
 from anamorph.errors import ArgumentError, DeviceError
 
 from . import host, machine, ours, peers  # noqa: F401  peers register themselves
@@ -27,23 +27,15 @@ from .work import ENTRIES, SIZE, Entry, Step, Unavailable, Work, photographs
 COPIED = 2**27  # bytes: far more than any cache holds
 
 
-class Parser(argparse.ArgumentParser):
-    """Mistakes are the package's own error, which the command line prints in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ArgumentError(f"bench: {message}")
-
-
 def parser() -> argparse.ArgumentParser:
     """The options of ``anamorph bench``."""
-    p = Parser(prog="anamorph bench", description="Time anamorph against its peers.",
-               formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = Parser(prog="anamorph bench", description="Time anamorph against its peers.", formatter_class=Help)
     p.add_argument("--json", metavar="FILE", help="write everything measured there too")
     p.add_argument("--batch", type=int, default=64, help="pictures in a batch")
     p.add_argument("--rounds", type=int, default=7, help="turns that every engine gets; medians are over these")
     p.add_argument("--seconds", type=float, default=30.0, help="about how long all rounds take, warm-up not counted")
     p.add_argument("--engines", help=f"a comma-separated part of: {', '.join(ENTRIES)}; all of the device if not given")
-    p.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    p.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto: a GPU if there is one")
     p.add_argument("--threads", default="1,2", help="of anamorph on a CPU; 1 is always among them, peers have 1")
     return p
 
@@ -57,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     device = choose_device(options.device)
     entries = choose_engines(options.engines, device)
     threads = choose_threads(options.threads) if device.type == "cpu" else [1]
+    target = None if options.json is None else output_file("bench: --json", options.json)
 
     from . import report  # needs rich, which only the commands do
 
@@ -73,9 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             status("host overhead")
             results["host"] = host.overhead(device)
     report.show(results)
-    if options.json:
-        target = Path(options.json)
-        target.parent.mkdir(parents=True, exist_ok=True)
+    if target:
         target.write_text(json.dumps(results, indent=2) + "\n")
     return 0
 
