@@ -4,9 +4,12 @@ Most tests look at what reaches the engine, so they put a recorder in the place 
 at the end run the real one.
 """
 
+import copy
 import gc
 import io
 import logging
+import os
+import pickle
 import subprocess
 import sys
 import tarfile
@@ -21,6 +24,7 @@ import torch
 
 import anamorph as am
 import anamorph.data.loader as loader_module
+from anamorph.data.background import Background
 from anamorph.data.order import Order
 from anamorph.data.sources import expand
 
@@ -47,7 +51,7 @@ def seen(monkeypatch):
     """Replaces render: batches come out as (ids, labels), and all that went in is kept, pixels copied."""
     calls = []
 
-    def render(images, plan, targets=None):
+    def render(images, plan, targets=None, layout=None):
         pixels = [image.clone() for image in images]
         calls.append(SimpleNamespace(images=pixels, given=type(images), plan=plan, targets=targets))
         return plan.index if targets is None else (plan.index, targets)
@@ -100,7 +104,13 @@ def ids(loader):
 
 
 def reader_threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("anamorph")]
+    """Those left a moment after a pass: a thread ends by itself, nobody waits for it."""
+    deadline = time.monotonic() + 5
+    while True:
+        alive = [thread for thread in threading.enumerate() if thread.name.startswith("anamorph")]
+        if not alive or time.monotonic() > deadline:
+            return alive
+        time.sleep(0.005)
 
 
 # ---------------------------------------------------------------- sources
@@ -159,6 +169,17 @@ def test_webdataset_shards(tmp_path, seen, decoder):
         assert pairs != sorted(pairs)
         heights = {int(i): image.shape[0] for call in seen for i, image in zip(call.plan.index, call.images)}
         assert heights == {i: 12 + i % 3 for i in range(6)}
+
+
+def test_folders_take_regular_files_and_each_once(folder, seen):
+    os.mkfifo(folder / "cat" / "pipe.jpg")
+    (folder / "cat" / "loop").symlink_to(folder / "cat")
+    (folder / "dog" / "more").symlink_to(folder / "cat" / "..", target_is_directory=True)
+    loader = am.Loader(folder, StubRecipe(), 4, decoder="pillow")
+    assert len(loader.sampler.permutation(0)) == 10 + 5  # dog/more/cat is no loop
+    (folder / "cat" / "nowhere.jpg").symlink_to(folder / "nowhere")
+    with pytest.raises(am.DecodeError, match=r"nowhere\.jpg: cannot be read"):
+        list(am.Loader(folder, StubRecipe(), 4, decoder="pillow"))
 
 
 def test_webdataset_without_labels_yields_images_alone(tmp_path, seen):
@@ -269,6 +290,74 @@ def test_dali_pipeline_with_an_index_and_an_end(seen):
         am.Loader(pipeline(), StubRecipe(), 3)
 
 
+def file_pipeline(root, batch_size=4, decode=True, dynamic=True, **arguments):
+    pipe = dali.Pipeline(batch_size=batch_size, num_threads=1, device_id=None, exec_dynamic=dynamic)
+    with pipe:
+        data, label = dali.fn.readers.file(file_root=str(root), name="reader", **arguments)
+        pipe.set_outputs(dali.fn.decoders.image(data) if decode else data, label)
+    return pipe
+
+
+@pytest.fixture
+def classes(tmp_path):
+    """Nine classes of one 4 x 4 image whose pixels all are its label."""
+    for i in range(9):
+        (tmp_path / "nine" / str(i)).mkdir(parents=True)
+        (tmp_path / "nine" / str(i) / "x.png").write_bytes(encoded(np.full((4, 4, 3), i, np.uint8), "PNG"))
+    return tmp_path / "nine"
+
+
+def labels_of(loader, seen):
+    seen.clear()
+    labels = [targets.tolist() for _, targets in loader]
+    assert [[int(image[0, 0, 0]) for image in call.images] for call in seen] == labels
+    return labels
+
+
+@needs_dali
+@pytest.mark.parametrize("dynamic", [True, False])
+@pytest.mark.parametrize("pad", [True, False])
+def test_each_pass_of_a_dali_pipeline_is_its_readers_epoch(classes, seen, pad, dynamic):
+    loader = am.Loader(file_pipeline(classes, pad_last_batch=pad, dynamic=dynamic), StubRecipe(), 4)
+    epoch = [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
+    assert labels_of(loader, seen) == labels_of(loader, seen) == epoch
+    for _ in zip(range(2), loader):
+        pass
+    gc.collect()
+    assert labels_of(loader, seen) == epoch and len(loader) == 3
+    cut = am.Loader(file_pipeline(classes, pad_last_batch=pad, dynamic=dynamic), StubRecipe(), 4, drop_last=True)
+    assert labels_of(cut, seen) == labels_of(cut, seen) == epoch[:2] and len(cut) == 2
+
+
+@needs_dali
+def test_shards_of_a_dali_pipeline_are_equally_long(classes, seen):
+    def epochs(**arguments):
+        loader = am.Loader(file_pipeline(classes, num_shards=2, **arguments), StubRecipe(), 4)
+        return [[label for batch in labels_of(loader, seen) for label in batch] for _ in range(2)]
+
+    assert epochs(shard_id=0) == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8]]  # the reader changes to the next shard
+    assert epochs(shard_id=0, stick_to_shard=True) == [[0, 1, 2, 3, 0]] * 2
+    assert epochs(shard_id=0, stick_to_shard=True, pad_last_batch=True) == [[0, 1, 2, 3, 3]] * 2
+    assert epochs(shard_id=1, stick_to_shard=True) == [[4, 5, 6, 7, 8]] * 2
+
+
+@needs_dali
+def test_what_a_dali_pipeline_cannot_do_is_named(classes, seen):
+    loader = am.Loader(file_pipeline(classes), StubRecipe(), 4)
+    first = iter(loader)
+    next(first)
+    with pytest.raises(am.ArgumentError, match="a second iterator given over a DALI pipeline"):
+        next(iter(loader))
+    first.close()
+    assert len(list(loader)) == 3
+    with pytest.raises(am.ArgumentError, match="a DALI pipeline as its source cannot be copied"):
+        copy.deepcopy(loader)
+    with pytest.raises(am.ArgumentError, match=r"gives images of shape \(\d+,\); expected \[H, W, C\] .*decoders.image"):
+        list(am.Loader(file_pipeline(classes, decode=False), StubRecipe(), 4))
+    with pytest.raises(am.ArgumentError, match="the DALI pipeline cannot be built"):
+        am.Loader(file_pipeline("/no/such"), StubRecipe(), 4)
+
+
 # ---------------------------------------------------------------- order, shards, epochs
 
 
@@ -325,6 +414,23 @@ def test_epochs_advance_by_themselves_until_set(array, seen):
     assert [call.plan.epoch for call in seen] == [7, 7, 8, 8, 7, 7, 7, 7, 8, 8]
 
 
+def test_two_whole_passes_of_one_epoch_count_once(array, seen):
+    loader = am.Loader(array, StubRecipe(), 5)
+    assert len(list(zip(loader, loader))) == 2  # zip does not ask the second one for its end
+    passes = [iter(loader), iter(loader)]
+    for one in passes:
+        list(one)
+    assert loader.epoch == 2
+
+
+def test_the_epoch_is_that_at_iter(array, seen):
+    loader = am.Loader(array, StubRecipe(), 5)
+    reference = ids(am.Loader(array, StubRecipe(), 5))
+    started = iter(loader)
+    loader.set_epoch(3)
+    assert [int(i) for batch in started for i in batch] == reference and loader.epoch == 3
+
+
 def test_an_epoch_left_early_does_not_count(array, seen):
     loader = am.Loader(array, StubRecipe(), 2)
     first = next(iter(loader)).tolist()
@@ -350,6 +456,53 @@ def test_resume_at_a_batch(array, seen):
     assert ids(resumed) != whole[4:] and resumed.epoch == 2
     with pytest.raises(am.ArgumentError, match="seed 4; this loader has 5"):
         am.Loader(array, StubRecipe(), 2, seed=5).load_state_dict(state)
+
+
+def test_set_epoch_replaces_a_loaded_state(array, seen):
+    loader = am.Loader(array, StubRecipe(), 2)
+    loader.load_state_dict({**loader.state_dict(), "epoch": 3, "batch": 4})
+    loader.set_epoch(4)
+    assert (loader.state_dict()["epoch"], loader.state_dict()["batch"]) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    "state, message",
+    [
+        (None, "state_dict: None given; expected what state_dict"),
+        ({}, "state_dict: {} given"),
+        (dict(batch=-3), "state_dict: batch: -3 given; expected at least 0"),
+        (dict(epoch="x"), "state_dict: epoch: 'x' given; expected an integer"),
+        (dict(epoch=2**32), "state_dict: epoch: 4294967296 given"),
+    ],
+)
+def test_bad_states_are_named(array, state, message):
+    loader = am.Loader(array, StubRecipe(), 2)
+    with pytest.raises(am.ArgumentError, match=message):
+        loader.load_state_dict({**loader.state_dict(), **state} if state else state)
+
+
+@pytest.mark.parametrize("epoch", [-1, 2**32, "3", 1.0])
+def test_bad_epochs_are_named(array, epoch):
+    loader = am.Loader(array, StubRecipe(), 2)
+    for call in (loader.set_epoch, loader.sampler.set_epoch):
+        with pytest.raises(am.ArgumentError, match=r"epoch: .* given; expected"):
+            call(epoch)
+    assert loader.epoch == 0
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda loader: pickle.loads(pickle.dumps(loader))])
+def test_a_loader_can_be_copied(folder, seen, decoder, duplicate):
+    loader = am.Loader(folder, StubRecipe(), 4, decoder=decoder)
+    expected = ids(loader)
+    twin = duplicate(loader)
+    assert ids(twin) == ids(loader) != expected
+
+
+def test_a_loader_of_a_tar_can_be_copied(tmp_path, seen):
+    tar = write_tar(tmp_path / "a.tar", [("x.jpg", encoded(picture(8, 8)))])
+    loader = am.Loader(tar, StubRecipe(), 1, decoder="pillow")
+    assert ids(loader) == ids(copy.deepcopy(loader)) == [0]
 
 
 def test_a_state_taken_after_the_last_batch_resumes_with_the_next_epoch(array, seen):
@@ -445,6 +598,36 @@ def test_thumbnail_does_not_hide_a_truncated_jpeg():
         check_complete(np.frombuffer(whole[:-40], np.uint8), "cut")
 
 
+@pytest.mark.parametrize("options", [dict(), dict(progressive=True), dict(restart_marker_blocks=3)])
+def test_what_follows_a_jpeg_does_not_make_it_truncated(options):
+    from anamorph.data.decode import check_complete
+
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, "JPEG", **options)
+    film = b"ftypmp42\xff\xda\x00\x11\xff\xd9\xff\xda" + bytes(1000)
+    check_complete(np.frombuffer(buffer.getvalue() + film, np.uint8), "film")
+    for cut in range(2, len(buffer.getvalue()) - 1, 97):
+        with pytest.raises(am.DecodeError, match="cut: truncated JPEG"):
+            check_complete(np.frombuffer(buffer.getvalue()[:cut], np.uint8), "cut")
+
+
+def test_a_damaged_tar_header_is_not_the_end_of_the_archive(tmp_path):
+    tar = write_tar(tmp_path / "a.tar", [(f"{i}.jpg", b"x" * 100) for i in range(4)])
+    whole = tar.read_bytes()
+
+    def length(data):
+        tar.write_bytes(data)
+        return len(am.Loader(tar, StubRecipe(), 1, decoder="pillow"))
+
+    for harm in (b"\x55" * 512, bytes(512), whole[2048:2100] + b"?" + whole[2101:2560]):
+        with pytest.raises(am.DecodeError, match=r"a\.tar: damaged header at byte 2048"):
+            length(whole[:2048] + harm + whole[2560:])
+    with pytest.raises(am.DecodeError, match="damaged header at byte 2048"):
+        length(whole[:2100])
+    assert length(whole) == 4 and length(whole[:4096]) == 4 and length(whole[:2048]) == 2
+
+
 def test_truncated_tar_names_the_member(tmp_path, seen):
     data = encoded(picture(64, 64))
     tar = write_tar(tmp_path / "a.tar", [("x.jpg", data), ("y.jpg", data)])
@@ -454,12 +637,75 @@ def test_truncated_tar_names_the_member(tmp_path, seen):
         list(loader)
 
 
+def test_skipped_errors_do_not_keep_the_files(folder, seen):
+    (folder / "cat" / "1.jpg").write_bytes(b"garbage" * 20)
+    loader = am.Loader(folder, StubRecipe(), 2, decoder="pillow", on_error="skip")
+    list(loader)
+    (error,) = loader.skipped
+    assert error.__traceback__ is None and error.__cause__ is None and error.__context__ is None
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_picture_too_large_for_the_engine_is_named_and_skipped(folder, seen, decoder):
+    (folder / "cat" / "1.jpg").write_bytes(encoded(np.zeros((1, 32769), np.uint8), "PNG"))
+    arguments = dict(shuffle=False, decoder=decoder)
+    with pytest.raises(am.DecodeError, match=r"1\.jpg: 1 x 32769 pixels given; expected sides of at most 32768"):
+        list(am.Loader(folder, StubRecipe(), 2, **arguments))
+    assert len(ids(am.Loader(folder, StubRecipe(), 2, on_error="skip", **arguments))) == 9
+
+
+def test_sixteen_bits_are_scaled_and_more_refused():
+    from anamorph.data.decode import decode_pillow
+
+    gray = np.arange(0, 60, 5, dtype=np.uint8).reshape(3, 4) * 4
+    for form in ("PPM", "PNG", "TIFF"):
+        data = np.frombuffer(encoded(gray.astype(np.uint16) * 257, form), np.uint8)
+        for channels in (1, 3):
+            expected = np.repeat(gray[:, :, None], channels, axis=2)
+            np.testing.assert_array_equal(decode_pillow(data, "x", channels).numpy(), expected)
+    for dtype, mode in ((np.int32, "I"), (np.float32, "F")):
+        with pytest.raises(am.DecodeError, match=f"x: .*pixels of mode '{mode}' given.*expected 8 or 16 bits"):
+            decode_pillow(np.frombuffer(encoded(gray.astype(dtype), "TIFF"), np.uint8), "x", 3)
+
+
+def test_the_reason_of_a_dali_error_has_its_second_line():
+    from anamorph.data.dali import _reason
+
+    error = RuntimeError("Critical error in pipeline:\nError in CPU operator `x`,\nencountered:\n\n"
+                         "Failed to decode sample #0 :\nnvImageCodec failure: '#3'\nCurrent pipeline object is no longer valid.")
+    assert _reason(error) == "DALI: Failed to decode sample #0 : damaged code stream"
+    assert _reason(RuntimeError("encountered:\nout of memory\nand more")) == "DALI: out of memory"
+
+
 def test_dataset_errors_name_the_item(seen):
     dataset = Items([(picture(4, 4), 0), ValueError("cosmic ray"), (picture(4, 4), 2)])
     with pytest.raises(am.DecodeError, match="item 1 of Items: ValueError: cosmic ray"):
         list(am.Loader(dataset, StubRecipe(), 1))
     loader = am.Loader(dataset, StubRecipe(), 3, shuffle=False, on_error="skip")
     assert ids(loader) == [0, 2] and len(loader.skipped) == 1
+
+
+@pytest.mark.parametrize(
+    "item, error, message",
+    [
+        ((), am.ArgumentError, r"item 0 of Items is a tuple of 0; expected \(image, label\)"),
+        ((picture(4, 4),), am.ArgumentError, "item 0 of Items is a tuple of 1"),
+        ((picture(4, 4), float("inf")), am.DtypeError, "item 0 of Items has the label inf"),
+        ((picture(4, 4), 10**20), am.DtypeError, "item 0 of Items has the label 1000"),
+    ],
+)
+def test_bad_dataset_items_are_named(seen, item, error, message):
+    with pytest.raises(error, match=message):
+        list(am.Loader(Items([item]), StubRecipe(), 1))
+
+
+@pytest.mark.parametrize("labels, message", [((0, None), "item 1 of Items has no label while others have"),
+                                             ((None, 0), "item 1 of Items has a label while others have none")])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_labels_for_all_or_none_in_the_whole_pass(seen, labels, message, batch_size):
+    dataset = Items([(picture(4, 4), label) for label in labels])
+    with pytest.raises(am.ArgumentError, match=message):
+        list(am.Loader(dataset, StubRecipe(), batch_size, shuffle=False))
 
 
 # ---------------------------------------------------------------- threads
@@ -483,6 +729,108 @@ def test_two_passes_at_once(folder, seen, decoder):
     loader.set_epoch(0)
     pairs = [(a[0].tolist(), b[0].tolist()) for a, b in zip(loader, loader)]
     assert len(pairs) == 5 and all(a == b for a, b in pairs)
+
+
+GARBAGE = """
+    import gc, threading, time
+    import numpy as np, torch
+    import anamorph as am
+
+    go = threading.Event()
+
+    class Collecting(torch.utils.data.Dataset):  # any allocation may do what this one does
+        def __len__(self):
+            return 1000
+
+        def __getitem__(self, index):
+            if go.is_set():
+                gc.collect()
+            return np.zeros((9, 8, 3), np.uint8)
+
+    def half():
+        iterator = iter(am.Loader(Collecting(), am.Recipe([am.RandomResizedCrop(8)]), 8, num_threads=2, prefetch=50))
+        next(iterator)
+        cycle = [iterator]
+        cycle.append(cycle)
+        go.set()
+
+    gc.disable()
+    half()
+    deadline = time.monotonic() + 10
+    while any(thread.name == "anamorph-reader" for thread in threading.enumerate()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    print([thread.name for thread in threading.enumerate() if thread.name == "anamorph-reader"])
+"""
+
+
+def start(program):
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
+
+
+def test_the_garbage_collector_may_run_in_a_reader():
+    with start(GARBAGE) as process:
+        try:
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert out == "[]\n" and process.returncode == 0, err
+
+
+def test_closing_waits_for_nothing():
+    entered, go = threading.Event(), threading.Event()
+
+    def items():
+        entered.set()
+        go.wait(10)
+        yield 1
+
+    reader = Background(items(), 1)
+    entered.wait(10)
+    began = time.monotonic()
+    reader.close()
+    assert time.monotonic() - began < 5 and list(reader) == []
+    go.set()
+    assert not reader_threads()
+
+
+def test_exit_in_the_middle_of_a_pass_ends_the_readers():
+    program = """
+        import atexit, threading
+        # handlers run last in, first out: this one comes after the loader's
+        atexit.register(lambda: print([t.name for t in threading.enumerate() if t.name.startswith("anamorph-r")]))
+        import numpy as np, time, torch
+        import anamorph as am
+
+        class Slow(torch.utils.data.Dataset):
+            def __len__(self):
+                return 1000
+
+            def __getitem__(self, index):
+                time.sleep(0.001)
+                return np.zeros((9, 8, 3), np.uint8)
+
+        iterator = iter(am.Loader(Slow(), am.Recipe([am.RandomResizedCrop(8)]), 8, prefetch=100))
+        next(iterator)
+    """
+    process = start(program)
+    out, err = process.communicate(timeout=60)
+    assert out == "[]\n" and process.returncode == 0, err
+
+
+def test_two_passes_take_turns_with_a_dataset(seen):
+    class Alone(Items):
+        inside = 0
+
+        def __getitem__(self, index):
+            assert self.inside == 0
+            self.inside += 1
+            time.sleep(0.002)
+            self.inside -= 1
+            return super().__getitem__(index)
+
+    loader = am.Loader(Alone([picture(4, 4)] * 20), StubRecipe(), 4, prefetch=5)
+    assert sum(1 for _ in zip(loader, loader)) == 5
 
 
 def test_reading_ahead_is_bounded(seen):
@@ -513,7 +861,7 @@ def test_prefetched_pixels_are_not_overwritten(tmp_path, monkeypatch):
     for i in range(12):
         (tmp_path / "a" / f"{i:02d}.png").write_bytes(encoded(np.full((16, 16, 3), i, np.uint8), "PNG"))
     kept = []
-    monkeypatch.setattr(loader_module, "render", lambda images, plan, targets: kept.extend(images))
+    monkeypatch.setattr(loader_module, "render", lambda images, plan, targets, layout: kept.extend(images))
     list(am.Loader(tmp_path, StubRecipe(), 2, shuffle=False, decoder="dali"))
     assert [set(image.flatten().tolist()) for image in kept] == [{i} for i in range(12)]
 
@@ -523,7 +871,7 @@ def test_the_interpreter_ends_cleanly_in_the_middle_of_a_pass(folder):
     program = f"""
         import anamorph.data.loader as module
         from anamorph import Loader
-        module.render = lambda images, plan, targets: images
+        module.render = lambda images, plan, targets, layout: images
         class Recipe:
             def plan(self, *args, **kwargs): pass
         passes = []
@@ -556,6 +904,15 @@ def test_waiting_is_measured(seen):
     [
         (dict(batch_size=0), am.ArgumentError, "batch_size: 0 given; expected at least 1"),
         (dict(batch_size=2.0), am.ArgumentError, "batch_size: 2.0 given; expected an integer"),
+        (dict(batch_size=2**40), am.ArgumentError, "batch_size: 1099511627776 given; .* at most 2147483647"),
+        (dict(epoch=2**32), am.ArgumentError, "epoch: 4294967296 given; .* at most 4294967295"),
+        (dict(channels=np.array([1, 3])), am.ArgumentError, r"channels: array\(\[1, 3\]\) given; expected an integer"),
+        (dict(channels=True), am.ArgumentError, "channels: True given"),
+        (dict(channels=3.0), am.ArgumentError, "channels: 3.0 given"),
+        (dict(shuffle="no"), am.ArgumentError, "shuffle: 'no' given; expected True or False"),
+        (dict(drop_last=None), am.ArgumentError, "drop_last: None given; expected True or False"),
+        (dict(source=(np.zeros((2, 4, 4, 3), np.uint8), [[1], [1, 2]])), am.ShapeError, "labels of no one shape given for 2"),
+        (dict(source=(np.zeros((1, 4, 4, 3), np.uint8), np.array([2**63], np.uint64))), am.ArgumentError, "below 2..63"),
         (dict(seed=-1), am.ArgumentError, "seed: -1 given"),
         (dict(epoch="3"), am.ArgumentError, "epoch: '3' given"),
         (dict(prefetch=0), am.ArgumentError, "prefetch: 0 given"),
@@ -605,6 +962,11 @@ def test_bad_folders_and_archives_are_named(tmp_path):
         load(tmp_path / "a.tar")
     with pytest.raises(am.ArgumentError, match=r"holds b'cat'; expected a class number"):
         load(write_tar(tmp_path / "b.tar", [("x.jpg", b""), ("x.cls", b"cat")]))
+    with pytest.raises(am.ArgumentError, match=r"holds b'9{30}'; expected a class number"):
+        load(write_tar(tmp_path / "b.tar", [("x.jpg", b""), ("x.cls", b"9" * 30)]))
+    (tmp_path / "x.jpg").write_bytes(b"")
+    with pytest.raises(am.ArgumentError, match=r"x\.jpg' is an image; expected a folder"):
+        load(tmp_path / "x.jpg")
     with pytest.raises(am.ArgumentError, match=r"b\.tar:y\.jpg has no \.cls member"):
         load(write_tar(tmp_path / "b.tar", [("x.jpg", b""), ("x.cls", b"1"), ("y.jpg", b"")]))
     with pytest.raises(am.ArgumentError, match=r"no \.jpg, \.jpeg or \.png member"):
@@ -644,6 +1006,26 @@ def test_batches_are_what_render_makes_of_the_plan(folder):
         torch.testing.assert_close(images, expected, rtol=0, atol=0)
         torch.testing.assert_close(targets, labels)
         assert images.shape == (len(index), 3, 16, 16) and images.dtype == torch.float32
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_pictures_whose_shape_fits_both_layouts(side):
+    recipe = am.Recipe([am.Resize(side)], dtype=torch.uint8)
+    pixels = np.random.default_rng(0).integers(0, 255, (3, side, side, 3), dtype=np.uint8)
+    (views,) = am.Loader(pixels, recipe, 3, shuffle=False)
+    np.testing.assert_array_equal(views.permute(0, 2, 3, 1).numpy(), pixels)
+
+
+def test_torchs_default_device_changes_nothing(folder):
+    recipe = am.Recipe([am.Resize((8, 8))], num_classes=2)
+    expected = list(am.Loader(folder, recipe, 4, decoder="pillow"))
+    before = torch.get_default_device()
+    torch.set_default_device("meta")
+    try:
+        views = list(am.Loader(folder, recipe, 4, decoder="pillow"))
+    finally:
+        torch.set_default_device(before if before.type != "cpu" else None)
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(views, expected, strict=True))
 
 
 @needs_dali

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
+import time
+import weakref
 from collections.abc import Generator, Iterator
 from typing import Generic, TypeVar
 
@@ -11,22 +14,35 @@ T = TypeVar("T")
 _END = object()
 
 
+class _Channel:
+    """Between the worker and its consumer. The worker takes a token from ``room`` for each item it puts.
+
+    Everything ``close`` does with it is reentrant and never waits, because the garbage collector calls it: in
+    any thread, at any point, with whatever locks that thread holds. (``Queue`` and ``Event`` are not reentrant.)
+    """
+
+    def __init__(self, depth: int):
+        self.items: queue.SimpleQueue = queue.SimpleQueue()
+        self.room: queue.SimpleQueue = queue.SimpleQueue()
+        self.stopped = False
+        for _ in range(depth):
+            self.room.put(None)
+
+
 class Background(Generic[T]):
     """Iterates ``source`` in a daemon thread, at most ``depth`` items ahead.
 
     What ``source`` raises is raised by ``__next__``, after the items that came before it.
-    ``close`` stops the thread, also when it waits for room in the queue; it is called when the
-    iteration ends, and must be called by whoever leaves it early.
+    ``close`` tells the thread to end, which it does after the item it is at; it must be called by whoever leaves the
+    iteration early.
     """
 
     def __init__(self, source: Generator[T, None, None], depth: int):
-        self._queue: queue.Queue = queue.Queue(maxsize=depth)
-        self._stop = threading.Event()
+        self._channel = _Channel(depth)
         self._finished = False
-        self._thread = threading.Thread(
-            target=_work, args=(source, self._queue, self._stop), name="anamorph-reader", daemon=True
-        )
+        self._thread = threading.Thread(target=_work, args=(source, self._channel), name="anamorph-reader", daemon=True)
         self._thread.start()
+        _threads[self._thread] = self._channel
 
     def __iter__(self) -> Iterator[T]:
         return self
@@ -34,39 +50,54 @@ class Background(Generic[T]):
     def __next__(self) -> T:
         if self._finished:
             raise StopIteration
-        item, error = self._queue.get()
+        item, error = self._channel.items.get()
         if error is None and item is not _END:
+            self._channel.room.put(None)
             return item
-        self.close()
+        self._finished = True
+        self._thread.join()  # this was its last act
         if error is not None:
             raise error
         raise StopIteration
 
     def close(self) -> None:
         self._finished = True
-        self._stop.set()
-        # The worker looks at _stop before every put, so after the flag is set it puts at most one
-        # more item; emptying the queue makes sure that this one finds room and the thread ends.
-        try:
-            while True:
-                self._queue.get_nowait()
-        except queue.Empty:
-            pass
-        if self._thread is not threading.current_thread():  # the garbage collector runs in any thread
-            self._thread.join()
+        _stop(self._channel)
 
 
-def _work(source: Generator, out: queue.Queue, stop: threading.Event) -> None:
+def _stop(channel: _Channel) -> None:
+    channel.stopped = True
+    channel.room.put(None)
+
+
+def _work(source: Generator, channel: _Channel) -> None:
     # A function and not a method: a thread that refers to the Background would keep it alive.
     error = None
     try:
         for item in source:
-            if stop.is_set():
+            channel.room.get()
+            if channel.stopped:
                 break
-            out.put((item, None))
+            channel.items.put((item, None))
+            del item
     except BaseException as caught:
         error = caught
     finally:
         source.close()
-    if not stop.is_set():
-        out.put((_END, error))
+    channel.items.put((_END, error))
+
+
+# By thread, not by Background: a closed one may be gone while its thread is still at its last item.
+_threads: weakref.WeakKeyDictionary[threading.Thread, _Channel] = weakref.WeakKeyDictionary()
+
+
+@atexit.register
+def _stop_all(timeout: float = 5.0) -> None:
+    # A thread that is still inside C++ code when the interpreter goes down takes the process with it.
+    # atexit and not threading's own hook: that one runs while other threads may still train.
+    deadline = time.monotonic() + timeout
+    threads = list(_threads.items())
+    for _, channel in threads:
+        _stop(channel)
+    for thread, _ in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))

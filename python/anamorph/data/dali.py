@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from anamorph.data.batch import Batch
+from anamorph.data.decode import check_size
 from anamorph.data.transfer import stage, upload
 from anamorph.errors import ArgumentError, DecodeError, MissingDependencyError, ShapeError
 
@@ -95,6 +97,13 @@ class DaliDecoder:
         self._name = name
         self._spare: tuple[Pipeline, _Feed] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_dali": None, "_codecs": None, "_spare": None}  # a copy builds its own pipeline
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._dali, self._codecs = require_dali("decoding images")
+
     def check(self, data: np.ndarray, name: str) -> None:
         """Raises DecodeError when DALI would not recognise ``data`` (uint8 [N]) as an image.
 
@@ -104,9 +113,11 @@ class DaliDecoder:
         reported properly by the decoding itself.
         """
         try:
-            self._codecs.CodeStream(data).height
+            stream = self._codecs.CodeStream(data)
+            height, width = stream.height, stream.width
         except RuntimeError as error:
             raise DecodeError(f"{name}: not a readable image (DALI: damaged or unknown header)") from error
+        check_size(height, width, name)
 
     def decode(self, batches: Iterator[Batch], reject: Reject) -> Iterator[tuple[Batch, Any]]:
         """Decodes ``batches``, in order; yields each with what must outlive the reading of its pixels.
@@ -228,65 +239,152 @@ class DaliDecoder:
         return bad
 
 
+@dataclass
+class _Run:
+    """Samples of a pipeline; ``held`` is what their memory belongs to."""
+
+    images: list[torch.Tensor]
+    labels: torch.Tensor | None
+    ids: torch.Tensor | None
+    held: list[Any]
+
+    def part(self, start: int, stop: int | None) -> _Run:
+        images = self.images[start:stop]
+        labels = None if self.labels is None else self.labels[start:stop]
+        return _Run(images, labels, None if self.ids is None else self.ids[start:stop], self.held if images else [])
+
+    def followed_by(self, other: _Run) -> _Run:
+        if not self.images:
+            return other
+        labels = None if self.labels is None or other.labels is None else torch.cat([self.labels, other.labels])
+        ids = None if self.ids is None or other.ids is None else torch.cat([self.ids, other.ids])
+        return _Run(self.images + other.images, labels, ids, self.held[-1:] + other.held)
+
+
+def _unpack(outputs: tuple[Any, ...]) -> _Run:
+    if not 1 <= len(outputs) <= 3:
+        raise ArgumentError(f"source: the DALI pipeline has {len(outputs)} outputs; expected images, labels[, index]")
+    images = tensors(outputs[0])
+    if images[0].ndim != 3:
+        raise ArgumentError(
+            f"source: the DALI pipeline gives images of shape {tuple(images[0].shape)}; expected [H, W, C]"
+            + (" (decode the files with fn.decoders.image)" if images[0].ndim == 1 else "")
+        )
+    if outputs[0].layout() == "CHW":
+        images = [image.permute(1, 2, 0).contiguous() for image in images]
+    labels = _column(outputs[1], "labels") if len(outputs) > 1 else None
+    return _Run(images, labels, _column(outputs[2], "index") if len(outputs) == 3 else None, [outputs])
+
+
 class PipelineSource:
     """A pipeline the user built; its outputs are images, labels and, optionally, sample ids.
 
-    Order, sharding and shuffling are the pipeline's own. An epoch is what its reader says, or, without a
-    reader, ends where an ``external_source`` raises StopIteration.
+    Order, sharding and shuffling are the pipeline's own. An epoch is what its first reader says; every rank
+    takes as many samples as the largest shard has. A reader knows no way back and runs on from one epoch into the next,
+    also within a batch, so what it gives is cut into epochs here: a pass that was left early is run to its end
+    before the next one, and padding is left out. Without a reader an epoch is what an ``external_source``
+    gives until it raises StopIteration; whether it ever does is not known, so after a pass that was left early the
+    next one goes on where the pipeline stands.
     """
 
     def __init__(self, pipeline: Pipeline, device: torch.device, shard: tuple[int, int], drop_last: bool):
-        pipeline.build()
+        try:
+            pipeline.build()
+        except Exception as error:
+            raise ArgumentError(f"source: the DALI pipeline cannot be built ({_reason(error)})") from error
         self.pipeline = pipeline
         self.batch_size = pipeline.max_batch_size
         self._device = device
         self._rank, self._world = shard
-        self._batches: int | None = None
+        self._busy = False
+        self._ahead = _Run([], None, None, [])
+        self._rest = 0  # samples that come before the reader's next epoch
+        self._epochs = 0  # that the reader has begun
+        self._size: int | None = None  # samples in a pass
         readers = [meta for meta in pipeline.reader_meta().values() if meta.get("epoch_size", 0) > 0]
         if readers:
-            samples = readers[0]["epoch_size_padded"] // readers[0]["number_of_shards"]
-            self._batches = samples // self.batch_size if drop_last else -(-samples // self.batch_size)
+            self._reader = readers[0]
+            largest = -(-self._reader["epoch_size"] // self._reader["number_of_shards"])
+            self._size = largest - largest % self.batch_size if drop_last else largest
 
     def __len__(self) -> int:
-        if self._batches is None:
+        if self._size is None:
             raise TypeError("a DALI pipeline without a reader does not say how long an epoch is")
-        return self._batches
+        return -(-self._size // self.batch_size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise ArgumentError("source: a loader with a DALI pipeline as its source cannot be copied or pickled;"
+                            " build another pipeline and loader")
 
     def batches(self, start: int) -> Iterator[tuple[Batch, Any]]:
         """Decoded batches on the loader's device; the first ``start`` of the epoch are run and dropped."""
+        if self._busy:
+            raise ArgumentError("source: a second iterator given over a DALI pipeline, which has one position;"
+                                " expected the first to be used up or closed")
+        self._busy = True
+        try:
+            yield from self._cut(start)
+        finally:
+            self._busy = False
+
+    def _cut(self, start: int) -> Iterator[tuple[Batch, Any]]:
         number = seen = 0
-        while self._batches is None or number < self._batches:
-            try:
-                outputs = self._run()
-            except StopIteration:
-                self.pipeline.reset()
+        if self._size is not None:
+            while self._rest:
+                if self._take(min(self._rest, self.batch_size)) is None:
+                    return
+            self._rest = self._epoch_samples()
+            self._epochs += 1
+        while self._size is None or seen < self._size:
+            run = self._take(None if self._size is None else min(self.batch_size, self._size - seen))
+            if run is None:
                 return
-            except Exception as error:
-                raise DecodeError(f"the DALI pipeline given as source failed: {_reason(error)}") from error
-            if not 1 <= len(outputs) <= 3:
-                raise ArgumentError(
-                    f"source: the DALI pipeline has {len(outputs)} outputs; expected images, labels[, index]"
-                )
-            images = tensors(outputs[0])
-            if outputs[0].layout() == "CHW":
-                images = [image.permute(1, 2, 0).contiguous() for image in images]
-            if len(outputs) == 3:
-                ids = _column(outputs[2], "index")
-            else:
-                # Consecutive per rank, and no id twice among the ranks.
-                ids = torch.arange(seen, seen + len(images)) * self._world + self._rank
-            labels = _column(outputs[1], "labels") if len(outputs) > 1 else None
-            seen += len(images)
+            images, count = run.images, len(run.images)
+            # Consecutive per rank, and no id twice among the ranks.
+            ids = torch.arange(seen, seen + count, device="cpu") * self._world + self._rank if run.ids is None else run.ids
+            seen += count
             if number >= start:
                 if self._device.type == "cuda" and not images[0].is_cuda:
                     images = upload(stage(images, self._device), self._device)
                 elif self._device.type == "cpu":
                     images = [image.cpu() for image in images]
-                yield Batch(number, ids, images, labels), outputs
-            if not self.pipeline.exec_dynamic and self._device.type == "cuda":
-                # The old executor overwrites its outputs at the next run, whoever still reads them.
-                torch.cuda.current_stream(self._device).synchronize()
+                yield Batch(number, ids, images, run.labels), run.held
             number += 1
+
+    def _epoch_samples(self) -> int:
+        """How many samples the reader gives, padding included, before it begins its next epoch."""
+        total, shards = self._reader["epoch_size"], self._reader["number_of_shards"]
+        if self._reader["pad_last_batch"]:
+            largest = -(-total // shards)
+            return -(-largest // self.batch_size) * self.batch_size
+        shard = self._reader["shard_id"]
+        if not self._reader["stick_to_shard"]:
+            shard = (shard + self._epochs) % shards
+        return (shard + 1) * total // shards - shard * total // shards
+
+    def _take(self, count: int | None) -> _Run | None:
+        """The next ``count`` samples, or those of one run; None where the pipeline's own end is reached."""
+        while len(self._ahead.images) < (count or 1):
+            if not self.pipeline.exec_dynamic:
+                # The old executor overwrites its outputs at the next run, whoever still reads them.
+                self._ahead.images = [image.clone() for image in self._ahead.images]
+                if self._device.type == "cuda":
+                    torch.cuda.current_stream(self._device).synchronize()
+            try:
+                outputs = self._run()
+            except StopIteration:
+                self.pipeline.reset()
+                self._ahead, self._rest = _Run([], None, None, []), 0
+                return None
+            except Exception as error:
+                raise DecodeError(f"the DALI pipeline given as source failed: {_reason(error)}") from error
+            self._ahead = self._ahead.followed_by(_unpack(outputs))
+        run = self._ahead.part(0, count)
+        # What a pass takes past the reader's epoch is also the beginning of the next.
+        used = len(run.images) if count is None else min(count, self._rest)
+        self._ahead = self._ahead.part(used, None)
+        self._rest -= 0 if count is None else used
+        return run
 
     def _run(self) -> tuple[Any, ...]:
         if self._device.type == "cuda" and self.pipeline.exec_dynamic:
@@ -314,7 +412,7 @@ def _reason(error: Exception) -> str:
     text = str(error).split("encountered:", 1)[-1]
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("Current pipeline object", "Critical error"))]
-    line = lines[0] if lines else type(error).__name__
+    line = " ".join(lines[:2]) if lines and lines[0].endswith(":") else lines[0] if lines else type(error).__name__
     for code, meaning in _CODEC_FAILURES.items():
         line = line.replace(f"nvImageCodec failure: '#{code}'", meaning)
     return f"DALI: {line}"

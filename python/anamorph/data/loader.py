@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from anamorph.data.background import Background
 from anamorph.data.batch import Batch
 from anamorph.data.dali import DaliDecoder, PipelineSource, Reject, is_pipeline, require_dali
 from anamorph.data.decode import check_complete, decode_pillow, pillow
-from anamorph.data.order import Order
+from anamorph.data.order import MAX_EPOCH, Order, whole
 from anamorph.data.sources import ArraySource, Source, open_source
 from anamorph.data.transfer import Lease, stage, to_device, upload
 from anamorph.errors import ArgumentError, DecodeError, DeviceError
@@ -62,7 +63,9 @@ class Loader:
             * a map-style ``torch.utils.data.Dataset`` of ``(image, label)`` or ``image``, the image being PIL,
               a uint8 ``[H, W, C]`` array or a uint8 ``[C, H, W]`` tensor;
             * an ``nvidia.dali`` pipeline with the outputs images, labels[, index]. Shuffling and
-              sharding are then the pipeline's; without an index output the ids of a rank run on from 0 in steps of
+              sharding are then the pipeline's, and each pass starts at the first sample of its reader (a pass after one
+              that was left early first runs through the rest; without a reader it goes on where the pipeline
+              stands). One iterator at a time; without an index output the ids of a rank run on from 0 in steps of
               the world size. ``batch_size`` must be the pipeline's.
         recipe: an ``am.Recipe``.
         batch_size: images per batch and rank.
@@ -119,15 +122,19 @@ class Loader:
     ):
         if not hasattr(recipe, "plan"):
             raise ArgumentError(f"recipe: {type(recipe).__name__} given; expected an anamorph.Recipe")
-        _whole("batch_size", batch_size, 1)
-        _whole("seed", seed, 0, 2**64 - 1)
-        _whole("epoch", epoch, 0)
-        _whole("prefetch", prefetch, 1)
+        whole("batch_size", batch_size, 1, 2**31 - 1)
+        whole("seed", seed, 0, 2**64 - 1)
+        whole("epoch", epoch, 0, MAX_EPOCH)
+        whole("prefetch", prefetch, 1)
         if num_threads is not None:
-            _whole("num_threads", num_threads, 1)
+            whole("num_threads", num_threads, 1)
         _choice("decoder", decoder, ("auto", "dali", "pillow"))
         _choice("on_error", on_error, ("raise", "skip"))
+        whole("channels", channels, 1)
         _choice("channels", channels, (1, 3))
+        for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
+            if not isinstance(flag, (bool, np.bool_)):
+                raise ArgumentError(f"{name}: {flag!r} given; expected True or False")
         batch_size, seed, epoch = int(batch_size), int(seed), int(epoch)  # numpy integers would not go into JSON
         self.recipe = recipe
         self.batch_size = batch_size
@@ -165,7 +172,10 @@ class Loader:
                     self._decoder = DaliDecoder(
                         batch_size, channels, self.device, prefetch, self._num_threads, self.source.name
                     )
-        self._channels = channels
+        self._channels = int(channels)
+        # A dataset is read by one thread at a time, also by two passes, or by one that is just being left.
+        self._alone = not getattr(self.source, "thread_safe", True) and self._num_threads == 1
+        self._gate = threading.RLock()
         self.batch_sampler = None  # Lightning asks for one, and leaves a loader alone whose answer is none
         self.sampler = Order(
             samples, batch_size, seed=seed, epoch=epoch, shard=self.shard, shuffle=shuffle, drop_last=drop_last
@@ -197,14 +207,14 @@ class Loader:
 
     def set_epoch(self, epoch: int) -> None:
         """Makes the next pass that of ``epoch``, and every pass until the next call."""
-        _whole("epoch", epoch, 0)
         self.sampler.set_epoch(epoch)
         if self._position and self._position[0] != epoch:
             self._position = None  # a pass left early is not gone on with
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader stands, at a batch boundary: enough to go on in another process."""
-        epoch, batch = self._position or self._resume or (self.epoch, 0)
+        resume = self._resume if self._resume and self._resume[0] == self.epoch else None
+        epoch, batch = self._position or resume or (self.epoch, 0)
         return {"epoch": epoch, "batch": batch, "seed": self.seed, "batch_size": self.batch_size,
                 "world": self.shard[1]}
 
@@ -213,22 +223,34 @@ class Loader:
 
         ArgumentError when seed, batch size or world size are others: batches would not be the same ones.
         """
+        if not isinstance(state, Mapping) or not {"epoch", "batch", "seed", "batch_size", "world"} <= state.keys():
+            raise ArgumentError(f"state_dict: {state!r} given; expected what state_dict() returned")
         for key, here in (("seed", self.seed), ("batch_size", self.batch_size), ("world", self.shard[1])):
             if state[key] != here:
                 raise ArgumentError(f"state_dict: it was taken with {key} {state[key]}; this loader has {here}")
-        epoch, batch = state["epoch"], state["batch"]
+        epoch = whole("state_dict: epoch", state["epoch"], 0, MAX_EPOCH)
+        batch = whole("state_dict: batch", state["batch"], 0)
         if not isinstance(self.source, PipelineSource) and batch >= len(self):
             epoch, batch = epoch + 1, 0  # taken after the last batch, before the loop came back for more
         self.sampler.epoch = epoch
         self._resume = (epoch, batch)
         self._position = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_gate": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _gate=threading.RLock())
+
     def __iter__(self) -> Iterator:
         epoch = self.epoch
         start = self._resume[1] if self._resume and self._resume[0] == epoch else 0
         self._resume = None
         self._position = (epoch, start)
-        stats = self.stats = Stats(epoch)
+        self.stats = Stats(epoch)
+        return self._pass(epoch, start, self.stats)
+
+    def _pass(self, epoch: int, start: int, stats: Stats) -> Iterator:
         lease = Lease(self.device, limit=self._prefetch + 1)
         batches = self._batches(epoch, start, partial(self._reject, stats))
         try:
@@ -248,7 +270,7 @@ class Loader:
                 del result
             if stats.skipped and not stats.images and not start:
                 raise DecodeError(f"all {len(stats.skipped)} samples were unreadable; the first: {stats.skipped[0]}")
-            self.sampler.finish_epoch()
+            self.sampler.finish_epoch(epoch)
             self._position = None
         finally:
             batches.close()
@@ -284,6 +306,7 @@ class Loader:
                 yield Batch(number, ids, stage(source.gather(ids), self.device), labels)
             return
         pool = ThreadPoolExecutor(self._num_threads, "anamorph-io") if self._num_threads > 1 else None
+        labelled: bool | None = None
         try:
             for number, ids in self.sampler.batches(epoch, start):
                 loaded = list((pool.map if pool else map)(self._load, ids.tolist()))
@@ -294,7 +317,9 @@ class Loader:
                     else:
                         keep.append(position)
                 if keep:
-                    yield self._assemble(number, ids[keep], [one for one in loaded if not isinstance(one, DecodeError)])
+                    good = [one for one in loaded if not isinstance(one, DecodeError)]
+                    labelled = self._labelled(ids[keep], [label for _, label in good], labelled)
+                    yield self._assemble(number, ids[keep], good)
         finally:
             if pool:
                 pool.shutdown(cancel_futures=True)
@@ -303,7 +328,8 @@ class Loader:
         """One sample; a failure is a value here, so that one bad file does not end the whole batch."""
         source = cast(Source, self.source)
         try:
-            data, label = source.load(index)
+            with self._gate if self._alone else nullcontext():
+                data, label = source.load(index)
             if source.encoded:
                 check_complete(data, source.name(index))
                 if self._decoder is not None:
@@ -314,16 +340,20 @@ class Loader:
         except DecodeError as error:
             return error
 
+    def _labelled(self, ids: np.ndarray, labels: list[int | None], before: bool | None) -> bool:
+        """Whether this batch has labels: all or none, and as those ``before`` it in the pass."""
+        first = labels[0] is not None if before is None else before
+        for index, label in zip(ids.tolist(), labels):
+            if (label is not None) != first:
+                name = cast(Source, self.source).name(index)
+                has, others = ("no label", "others have") if first else ("a label", "others have none")
+                raise ArgumentError(f"source: {name} has {has} while {others}; expected labels for all or none")
+        return first
+
     def _assemble(self, number: int, ids: np.ndarray, loaded: list[tuple[Any, int | None]]) -> Batch:
         images = [image for image, _ in loaded]
         labels = [label for _, label in loaded]
-        if all(label is None for label in labels):
-            column = None
-        elif None in labels:
-            missing = cast(Source, self.source).name(int(ids[labels.index(None)]))
-            raise ArgumentError(f"source: {missing} has no label while others have; expected labels for all or none")
-        else:
-            column = np.array(labels, dtype=np.int64)
+        column = None if labels[0] is None else np.array(labels, dtype=np.int64)
         if self._decoder is not None:
             return Batch(number, ids, images, column)
         same = all(image.shape == images[0].shape for image in images)
@@ -335,15 +365,16 @@ class Loader:
             index = to_device(batch.ids, self.device)
             plan = self.recipe.plan(index, seed=self.seed, epoch=epoch, size=_sizes(batch.images), device=self.device)
             if batch.labels is None:
-                return render(batch.images, plan)
-            return render(batch.images, plan, targets=to_device(batch.labels, self.device))
+                return render(batch.images, plan, layout="NHWC")
+            return render(batch.images, plan, targets=to_device(batch.labels, self.device), layout="NHWC")
 
     def _reject(self, stats: Stats, error: DecodeError) -> None:
         """The one place that decides what an unreadable sample means. Called from any thread."""
         if self.on_error == "raise":
             raise error
         logger.warning("skipped %s", error)
-        stats.skipped.append(error)
+        error.__cause__ = error.__context__ = None
+        stats.skipped.append(error.with_traceback(None))  # whose frames hold the file's bytes
 
 
 def _cores() -> int:
@@ -356,18 +387,11 @@ def _sizes(images: torch.Tensor | list[torch.Tensor]) -> tuple[int, int] | torch
     if isinstance(images, torch.Tensor):
         return images.shape[1], images.shape[2]
     sizes = [(image.shape[0], image.shape[1]) for image in images]
-    return sizes[0] if len(set(sizes)) == 1 else torch.tensor(sizes, dtype=torch.int64)
-
-
-def _whole(name: str, value: Any, low: int, high: int | None = None) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise ArgumentError(f"{name}: {value!r} given; expected an integer")
-    if value < low or (high is not None and value > high):
-        raise ArgumentError(f"{name}: {value} given; expected at least {low}" + (f", at most {high}" if high is not None else ""))
+    return sizes[0] if len(set(sizes)) == 1 else torch.tensor(sizes, dtype=torch.int64, device="cpu")
 
 
 def _choice(name: str, value: Any, allowed: tuple) -> None:
-    if value not in allowed:
+    if not isinstance(value, (str, int, np.integer)) or value not in allowed:
         raise ArgumentError(f"{name}: {value!r} given; expected one of " + ", ".join(map(repr, allowed)))
 
 
@@ -376,8 +400,8 @@ def _shard(value: Any) -> tuple[int, int]:
         rank, world = value
     except (TypeError, ValueError):
         raise ArgumentError(f"shard: {value!r} given; expected (rank, world)") from None
-    _whole("shard[1]", world, 1)
-    _whole("shard[0]", rank, 0, world - 1)
+    whole("shard[1]", world, 1)
+    whole("shard[0]", rank, 0, world - 1)
     return int(rank), int(world)
 
 

@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+
+from anamorph.errors import ArgumentError
+
+MAX_EPOCH = 2**32 - 1  # a plan's key has one word for it
+
+
+def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """``value`` as an int, or an ArgumentError."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise ArgumentError(f"{name}: {value!r} given; expected an integer")
+    if value < low or (high is not None and value > high):
+        raise ArgumentError(f"{name}: {value} given; expected at least {low}" + (f", at most {high}" if high is not None else ""))
+    return int(value)
 
 
 class Order:
@@ -34,12 +48,12 @@ class Order:
 
     def set_epoch(self, epoch: int) -> None:
         """Go to ``epoch`` and stay there until told otherwise."""
-        self.epoch = int(epoch)
+        self.epoch = whole("epoch", epoch, 0, MAX_EPOCH)
         self.fixed = True
 
-    def finish_epoch(self) -> None:
-        """A whole pass is over: count on, unless the caller does the counting."""
-        if not self.fixed:
+    def finish_epoch(self, epoch: int) -> None:
+        """A whole pass of ``epoch`` is over: count on, unless the caller or another pass did so already."""
+        if not self.fixed and self.epoch == epoch:
             self.epoch += 1
 
     def permutation(self, epoch: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import os
 import re
 import tarfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,10 +69,8 @@ class FolderSource(Source):
         labels: list[int] = []
         for label, name in enumerate(self.classes):
             before = len(self._paths)
-            for folder, _, files in sorted(os.walk(root / name, followlinks=True)):
-                self._paths += [
-                    os.path.join(folder, file) for file in sorted(files) if file.lower().endswith(IMAGE_SUFFIXES)
-                ]
+            for folder, files in sorted(_walk(str(root / name))):
+                self._paths += [os.path.join(folder, file) for file in sorted(files)]
             if len(self._paths) == before:
                 raise ArgumentError(
                     f"source: class folder {str(root / name)!r} holds no image; expected files ending in "
@@ -92,6 +91,21 @@ class FolderSource(Source):
             return np.fromfile(path, dtype=np.uint8), self._label(index)
         except OSError as error:
             raise DecodeError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
+    """(folder, image files) of a folder and those below it; ``above`` are the real paths of its parents."""
+    real = os.path.realpath(folder)
+    if real in above:  # a link to a parent
+        return
+    files = []
+    for entry in os.scandir(folder):
+        if entry.is_dir():
+            yield from _walk(entry.path, (*above, real))
+        # Reading a pipe or a device could wait for ever. A broken link is reported when it is read.
+        elif entry.name.lower().endswith(IMAGE_SUFFIXES) and (entry.is_file() or not os.path.exists(entry.path)):
+            files.append(entry.name)
+    yield folder, files
 
 
 class TarSource(Source):
@@ -143,11 +157,12 @@ class TarSource(Source):
                         assert file is not None  # as isfile() said
                         text = file.read().strip()
                         try:
-                            labels[key] = int(text)
-                        except ValueError:
+                            labels[key] = _int64(text)
+                        except (ValueError, OverflowError):
                             raise ArgumentError(
                                 f"source: {path}:{member.name} holds {text!r}; expected a class number"
                             ) from None
+                _check_end(path, tar.offset)
         except FileNotFoundError:
             raise ArgumentError(f"source: there is no file {path!r}") from None
         except (tarfile.TarError, OSError) as error:
@@ -176,9 +191,31 @@ class TarSource(Source):
             raise DecodeError(f"{self.name(index)}: the archive ends after {len(data)} of its {size} bytes")
         return np.frombuffer(data, dtype=np.uint8), self._label(index)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": {}, "_lock": None}  # open files and locks cannot be copied
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
     def __del__(self) -> None:
         for file in getattr(self, "_files", {}).values():
             file.close()
+
+
+def _check_end(path: str, offset: int) -> None:
+    # tarfile takes any header it cannot read for the end of the archive, and says nothing.
+    with open(path, "rb") as file:
+        file.seek(offset)
+        while block := file.read(1 << 20):
+            if block.count(0) != len(block):
+                raise DecodeError(f"{path}: damaged header at byte {offset}")
+
+
+def _int64(value: Any) -> int:
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise OverflowError
+    return number
 
 
 class ArraySource(Source):
@@ -198,13 +235,19 @@ class ArraySource(Source):
             )
         self.images = images
         if labels is not None:
-            labels = labels.cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
+            try:
+                labels = labels.cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
+            except ValueError:  # lists of different lengths
+                raise ShapeError(f"source: labels of no one shape given for {len(images)} images; expected"
+                                 f" ({len(images)},)") from None
             if labels.dtype.kind not in "iu":
                 raise DtypeError(f"source: labels of dtype {labels.dtype} given; expected integer class numbers [N]")
             if labels.shape != (len(images),):
                 raise ShapeError(
                     f"source: labels of shape {labels.shape} given for {len(images)} images; expected ({len(images)},)"
                 )
+            if labels.size and int(labels.max()) >= 2**63:
+                raise ArgumentError(f"source: the label {labels.max()} given; expected class numbers below 2**63")
             self.labels = labels.astype(np.int64)
 
     def __len__(self) -> int:
@@ -251,6 +294,10 @@ class DatasetSource(Source):
             item = self.dataset[index]
         except Exception as error:  # a dataset may raise anything for a bad file
             raise DecodeError(f"{self.name(index)}: {type(error).__name__}: {error}") from error
+        if isinstance(item, (tuple, list)) and len(item) < 2:
+            raise ArgumentError(
+                f"source: {self.name(index)} is a {type(item).__name__} of {len(item)}; expected (image, label) or the image"
+            )
         image, label = (item[0], item[1]) if isinstance(item, (tuple, list)) else (item, None)
         return self._pixels(image, index), None if label is None else self._class(label, index)
 
@@ -285,9 +332,9 @@ class DatasetSource(Source):
     def _class(self, label: Any, index: int) -> int:
         # operator.index would refuse 0-d tensors, int() would take 3.7: ask for a whole number.
         try:
-            number = int(label)
+            number = _int64(label)
             whole = bool(number == label)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             whole = False
         if not whole:
             raise DtypeError(f"source: {self.name(index)} has the label {label!r}; expected an integer class number")
@@ -348,6 +395,8 @@ def _open_tars(patterns: list[str]) -> TarSource:
             raise ArgumentError(f"source: there is no folder or file {path!r}")
         if os.path.isdir(path):
             raise ArgumentError(f"source: {path!r} is a folder in a list; a list names WebDataset tar files")
+        if path.lower().endswith(IMAGE_SUFFIXES):
+            raise ArgumentError(f"source: {path!r} is an image; expected a folder of class folders, or WebDataset tar files")
     return TarSource(paths)
 
 

@@ -40,7 +40,7 @@ def stage(images: torch.Tensor | list[torch.Tensor],
         if isinstance(images, torch.Tensor):
             return images.pin_memory()
         shapes = [tuple(image.shape) for image in images]
-        buffer = torch.empty(sum(image.numel() for image in images), dtype=images[0].dtype, pin_memory=True)
+        buffer = torch.empty(sum(image.numel() for image in images), dtype=images[0].dtype, device="cpu", pin_memory=True)
         for part, image in zip(buffer.split([image.numel() for image in images]), images):
             part.view(image.shape).copy_(image)
         return Packed(buffer, shapes)
@@ -60,7 +60,8 @@ def upload(staged: torch.Tensor | list[torch.Tensor] | Packed,
 
 def to_device(values: np.ndarray | torch.Tensor, device: torch.device) -> torch.Tensor:
     """A small array (ids, labels) on ``device``, without a synchronisation."""
-    values = torch.as_tensor(values)
+    if not isinstance(values, torch.Tensor):
+        values = torch.as_tensor(values, device="cpu")  # whatever torch's default device is
     if device.type == "cuda" and not values.is_cuda:
         values = values.pin_memory()
     return _to(values, device)
