@@ -37,8 +37,8 @@ struct RenderArgs {
     Targets targets;
 };
 
-AM_HD int dtype_bytes(int dtype) { return dtype == U8 ? 1 : dtype == F32 ? 4 : 2; }
-
+// How many there are, whatever a row from a file says.
+AM_HD int count_of(const int32_t* row, int word, int most) { return row[word] < 0 ? 0 : row[word] < most ? row[word] : most; }
 AM_HD const int32_t* color_words(const int32_t* row, int i) { return row + W_HEADER + COLOR_WORDS * i; }
 AM_HD const int32_t* erase_words(const RecipeInfo& info, const int32_t* row, int i) {
     return row + W_HEADER + COLOR_WORDS * info.max_colors + ERASE_WORDS * i;

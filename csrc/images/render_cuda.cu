@@ -28,8 +28,8 @@ __device__ void open_side(const RenderArgs& a, int i, Side& s) {
     s.row = a.rows + int64_t(i) * a.info.row_words;
     s.picture = picture_of(a.in, i, dtype_bytes(a.in.dtype));
     s.reading = reading_of(s.row, s.picture);
-    s.colors = min(s.row[W_COLORS], a.info.max_colors);
-    s.erases = min(s.row[W_ERASES], a.info.max_erases);
+    s.colors = count_of(s.row, W_COLORS, a.info.max_colors);
+    s.erases = count_of(s.row, W_ERASES, a.info.max_erases);
 }
 
 // The grey means of the steps before `end`, from the parts that mean_kernel left. Always in the same order.

@@ -244,7 +244,7 @@ template <int C> struct SampleView {
     SampleView(const RenderArgs& args, int index)
         : a(args), i(index), row(args.rows + int64_t(index) * args.info.row_words), width(args.out_w),
           pitch(packs_above(args.out_w)), sampler(open(args, index, row, pitch)), bytes(args.in.dtype == U8),
-          colors(min_(row[W_COLORS], args.info.max_colors)), erases(min_(row[W_ERASES], args.info.max_erases)) {}
+          colors(count_of(row, W_COLORS, args.info.max_colors)), erases(count_of(row, W_ERASES, args.info.max_erases)) {}
 
     static Sampler<C> open(const RenderArgs& a, int index, const int32_t* row, int pitch) {
         Picture picture = picture_of(a.in, index, dtype_bytes(a.in.dtype));
@@ -264,7 +264,7 @@ template <int C> struct SampleView {
 #define AM_CASE(name) case OP_##name: color_row<C, OP_##name>(p, means[j], bytes, xa, xb, pitch, buf, to); break;
             AM_COLOR_OPS(AM_CASE)
 #undef AM_CASE
-            default: break;
+            default: color_row<C, 0>(p, 0.0f, bytes, xa, xb, pitch, buf, to); break;  // not of this version
         }
     }
     // Steps [from, end) on what lies at `line`; into `buf`, which may be the same. Returns where the result is.

@@ -32,7 +32,7 @@ template <int C> bool is_dense(const Picture& p) {
     return p.stride_w == C && (C == 1 || p.stride_c == 1) && p.stride_h >= 0 && span < 0x7FFFFF00;
 }
 inline Dense dense_of(const Picture& p, int channel, int pixel) {
-    int size = p.dtype == U8 ? 1 : p.dtype == F32 ? 4 : 2;
+    int size = dtype_bytes(p.dtype);
     return {p.data + channel * p.stride_c * size, int(p.stride_h), int((p.h - 1) * p.stride_h + p.w * pixel), size};
 }
 
@@ -220,9 +220,12 @@ inline void columns(const Between& k, const Reading& r, int y, int width, int& a
     if (k.everywhere || k.nowhere) return;
     double low = 0.0, high = double(width), fy = double(y) + 0.5;
     auto cut = [&](double start, double per, double first, double last) {
-        double slack = per == 0.0 ? 1e-6 * double(width) : 0.0;  // hardly changes along the row
-        if (first > last || (per == 0.0 && (start - slack < first || start + slack > last))) high = -1.0;
-        if (per == 0.0) return;
+        if (per == 0.0) {  // hardly changes along the row
+            double slack = 1e-6 * double(width);
+            if (!(start - slack >= first && start + slack <= last)) high = -1.0;
+            return;
+        }
+        if (!(first <= last)) high = -1.0;
         double t = (first - start) * per, u = (last - start) * per;
         double begin = (t < u ? t : u) + 1.0, end = (t < u ? u : t) - 1.0;
         low = low > begin ? low : begin;
@@ -230,7 +233,7 @@ inline void columns(const Between& k, const Reading& r, int y, int width, int& a
     };
     cut(double(r.m[1]) * fy + r.m[2], k.per_x, k.left, k.right);
     cut(double(r.m[4]) * fy + r.m[5], k.per_y, k.top, k.bottom);
-    if (high <= low) return;
+    if (!(high > low)) return;  // also where the map is no number
     a = int(low);
     b = int(high);
 }

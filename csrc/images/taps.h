@@ -6,6 +6,7 @@
 namespace anamorph {
 
 enum Dtype : int32_t { U8 = 0, F32 = 1, F16 = 2, BF16 = 3 };
+AM_HD int dtype_bytes(int dtype) { return dtype == U8 ? 1 : dtype == F32 ? 4 : 2; }
 
 // A batch of pictures: one strided block, or (offsets given) pictures of different sizes, each packed [H, W, C].
 struct Images {
@@ -76,13 +77,16 @@ AM_HD void choose_window(Reading& r) {
     if (float(r.ny) < 2.0f * r.reach_y) ++r.ny;
     r.cubic = r.antialias ? -0.5f : -0.75f;
     r.drop = widened && r.border == BORDER_CONSTANT;
-    if (r.drop) {  // no more taps than there are
+    if (r.drop) {  // no more taps than there are: such a window can always be moved inside
         r.nx = r.nx < r.tap_x1 - r.tap_x0 + 1 ? r.nx : r.tap_x1 - r.tap_x0 + 1;
         r.ny = r.ny < r.tap_y1 - r.tap_y0 + 1 ? r.ny : r.tap_y1 - r.tap_y0 + 1;
     }
     bool room = r.tap_x1 - r.tap_x0 >= r.nx - 1 && r.tap_y1 - r.tap_y0 >= r.ny - 1;
     r.movable = room && (r.drop || (r.kernel <= LINEAR && r.border <= BORDER_EDGE));
 }
+
+// A support that counts taps, whatever a row from a file holds.
+AM_HD float filter_of(float f) { return f >= 1.0f ? (f <= 65536.0f ? f : 65536.0f) : 1.0f; }
 
 AM_HD Reading reading_of(const int32_t* row, const Picture& pic) {
     Reading r;
@@ -103,8 +107,8 @@ AM_HD Reading reading_of(const int32_t* row, const Picture& pic) {
     r.tap_x0 = ax; r.tap_y0 = ay; r.tap_x1 = bx; r.tap_y1 = by;
     r.slope_x = word_float(row[W_SLOPE]);
     r.slope_y = word_float(row[W_SLOPE + 1]);
-    r.filter_x = word_float(row[W_FILTER]);
-    r.filter_y = word_float(row[W_FILTER + 1]);
+    r.filter_x = filter_of(word_float(row[W_FILTER]));
+    r.filter_y = filter_of(word_float(row[W_FILTER + 1]));
     for (int i = 0; i < 4; ++i) r.fill[i] = word_float(row[W_FILL + i]) * input_scale;
     int flags = row[W_FLAGS];
     r.interp = flags & ROW_INTERP;
@@ -307,18 +311,12 @@ template <int C, class F, class Source> AM_HD void weighed(const Source& s, cons
         I iy = y0 + I(j);
         F wy = tap_weight(r.kernel, r.cubic, behind_y - F(float(j)), r.inverse_y);
         auto y_in = iy >= I(r.tap_y0) && iy <= I(r.tap_y1);
-        if (!r.movable) {
-            if (r.drop) wy = select(y_in, wy, F(0.0f));
-            iy = border_index(iy, r.tap_y0, r.tap_y1, r.border);
-        }
+        if (!r.movable) iy = border_index(iy, r.tap_y0, r.tap_y1, r.border);
         for (int i = 0; i < r.nx; ++i) {
             I ix = x0 + I(i);
             F weight = wy * tap_weight(r.kernel, r.cubic, behind_x - F(float(i)), r.inverse_x), v[C];
             auto x_in = ix >= I(r.tap_x0) && ix <= I(r.tap_x1);
-            if (!r.movable) {
-                if (r.drop) weight = select(x_in, weight, F(0.0f));
-                ix = border_index(ix, r.tap_x0, r.tap_x1, r.border);
-            }
+            if (!r.movable) ix = border_index(ix, r.tap_x0, r.tap_x1, r.border);
             s.tap(ix, iy, v);
             for (int c = 0; c < C; ++c)
                 sum[c] = sum[c] + weight * (paint ? select(x_in && y_in, v[c], F(r.fill[c])) : v[c]);

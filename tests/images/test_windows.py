@@ -81,10 +81,10 @@ def test_pictures_smaller_than_a_window(simd, interpolation, size):
 
 
 @pytest.mark.parametrize("level", ["base", "avx2", "avx512"])
-def test_nothing_is_read_outside_the_picture(level):
-    """Pictures between two pages that must not be touched: a process that reads beyond them dies."""
-    program = Path(__file__).with_name("guarded_pages.py")
-    subprocess.run([sys.executable, program], env={**os.environ, "ANAMORPH_SIMD": level}, check=True)
+@pytest.mark.parametrize("program", ["guarded_pages.py", "garbled_rows.py"])
+def test_nothing_is_read_outside_the_picture(program, level):
+    """Pictures between two pages that must not be touched, and rows of nonsense: a process that reads elsewhere dies."""
+    subprocess.run([sys.executable, Path(__file__).with_name(program)], env={**os.environ, "ANAMORPH_SIMD": level}, check=True)
 
 
 @pytest.mark.parametrize("offset", [0, 1, 16])
