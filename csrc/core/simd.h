@@ -280,10 +280,6 @@ AM_LANES(Mask, operator>=, Floats, a.v[i] >= b.v[i]) AM_LANES(Mask, operator==, 
 AM_LANES(Floats, min_, Floats, fminf(a.v[i], b.v[i])) AM_LANES(Floats, max_, Floats, fmaxf(a.v[i], b.v[i]))
 AM_LANES(Mask, operator&&, Mask, a.v[i] && b.v[i])
 #undef AM_LANES
-AM_HD Floats reciprocal(Floats a) {
-    for (int i = 0; i < LANES; ++i) a.v[i] = reciprocal(a.v[i]);
-    return a;
-}
 AM_HD Floats abs_(Floats a) {
     for (int i = 0; i < LANES; ++i) a.v[i] = fabsf(a.v[i]);
     return a;
