@@ -113,12 +113,12 @@ struct Square {
                                        int pitch, float* buf) const {
         int top;
         float inside_y;
-        Axis across(r, false);
-        if (!across.weigh(r.m[4] * (float(y) + 0.5f) + r.m[5], top, down, inside_y)) return false;
+        Axis lines(r, false);
+        if (!lines.weigh(r.m[4] * (float(y) + 0.5f) + r.m[5], top, down, inside_y)) return false;
         if (r.bytes)
-            for (int j = 0; j < across.n; ++j) down[j] *= 1.0f / 255.0f;
+            for (int j = 0; j < lines.n; ++j) down[j] *= BYTE;
         int from = min_(first[xa], first[xb - 1]), end = max_(first[xa], first[xb - 1]) + n;
-        sum_lines(data + top * stride + int64_t(from) * C, stride, across.n, down, (end - from) * C, line);
+        sum_lines(data + top * stride + int64_t(from) * C, stride, lines.n, down, (end - from) * C, line);
         switch (n) {
             case 2: sum_along<C, 2>(line, from, first, weights, n, xa, xb, slots); break;
             case 3: sum_along<C, 3>(line, from, first, weights, n, xa, xb, slots); break;

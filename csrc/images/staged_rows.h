@@ -6,6 +6,8 @@
 
 namespace anamorph { namespace AM_LEVEL {
 
+constexpr float BYTE = 1.0f / 255.0f;
+
 // The buffers of one row: `pitch` output pixels.
 struct Stage {
     enum : int { MAX_SLOT = 16, MAX_TAPS = 5, SPARE = 64 };
@@ -93,18 +95,11 @@ template <int C, int N, int K = 0> AM_HD void unpack(const Ints* words, Floats (
     }
 }
 
-// The mean from the sum of weighed values, times `scale`. Where nothing weighs anything there is only the fill.
-AM_HD Floats mean(const Reading& r, Floats sum, Floats total, float fill, float scale = 1.0f / 255.0f) {
-    Mask none = total == Floats(0.0f);
-    Floats inverse = reciprocal(select(none, Floats(1.0f), total)) * Floats(scale);
-    return select(none, Floats(fill), within(r, sum * inverse));
-}
-
 // The windows' values, from slots of N taps a line, into buf's channels `channel` and on.
 template <int C, int N, Kernel KERNEL> void weigh(Reading r, int channel, int xa, int xb, Stage s, float* buf) {
     enum : int { WORDS = (N * C + 3) / 4, SLOT = WORDS > 2 ? 16 : WORDS * 4 };
     r.kernel = KERNEL;
-    const Floats scale(1.0f / 255.0f);
+    const Floats scale(BYTE);
     const size_t line = size_t(s.pitch) * SLOT;
     for (int x = xa; x < xb; x += LANES) {
         const uint8_t* slots = s.bytes + x * SLOT;
@@ -140,7 +135,7 @@ template <int C, int N, Kernel KERNEL> void weigh(Reading r, int channel, int xa
                 deal<WORDS>(slots, words);
                 unpack<C, N>(words, v);
             }
-            for (int c = 0; c < C; ++c) out[c] = mean(r, out[c], total_x * total_y, r.fill[channel + c]);
+            for (int c = 0; c < C; ++c) out[c] = mean(r, out[c], total_x * total_y, r.fill[channel + c], BYTE);
         }
         for (int c = 0; c < C; ++c) out[c].store(buf + (channel + c) * s.pitch + x);
     }
@@ -183,7 +178,7 @@ template <int C> void weigh_wide(const Reading& r, const Dense& d, int channel, 
             total_y = total_y + tap_weight(r.kernel, r.cubic, behind_y - Floats(float(j)), r.inverse_y);
         for (int c = 0; c < C; ++c) {
             float* at = buf + c * s.pitch + x;
-            mean(r, Floats::load(at), total_x * total_y, r.fill[channel + c]).store(at);
+            mean(r, Floats::load(at), total_x * total_y, r.fill[channel + c], BYTE).store(at);
         }
     }
 }

@@ -293,6 +293,14 @@ template <int C, class F, class Source> AM_HD void bilinear(const Source& s, con
 // A cubic overshoots, and a byte cannot.
 template <class F> AM_HD F within(const Reading& r, F v) { return r.kernel == CUBIC && r.bytes ? unit_clamp(v) : v; }
 
+// The mean from the sum of weighed values, times `scale`. Where nothing weighs anything there is only the fill (nothing else can
+// be meant: a rect is never empty).
+template <class F> AM_HD F mean(const Reading& r, F sum, F total, float fill, float scale) {
+    auto none = total == F(0.0f);
+    F inverse = reciprocal(select(none, F(1.0f), total)) * F(scale);
+    return select(none, F(fill), within(r, sum * inverse));
+}
+
 // Separable weights over the window: bicubic, and any antialiased shrinking.
 template <int C, class F, class Source> AM_HD void weighed(const Source& s, const Reading& r, F sx, F sy, F* out) {
     using I = typename IntOf<F>::type;
@@ -323,9 +331,7 @@ template <int C, class F, class Source> AM_HD void weighed(const Source& s, cons
             total = total + weight;
         }
     }
-    // Where every tap weighs nothing there is only the fill (nothing else can be meant: a rect is never empty).
-    F inverse = reciprocal(select(total == F(0.0f), F(1.0f), total));
-    for (int c = 0; c < C; ++c) out[c] = select(total == F(0.0f), F(r.fill[c]), within(r, sum[c] * inverse));
+    for (int c = 0; c < C; ++c) out[c] = mean(r, sum[c], total, r.fill[c], 1.0f);
 }
 
 // The value at output position (x, y) (edge coordinates), in [0, 1] for uint8 sources.

@@ -11,6 +11,7 @@ from torch import Tensor
 from anamorph.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.tensors import as_integers, as_tensor
 
+# The dtypes of pictures, given and made, as the native core numbers them.
 CODES = {torch.uint8: 0, torch.float32: 1, torch.float16: 2, torch.bfloat16: 3}
 
 

@@ -27,9 +27,9 @@ from anamorph.images.mix import MaskMix
 from anamorph.images.program import NORMALISED, Slot
 from anamorph.images.transform import Transform
 from anamorph.plan import Plan
+from anamorph.ragged import CODES
 from anamorph.tensors import as_device, as_integers
 
-DTYPES = {torch.uint8: 0, torch.float32: 1, torch.float16: 2, torch.bfloat16: 3}
 _COLOR = (ColorJitter, RandomGrayscale, RandomInvert, RandomPosterize, RandomSolarize)
 
 
@@ -54,7 +54,7 @@ class Recipe:
                  num_classes: int | None = None, label_smoothing: float = 0.0, labels: str = "soft",
                  memory_format: str = "contiguous") -> None:
         self.transforms = check_list("transforms", transforms)
-        if not isinstance(dtype, torch.dtype) or dtype not in DTYPES:
+        if not isinstance(dtype, torch.dtype) or dtype not in CODES:
             checks.wrong("dtype", "torch.float32, float16, bfloat16 or uint8", dtype)
         if num_classes is not None and (isinstance(num_classes, bool) or not isinstance(num_classes, int)
                                         or not 1 <= num_classes < 2**31):
@@ -81,7 +81,7 @@ class Recipe:
         self._fixed = chain_size(self.transforms, None)
         self._pairs = self.labels == "pairs"
         self._torch_format = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
-        self._code = DTYPES[dtype]
+        self._code = CODES[dtype]
         self._native = _native.Recipe(
             self.slots, _numbers(self.mean, 0.0), _numbers(self.std, 1.0), self._code,
             channels.pop() if channels else 0, num_classes or 0, self.label_smoothing, self._pairs)
