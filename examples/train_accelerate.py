@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch.nn import functional as F
 
 import anamorph as am
-from anamorph.train import small_net
+from anamorph.cli.train import small_net
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 import anamorph as am
-from anamorph.train import small_net
+from anamorph.cli.train import small_net
 
 NORMALIZE = am.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

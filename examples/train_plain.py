@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 import anamorph as am
-from anamorph.train import small_net
+from anamorph.cli.train import small_net
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("folder")

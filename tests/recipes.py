@@ -28,6 +28,7 @@ SINGLE = {
     "jitter, midgray": [am.ColorJitter(0.5, 0.9, 2.0, 0.5, "midgray")],
     "two contrasts": [am.ColorJitter(contrast=0.5), am.RandomInvert(), am.ColorJitter(contrast=0.9, hue=0.2)],
     "switches": [am.RandomGrayscale(0.5), am.RandomInvert(), am.RandomPosterize(3), am.RandomSolarize(100)],
+    "channels": [am.RandomChannelPermutation(), am.ColorJitter(0.3)],
     "erasing": [am.RandomErasing(0.8, value=(0.2, 0.4, 0.6))],
     "erasing, noise": [am.RandomErasing(1.0, value="random"), am.RandomErasing(0.5, value="channel")],
     "erasing, normalised": [am.Normalize(0.4, 0.3), am.RandomErasing(1.0, value=-1.5)],

@@ -31,7 +31,7 @@ TRANSFORMS = {
     "antialias": (lambda: am.Resize(8, antialias=None), am.ArgumentError, "True or False"),
     "max_size": (lambda: am.Resize(8, max_size=8), am.ArgumentError, "more than the shorter side"),
     "padding of three": (lambda: am.RandomCrop(8, (1, 2, 3)), am.ArgumentError, "1, 2 or 4"),
-    "negative padding": (lambda: am.RandomCrop(8, -1), am.ArgumentError, "0 or more"),
+    "negative padding": (lambda: am.RandomCrop(8, -1), am.ArgumentError, "of pixels from 0"),
     "padding_mode": (lambda: am.RandomCrop(8, 1, padding_mode="wrap"), am.ArgumentError, "'symmetric'"),
     "fill of five": (lambda: am.RandomCrop(8, fill=(1,) * 5), am.ArgumentError, "1 to 4 channels"),
     "fill nan": (lambda: am.RandomRotation(5, fill=NAN), am.ArgumentError, "nan"),

@@ -10,8 +10,9 @@ from anamorph import bench
 from anamorph.bench import host, ours, rounds
 from anamorph.bench._torchvision import v2
 from anamorph.bench.work import ENTRIES, SIZE, SOURCE, Work, photographs
-from anamorph.cli import main
-from anamorph.errors import ArgumentError
+from anamorph.cli import bench as cli_bench
+from anamorph.cli.main import main
+from anamorph.core.errors import ArgumentError
 
 CPU = torch.device("cpu")
 
@@ -113,7 +114,7 @@ def test_everybody_begins_a_round_in_turn():
 ])
 def test_mistakes(arguments, says, capsys):
     with pytest.raises(ArgumentError, match=says):
-        bench.main(arguments)
+        cli_bench.main(arguments)
     assert main(["bench", *arguments]) == 2
     assert says in capsys.readouterr().err
 

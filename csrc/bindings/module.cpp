@@ -13,9 +13,9 @@ namespace py = pybind11;
 
 namespace anamorph {
 
-// The exceptions are Python classes of anamorph/errors.py, so that they have Python's bases and docstrings.
+// The exceptions are Python classes of anamorph/core/errors.py, so that they have Python's bases and docstrings.
 static void raise_named(const char* name, const std::exception& e) {
-    py::object type = py::module_::import("anamorph.errors").attr(name);
+    py::object type = py::module_::import("anamorph.core.errors").attr(name);
     PyErr_SetString(type.ptr(), e.what());
 }
 

@@ -39,6 +39,19 @@ template <class F> AM_HD void turn_hue(F* c, float turn) {
     c[2] = clamp_(most - abs_(h - F(4.0f) * chroma), low, top);
 }
 
+// The channels in the order that lies at `u` in [0, 1) among all C! of them, which stand as words in a dictionary do.
+template <int C, class F> AM_HD void permute(float u, F* c) {
+    for (int i = 0; i < C - 1; ++i) {  // the next of the channels left, the others move up
+        u *= float(C - i);
+        int next = min_(int(u), C - 1 - i);
+        u -= float(next);
+        F picked = c[i];
+        for (int k = i + 1; k < C; ++k) picked = k == i + next ? c[k] : picked;  // constant indices: on a GPU these are registers
+        for (int k = C - 1; k > i; --k) c[k] = k <= i + next ? c[k - 1] : c[k];
+        c[i] = picked;
+    }
+}
+
 // The value as a uint8 picture would hold it.
 template <class F> AM_HD F as_byte(F v) { return floor_(unit_clamp(v) * F(255.0f) + F(0.5f)); }
 
@@ -82,6 +95,7 @@ template <int C, class F> AM_HD void color_step(int op, float p, float mean, boo
             }
             break;
         }
+        case OP_CHANNEL_PERMUTATION: permute<C>(p, c); break;
         default: break;
     }
 }

@@ -41,7 +41,7 @@ struct RenderArgs {
 AM_HD int count_of(const int32_t* row, int word, int most) { return row[word] < 0 ? 0 : row[word] < most ? row[word] : most; }
 AM_HD const int32_t* color_words(const int32_t* row, int i) { return row + W_HEADER + COLOR_WORDS * i; }
 AM_HD const int32_t* erase_words(const RecipeInfo& info, const int32_t* row, int i) {
-    return row + W_HEADER + COLOR_WORDS * info.max_colors + ERASE_WORDS * i;
+    return row + W_HEADER + COLOR_WORDS * info.most.colors + ERASE_WORDS * i;
 }
 
 AM_HD float lam_of(const RenderArgs& a, const int32_t* row, int i) {

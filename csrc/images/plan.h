@@ -280,7 +280,7 @@ struct RowWriter {
             double eh = exact::round_even(exact::sqrt(target * ratio)), ew = exact::round_even(exact::sqrt(target / ratio));
             if (!(eh < h && ew < w)) continue;
             int y = int(exact::floor(u * (h - eh + 1.0))), x = int(exact::floor(v * (w - ew + 1.0)));
-            int32_t* e = row + W_HEADER + COLOR_WORDS * a.info.max_colors + ERASE_WORDS * erases++;
+            int32_t* e = row + W_HEADER + COLOR_WORDS * a.info.most.colors + ERASE_WORDS * erases++;
             e[0] = x;
             e[1] = y;
             e[2] = x + int(ew);
@@ -355,12 +355,9 @@ struct RowWriter {
             case OP_AFFINE: affine(s, next, d); break;
             case OP_ROTATE: rotate(s, d); break;
             case OP_PERSPECTIVE: perspective(s, d); break;
-            case OP_BRIGHTNESS: case OP_CONTRAST: case OP_CONTRAST_MIDGRAY: case OP_SATURATION: case OP_HUE:
-                color(s.op, d.uniform(s.p[0], s.p[1])); break;
-            case OP_GRAYSCALE: case OP_INVERT: case OP_POSTERIZE: case OP_SOLARIZE: color(s.op, s.p[0]); break;
             case OP_ERASE: erase(s, d); break;
             case OP_MIXUP: case OP_CUTMIX: case OP_RESIZEMIX: case OP_MASKMIX: mix(s, d); break;
-            default: break;
+            default: color(s.op, d.uniform(s.p[0], s.p[1])); break;  // a recipe's other ops have been refused
         }
     }
 

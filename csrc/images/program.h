@@ -6,25 +6,68 @@
 
 namespace anamorph {
 
-// What a slot does. Python's transforms compile to these; python/anamorph/images names the same numbers (a test compares).
-enum Op : int32_t {
-    // control: n counts the slots that belong to it
-    OP_APPLY = 1,    // p[0] probability; the next n slots run or are skipped
-    OP_CHOICE = 2,   // k branches, p[1..k] cumulative probabilities, p[0] probability of any
-    OP_ORDER = 3,    // k branches, all run, in a random order
-    OP_BRANCH = 4,   // heads a branch of n slots
-    // geometry
-    OP_RESIZED_CROP = 10, OP_RESIZE = 11, OP_CROP = 12, OP_FLIP_H = 13, OP_FLIP_V = 14, OP_AFFINE = 15,
-    OP_ROTATE = 16, OP_PERSPECTIVE = 17, OP_CENTER_CROP = 18,
-    // colour: the same numbers are the op codes of the plan's colour program
-    OP_BRIGHTNESS = 30, OP_CONTRAST = 31, OP_CONTRAST_MIDGRAY = 32, OP_SATURATION = 33, OP_HUE = 34,
-    OP_GRAYSCALE = 35, OP_INVERT = 36, OP_POSTERIZE = 37, OP_SOLARIZE = 38,
-    OP_ERASE = 50,
-    OP_MIXUP = 60, OP_CUTMIX = 61, OP_RESIZEMIX = 62, OP_MASKMIX = 63,
+enum : int { MAX_SIDE = 1 << 15, MAX_STEPS = 64 };  // positions are float32: 1/512 pixel at MAX_SIDE; steps: of a kind, in a row
+
+// The ops, one line each, and all there is to say of one beside its arithmetic: Python's OPS, the analysis of a recipe and the
+// dispatch of colour steps come from here. Its code stands in the files of plans. The counts: what it may add to a row at most.
+// Control ops run the slots that belong to them. APPLY: with probability p[0]. CHOICE: with probability p[0] one of k branches,
+// p[1..k] their cumulative probabilities. ORDER: all of k branches, in a random order. BRANCH heads a branch.
+// A colour op is also the op code of the row's step, and its number is drawn uniformly from [p[0], p[1]).
+//        name              code  kind      colours means erasures mixes
+#define AM_OPS(X)                                          \
+    X(APPLY,                 1, CONTROL,    0, 0, 0, 0)    \
+    X(CHOICE,                2, CONTROL,    0, 0, 0, 0)    \
+    X(ORDER,                 3, CONTROL,    0, 0, 0, 0)    \
+    X(BRANCH,                4, CONTROL,    0, 0, 0, 0)    \
+    X(RESIZED_CROP,         10, GEOMETRY,   0, 0, 0, 0)    \
+    X(RESIZE,               11, GEOMETRY,   0, 0, 0, 0)    \
+    X(CROP,                 12, GEOMETRY,   0, 0, 0, 0)    \
+    X(FLIP_H,               13, GEOMETRY,   0, 0, 0, 0)    \
+    X(FLIP_V,               14, GEOMETRY,   0, 0, 0, 0)    \
+    X(AFFINE,               15, GEOMETRY,   0, 0, 0, 0)    \
+    X(ROTATE,               16, GEOMETRY,   0, 0, 0, 0)    \
+    X(PERSPECTIVE,          17, GEOMETRY,   0, 0, 0, 0)    \
+    X(CENTER_CROP,          18, GEOMETRY,   0, 0, 0, 0)    \
+    X(BRIGHTNESS,           30, COLOR,      1, 0, 0, 0)    \
+    X(CONTRAST,             31, COLOR,      1, 1, 0, 0)    \
+    X(CONTRAST_MIDGRAY,     32, COLOR,      1, 0, 0, 0)    \
+    X(SATURATION,           33, COLOR,      1, 0, 0, 0)    \
+    X(HUE,                  34, COLOR,      1, 0, 0, 0)    \
+    X(GRAYSCALE,            35, COLOR,      1, 0, 0, 0)    \
+    X(INVERT,               36, COLOR,      1, 0, 0, 0)    \
+    X(POSTERIZE,            37, COLOR,      1, 0, 0, 0)    \
+    X(SOLARIZE,             38, COLOR,      1, 0, 0, 0)    \
+    X(CHANNEL_PERMUTATION,  39, COLOR,      1, 0, 0, 0)    \
+    X(ERASE,                50, ERASE,      0, 0, 1, 0)    \
+    X(MIXUP,                60, MIX,        0, 0, 0, 1)    \
+    X(CUTMIX,               61, MIX,        0, 0, 0, 1)    \
+    X(RESIZEMIX,            62, MIX,        0, 0, 0, 1)    \
+    X(MASKMIX,              63, MIX,        0, 0, 0, 1)
+
+enum class Kind : int32_t { CONTROL, GEOMETRY, COLOR, ERASE, MIX };
+
+// What slots may add to a row at most.
+struct Needs {
+    int32_t colors = 0, means = 0, erases = 0, mixes = 0;
 };
 
-#define AM_COLOR_OPS(X) X(BRIGHTNESS) X(CONTRAST) X(CONTRAST_MIDGRAY) X(SATURATION) X(HUE) X(GRAYSCALE) X(INVERT) \
-    X(POSTERIZE) X(SOLARIZE)
+enum Op : int32_t {
+#define AM_OP(name, code, ...) OP_##name = code,
+    AM_OPS(AM_OP)
+#undef AM_OP
+};
+
+struct OpLine {
+    const char* name;
+    int32_t code;
+    Kind kind;
+    Needs needs;
+};
+constexpr OpLine OPS[] = {
+#define AM_OP(name, code, kind, ...) {#name, code, Kind::kind, {__VA_ARGS__}},
+    AM_OPS(AM_OP)
+#undef AM_OP
+};
 
 struct Slot {
     int32_t op;
@@ -83,9 +126,8 @@ enum RowFlag : int32_t {
 // Everything about a recipe that a kernel needs beside the slots.
 struct RecipeInfo {
     int32_t slots;
-    int32_t max_colors, max_erases, max_contrasts;
+    Needs most;            // that a row of it holds
     int32_t out_h, out_w;  // 0: as the source
-    int32_t mixes;         // does any slot mix
     int32_t row_words;
 };
 

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 
 from anamorph import _native, images
-from anamorph.data import Loader
-from anamorph.errors import (
+from anamorph.core.errors import (
     AnamorphError,
     ArgumentError,
     DecodeError,
@@ -24,16 +23,10 @@ from anamorph.errors import (
     MissingDependencyError,
     ShapeError,
 )
+from anamorph.data import Loader
 from anamorph.images import *  # noqa: F403
-from anamorph.plan import Plan
-from anamorph.ragged import Ragged
-from anamorph.recipe import Recipe
-from anamorph.rendering import render
 
 __version__: str = _native.VERSION
-
-# Plans and recipes are made of these alone, so torch.load reads them with its default weights_only=True.
-torch.serialization.add_safe_globals([getattr(images, name) for name in images.__all__])
 
 
 def launch_count() -> int:
@@ -80,14 +73,18 @@ __all__ = [
     "DtypeError",
     "Loader",
     "MissingDependencyError",
-    "Plan",
-    "Ragged",
-    "Recipe",
     "ShapeError",
     "images",
     "info",
     "launch_count",
     "philox",
-    "render",
     *images.__all__,
 ]
+
+# The public names are where their users find them, whatever file they are in: for error messages, and for files of recipes
+# and plans, which hold the names of their classes.
+for _name in {*__all__} - {"images"}:
+    globals()[_name].__module__ = __name__
+
+# Plans and recipes are made of these alone, so torch.load reads them with its default weights_only=True.
+torch.serialization.add_safe_globals([getattr(images, _name) for _name in images.__all__])

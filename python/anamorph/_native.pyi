@@ -10,6 +10,8 @@ COLOR_WORDS: int
 ERASE_WORDS: int
 WORDS: dict[str, int]
 OPS: dict[str, int]
+COLOR_OPS: frozenset[int]
+MAX_SIDE: int
 
 def launch_count() -> int: ...
 def simd() -> str: ...

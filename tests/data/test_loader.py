@@ -286,7 +286,7 @@ def test_dali_pipeline_with_an_index_and_an_end(seen):
     np.testing.assert_array_equal(seen[1].images[1].numpy(), pixels[3])
     with pytest.raises(TypeError, match="does not say how long"):
         len(loader)
-    with pytest.raises(am.ArgumentError, match="batch_size: 3 given; expected 2"):
+    with pytest.raises(am.ArgumentError, match=r"batch_size: expected 2, .*, given 3"):
         am.Loader(pipeline(), StubRecipe(), 3)
 
 
@@ -468,11 +468,11 @@ def test_set_epoch_replaces_a_loaded_state(array, seen):
 @pytest.mark.parametrize(
     "state, message",
     [
-        (None, "state_dict: None given; expected what state_dict"),
-        ({}, "state_dict: {} given"),
-        (dict(batch=-3), "state_dict: batch: -3 given; expected at least 0"),
-        (dict(epoch="x"), "state_dict: epoch: 'x' given; expected an integer"),
-        (dict(epoch=2**32), "state_dict: epoch: 4294967296 given"),
+        (None, r"state_dict: expected what state_dict\(\) returned, given None"),
+        ({}, "state_dict: expected .*, given {}"),
+        (dict(batch=-3), "state_dict: batch: expected a whole number of at least 0, given -3"),
+        (dict(epoch="x"), "state_dict: epoch: expected a whole number from 0 to 4294967295, given 'x'"),
+        (dict(epoch=2**32), "state_dict: epoch: expected .* given 4294967296"),
     ],
 )
 def test_bad_states_are_named(array, state, message):
@@ -485,7 +485,7 @@ def test_bad_states_are_named(array, state, message):
 def test_bad_epochs_are_named(array, epoch):
     loader = am.Loader(array, StubRecipe(), 2)
     for call in (loader.set_epoch, loader.sampler.set_epoch):
-        with pytest.raises(am.ArgumentError, match=r"epoch: .* given; expected"):
+        with pytest.raises(am.ArgumentError, match=r"epoch: expected .*, given"):
             call(epoch)
     assert loader.epoch == 0
 
@@ -649,7 +649,7 @@ def test_skipped_errors_do_not_keep_the_files(folder, seen):
 def test_a_picture_too_large_for_the_engine_is_named_and_skipped(folder, seen, decoder):
     (folder / "cat" / "1.jpg").write_bytes(encoded(np.zeros((1, 32769), np.uint8), "PNG"))
     arguments = dict(shuffle=False, decoder=decoder)
-    with pytest.raises(am.DecodeError, match=r"1\.jpg: 1 x 32769 pixels given; expected sides of at most 32768"):
+    with pytest.raises(am.DecodeError, match=r"1\.jpg: expected sides of at most 32768, given 1 x 32769 pixels"):
         list(am.Loader(folder, StubRecipe(), 2, **arguments))
     assert len(ids(am.Loader(folder, StubRecipe(), 2, on_error="skip", **arguments))) == 9
 
@@ -902,36 +902,36 @@ def test_waiting_is_measured(seen):
 @pytest.mark.parametrize(
     "arguments, error, message",
     [
-        (dict(batch_size=0), am.ArgumentError, "batch_size: 0 given; expected at least 1"),
-        (dict(batch_size=2.0), am.ArgumentError, "batch_size: 2.0 given; expected an integer"),
-        (dict(batch_size=2**40), am.ArgumentError, "batch_size: 1099511627776 given; .* at most 2147483647"),
-        (dict(epoch=2**32), am.ArgumentError, "epoch: 4294967296 given; .* at most 4294967295"),
-        (dict(channels=np.array([1, 3])), am.ArgumentError, r"channels: array\(\[1, 3\]\) given; expected an integer"),
-        (dict(channels=True), am.ArgumentError, "channels: True given"),
-        (dict(channels=3.0), am.ArgumentError, "channels: 3.0 given"),
-        (dict(shuffle="no"), am.ArgumentError, "shuffle: 'no' given; expected True or False"),
-        (dict(drop_last=None), am.ArgumentError, "drop_last: None given; expected True or False"),
+        (dict(batch_size=0), am.ArgumentError, "batch_size: expected .* from 1 to 2147483647, given 0"),
+        (dict(batch_size=2.0), am.ArgumentError, "batch_size: expected a whole number .*, given 2.0"),
+        (dict(batch_size=2**40), am.ArgumentError, "batch_size: expected .* to 2147483647, given 1099511627776"),
+        (dict(epoch=2**32), am.ArgumentError, "epoch: expected .* to 4294967295, given 4294967296"),
+        (dict(channels=np.array([1, 3])), am.ArgumentError, r"channels: expected a whole number .*, given array\(\[1, 3\]\)"),
+        (dict(channels=True), am.ArgumentError, "channels: expected .*, given True"),
+        (dict(channels=3.0), am.ArgumentError, "channels: expected .*, given 3.0"),
+        (dict(shuffle="no"), am.ArgumentError, "shuffle: expected True or False, given 'no'"),
+        (dict(drop_last=None), am.ArgumentError, "drop_last: expected True or False, given None"),
         (dict(source=(np.zeros((2, 4, 4, 3), np.uint8), [[1], [1, 2]])), am.ShapeError, "labels of no one shape given for 2"),
         (dict(source=(np.zeros((1, 4, 4, 3), np.uint8), np.array([2**63], np.uint64))), am.ArgumentError, "below 2..63"),
-        (dict(seed=-1), am.ArgumentError, "seed: -1 given"),
-        (dict(epoch="3"), am.ArgumentError, "epoch: '3' given"),
-        (dict(prefetch=0), am.ArgumentError, "prefetch: 0 given"),
-        (dict(num_threads=0), am.ArgumentError, "num_threads: 0 given"),
-        (dict(shard=(2, 2)), am.ArgumentError, r"shard\[0\]: 2 given; expected at least 0, at most 1"),
-        (dict(shard=3), am.ArgumentError, r"shard: 3 given; expected \(rank, world\)"),
-        (dict(decoder="jpeg"), am.ArgumentError, "decoder: 'jpeg' given; expected one of 'auto'"),
-        (dict(on_error="ignore"), am.ArgumentError, "on_error: 'ignore' given"),
-        (dict(channels=4), am.ArgumentError, "channels: 4 given; expected one of 1, 3"),
-        (dict(device="tpu"), am.ArgumentError, "device: 'tpu' given"),
-        (dict(device="mps"), am.ArgumentError, "device: 'mps' given"),
-        (dict(recipe=None), am.ArgumentError, "recipe: NoneType given"),
-        (dict(source=3), am.ArgumentError, "source: int given; expected an image folder"),
+        (dict(seed=-1), am.ArgumentError, "seed: expected .*, given -1"),
+        (dict(epoch="3"), am.ArgumentError, "epoch: expected .*, given '3'"),
+        (dict(prefetch=0), am.ArgumentError, "prefetch: expected .*, given 0"),
+        (dict(num_threads=0), am.ArgumentError, "num_threads: expected .*, given 0"),
+        (dict(shard=(2, 2)), am.ArgumentError, r"shard\[0\]: expected .* from 0 to 1, given 2"),
+        (dict(shard=3), am.ArgumentError, r"shard: expected \(rank, world\), given 3"),
+        (dict(decoder="jpeg"), am.ArgumentError, "decoder: expected one of 'auto', .*, given 'jpeg'"),
+        (dict(on_error="ignore"), am.ArgumentError, "on_error: expected .*, given 'ignore'"),
+        (dict(channels=4), am.ArgumentError, "channels: expected 1 or 3, given 4"),
+        (dict(device="tpu"), am.ArgumentError, "device: expected .*, given 'tpu'"),
+        (dict(device="mps"), am.ArgumentError, "device: expected .*, given 'mps'"),
+        (dict(recipe=None), am.ArgumentError, "recipe: expected .*, given NoneType"),
+        (dict(source=3), am.ArgumentError, "source: expected an image folder, .* given int"),
         (dict(source="/no/such"), am.ArgumentError, "source: there is no folder or file '/no/such'"),
         (dict(source="/no/*.tar"), am.ArgumentError, "source: nothing matches"),
         (dict(source=np.zeros((0, 4, 4, 3), np.uint8)), am.ArgumentError, "source: it holds no samples"),
-        (dict(source=np.zeros((2, 4, 4, 3))), am.DtypeError, "source: images of dtype float64 given; expected uint8"),
-        (dict(source=torch.zeros(2, 4, 4, 3)), am.DtypeError, "source: images of dtype torch.float32 given"),
-        (dict(source=np.zeros((2, 4, 4), np.uint8)), am.ShapeError, r"shape \(2, 4, 4\) given; expected uint8 \[N"),
+        (dict(source=np.zeros((2, 4, 4, 3))), am.DtypeError, "source: expected uint8 .*, given images of dtype float64"),
+        (dict(source=torch.zeros(2, 4, 4, 3)), am.DtypeError, "source: expected .*, given images of dtype torch.float32"),
+        (dict(source=np.zeros((2, 4, 4), np.uint8)), am.ShapeError, r"expected uint8 \[N.*, given images of shape \(2, 4, 4\)"),
         (dict(source=np.zeros((2, 3, 9, 9), np.uint8)), am.ShapeError, r"look like \[N, C, H, W\]"),
         (dict(source=(np.zeros((2, 4, 4, 3), np.uint8), [1])), am.ShapeError, r"labels of shape \(1,\) given for 2"),
         (dict(source=(np.zeros((1, 4, 4, 3), np.uint8), [0.5])), am.DtypeError, "labels of dtype float64"),

@@ -3,6 +3,7 @@ that our plan drew. uint8 within 1 for 99.9 % of the values, float within 1e-5 w
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -274,6 +275,19 @@ def test_posterize(bits):
     images = pictures()
     ours, _ = render([am.RandomPosterize(bits, 1.0)], images, dtype=torch.uint8)
     assert torch.equal(ours, F.posterize(nchw(images), bits))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_channel_permutation(channels):
+    """torchvision's permutation of the channels, each order as often as any other."""
+    images = np.concatenate([pictures(8, 8), 255 - pictures(8, 8)], 3)[:1, ..., :channels].repeat(600, 0)
+    ours, _ = render([am.RandomChannelPermutation()], images, dtype=torch.uint8)
+    orders = list(itertools.permutations(range(channels)))
+    theirs = torch.stack([F.permute_channels(nchw(images[:1])[0], list(order)) for order in orders])
+    same = (ours[:, None] == theirs).flatten(2).all(2)
+    assert same.any(1).all()
+    counts = same.sum(0).double()
+    assert (counts - 600 / len(orders)).abs().max() < 5 * (600 / len(orders)) ** 0.5
 
 
 @pytest.mark.parametrize("threshold", [0, 1, 100, 128, 255, 256])

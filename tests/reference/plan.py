@@ -14,7 +14,7 @@ from reference.philox import philox
 
 APPLY, CHOICE, ORDER, BRANCH = 1, 2, 3, 4
 (RESIZED_CROP, RESIZE, CROP, FLIP_H, FLIP_V, AFFINE, ROTATE, PERSPECTIVE, CENTER_CROP) = range(10, 19)
-(BRIGHTNESS, CONTRAST, CONTRAST_MIDGRAY, SATURATION, HUE, GRAYSCALE, INVERT, POSTERIZE, SOLARIZE) = range(30, 39)
+COLORS = range(30, 40)
 ERASE = 50
 MIXUP, CUTMIX, RESIZEMIX, MASKMIX = range(60, 64)
 
@@ -216,10 +216,8 @@ class Row:
             self.rotate(p, flags & EXPAND, d)
         elif op == PERSPECTIVE:
             self.perspective(p, d)
-        elif op in (BRIGHTNESS, CONTRAST, CONTRAST_MIDGRAY, SATURATION, HUE):
+        elif op in COLORS:
             self.colors.append((op, d.uniform(p[0], p[1])))
-        elif op in (GRAYSCALE, INVERT, POSTERIZE, SOLARIZE):
-            self.colors.append((op, p[0]))
         elif op == ERASE:
             self.erase(p, k | flags & NORMALISED, d)
         else:

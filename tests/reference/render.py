@@ -1,6 +1,8 @@
 """A float64 renderer in NumPy, written from what a plan's row means: one output pixel, its place in the source, the taps,
 the colour steps, the erasures, the partner, the label."""
 
+import itertools
+
 import numpy as np
 
 from anamorph import _native
@@ -145,6 +147,9 @@ def step(v, op, p, bytes_in):
         return np.clip(np.floor(v * 2**p), 0, 2**p - 1) / 2**p
     if op == "SOLARIZE":
         return np.where((as_byte(v) if bytes_in else v) >= p, 1 - v, v)
+    if op == "CHANNEL_PERMUTATION":
+        orders = list(itertools.permutations(range(v.shape[-1])))
+        return v[..., orders[int(p * len(orders))]]
     if v.shape[-1] != 3:
         return v
     if op == "SATURATION":

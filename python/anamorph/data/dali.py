@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from anamorph.core.errors import ArgumentError, DecodeError, MissingDependencyError, ShapeError
 from anamorph.data.batch import Batch
 from anamorph.data.decode import check_size
 from anamorph.data.transfer import stage, upload
-from anamorph.errors import ArgumentError, DecodeError, MissingDependencyError, ShapeError
 
 if TYPE_CHECKING:
     from nvidia.dali import Pipeline

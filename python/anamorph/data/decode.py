@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from anamorph.errors import DecodeError, MissingDependencyError
+from anamorph.core import checks
+from anamorph.core.errors import DecodeError, MissingDependencyError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_SIDE = 32768  # of the engine
 
 _MODES = {1: "L", 3: "RGB"}
 
@@ -57,8 +57,8 @@ def check_complete(data: np.ndarray, name: str) -> None:
 
 def check_size(height: int, width: int, name: str) -> None:
     """Raises DecodeError for a picture that the engine does not take."""
-    if max(height, width) > MAX_SIDE:
-        raise DecodeError(f"{name}: {height} x {width} pixels given; expected sides of at most {MAX_SIDE}")
+    if max(height, width) > checks.MAX_SIDE:
+        raise DecodeError(f"{name}: expected sides of at most {checks.MAX_SIDE}, given {height} x {width} pixels")
 
 
 def decode_pillow(data: np.ndarray, name: str, channels: int) -> torch.Tensor:

@@ -16,15 +16,17 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from anamorph.core import checks
+from anamorph.core.errors import ArgumentError, DecodeError, DeviceError
 from anamorph.data.background import Background
 from anamorph.data.batch import Batch
 from anamorph.data.dali import DaliDecoder, PipelineSource, Reject, is_pipeline, require_dali
 from anamorph.data.decode import check_complete, decode_pillow, pillow
-from anamorph.data.order import MAX_EPOCH, Order, whole
+from anamorph.data.order import Order
 from anamorph.data.sources import ArraySource, Source, open_source
 from anamorph.data.transfer import Lease, stage, to_device, upload
-from anamorph.errors import ArgumentError, DecodeError, DeviceError
-from anamorph.rendering import render
+from anamorph.images.recipe import MAX_EPOCH
+from anamorph.images.render import render
 
 logger = logging.getLogger("anamorph")
 
@@ -121,20 +123,20 @@ class Loader:
         channels: int = 3,
     ):
         if not hasattr(recipe, "plan"):
-            raise ArgumentError(f"recipe: {type(recipe).__name__} given; expected an anamorph.Recipe")
-        whole("batch_size", batch_size, 1, 2**31 - 1)
-        whole("seed", seed, 0, 2**64 - 1)
-        whole("epoch", epoch, 0, MAX_EPOCH)
-        whole("prefetch", prefetch, 1)
+            raise ArgumentError(f"recipe: expected an anamorph.Recipe, given {type(recipe).__name__}")
+        checks.whole("batch_size", batch_size, 1, 2**31 - 1)
+        checks.whole("seed", seed, 0, 2**64 - 1)
+        checks.whole("epoch", epoch, 0, MAX_EPOCH)
+        checks.whole("prefetch", prefetch, 1)
         if num_threads is not None:
-            whole("num_threads", num_threads, 1)
-        _choice("decoder", decoder, ("auto", "dali", "pillow"))
-        _choice("on_error", on_error, ("raise", "skip"))
-        whole("channels", channels, 1)
-        _choice("channels", channels, (1, 3))
+            checks.whole("num_threads", num_threads, 1)
+        checks.choice("decoder", decoder, ("auto", "dali", "pillow"))
+        checks.choice("on_error", on_error, ("raise", "skip"))
+        if checks.whole("channels", channels, 1) not in (1, 3):
+            checks.wrong("channels", "1 or 3", channels)
         for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
             if not isinstance(flag, (bool, np.bool_)):
-                raise ArgumentError(f"{name}: {flag!r} given; expected True or False")
+                raise ArgumentError(f"{name}: expected True or False, given {flag!r}")
         batch_size, seed, epoch = int(batch_size), int(seed), int(epoch)  # numpy integers would not go into JSON
         self.recipe = recipe
         self.batch_size = batch_size
@@ -155,7 +157,7 @@ class Loader:
             self.source = PipelineSource(source, self.device, self.shard, drop_last)
             if batch_size != self.source.batch_size:
                 raise ArgumentError(
-                    f"batch_size: {batch_size} given; expected {self.source.batch_size}, that of the DALI pipeline"
+                    f"batch_size: expected {self.source.batch_size}, that of the DALI pipeline, given {batch_size}"
                 )
             samples = 0
         else:
@@ -224,12 +226,12 @@ class Loader:
         ArgumentError when seed, batch size or world size are others: batches would not be the same ones.
         """
         if not isinstance(state, Mapping) or not {"epoch", "batch", "seed", "batch_size", "world"} <= state.keys():
-            raise ArgumentError(f"state_dict: {state!r} given; expected what state_dict() returned")
+            raise ArgumentError(f"state_dict: expected what state_dict() returned, given {state!r}")
         for key, here in (("seed", self.seed), ("batch_size", self.batch_size), ("world", self.shard[1])):
             if state[key] != here:
                 raise ArgumentError(f"state_dict: it was taken with {key} {state[key]}; this loader has {here}")
-        epoch = whole("state_dict: epoch", state["epoch"], 0, MAX_EPOCH)
-        batch = whole("state_dict: batch", state["batch"], 0)
+        epoch = checks.whole("state_dict: epoch", state["epoch"], 0, MAX_EPOCH)
+        batch = checks.whole("state_dict: batch", state["batch"], 0)
         if not isinstance(self.source, PipelineSource) and batch >= len(self):
             epoch, batch = epoch + 1, 0  # taken after the last batch, before the loop came back for more
         self.sampler.epoch = epoch
@@ -390,18 +392,13 @@ def _sizes(images: torch.Tensor | list[torch.Tensor]) -> tuple[int, int] | torch
     return sizes[0] if len(set(sizes)) == 1 else torch.tensor(sizes, dtype=torch.int64, device="cpu")
 
 
-def _choice(name: str, value: Any, allowed: tuple) -> None:
-    if not isinstance(value, (str, int, np.integer)) or value not in allowed:
-        raise ArgumentError(f"{name}: {value!r} given; expected one of " + ", ".join(map(repr, allowed)))
-
-
 def _shard(value: Any) -> tuple[int, int]:
     try:
         rank, world = value
     except (TypeError, ValueError):
-        raise ArgumentError(f"shard: {value!r} given; expected (rank, world)") from None
-    whole("shard[1]", world, 1)
-    whole("shard[0]", rank, 0, world - 1)
+        raise ArgumentError(f"shard: expected (rank, world), given {value!r}") from None
+    checks.whole("shard[1]", world, 1)
+    checks.whole("shard[0]", rank, 0, world - 1)
     return int(rank), int(world)
 
 
@@ -409,9 +406,9 @@ def _device(value: Any) -> torch.device:
     try:
         device = torch.device(value)
     except (RuntimeError, TypeError) as error:
-        raise ArgumentError(f"device: {value!r} given; expected 'cpu' or 'cuda[:i]'") from error
+        raise ArgumentError(f"device: expected 'cpu' or 'cuda[:i]', given {value!r}") from error
     if device.type not in ("cpu", "cuda"):
-        raise ArgumentError(f"device: {value!r} given; expected 'cpu' or 'cuda[:i]'")
+        raise ArgumentError(f"device: expected 'cpu' or 'cuda[:i]', given {value!r}")
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise DeviceError(f"device: {value!r} given, but torch finds no usable GPU; use device='cpu'")

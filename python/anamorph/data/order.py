@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from anamorph.errors import ArgumentError
-
-MAX_EPOCH = 2**32 - 1  # a plan's key has one word for it
-
-
-def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """``value`` as an int, or an ArgumentError."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise ArgumentError(f"{name}: {value!r} given; expected an integer")
-    if value < low or (high is not None and value > high):
-        raise ArgumentError(f"{name}: {value} given; expected at least {low}" + (f", at most {high}" if high is not None else ""))
-    return int(value)
+from anamorph.core import checks
+from anamorph.images.recipe import MAX_EPOCH
 
 
 class Order:
@@ -48,7 +37,7 @@ class Order:
 
     def set_epoch(self, epoch: int) -> None:
         """Go to ``epoch`` and stay there until told otherwise."""
-        self.epoch = whole("epoch", epoch, 0, MAX_EPOCH)
+        self.epoch = checks.whole("epoch", epoch, 0, MAX_EPOCH)
         self.fixed = True
 
     def finish_epoch(self, epoch: int) -> None:

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from anamorph.core.errors import ArgumentError, DecodeError, DtypeError, ShapeError
 from anamorph.data.decode import pixels
 from anamorph.data.transfer import to_device
-from anamorph.errors import ArgumentError, DecodeError, DtypeError, ShapeError
 
 # What torchvision.datasets.ImageFolder takes for an image.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -224,11 +224,11 @@ class ArraySource(Source):
     def __init__(self, images: np.ndarray | torch.Tensor, labels: ArrayLike | torch.Tensor | None = None):
         if isinstance(images, np.ndarray):
             if images.dtype != np.uint8:
-                raise DtypeError(f"source: images of dtype {images.dtype} given; expected uint8 [N, H, W, C]")
+                raise DtypeError(f"source: expected uint8 [N, H, W, C], given images of dtype {images.dtype}")
         elif images.dtype != torch.uint8:
-            raise DtypeError(f"source: images of dtype {images.dtype} given; expected uint8 [N, H, W, C]")
+            raise DtypeError(f"source: expected uint8 [N, H, W, C], given images of dtype {images.dtype}")
         if images.ndim != 4:
-            raise ShapeError(f"source: images of shape {tuple(images.shape)} given; expected uint8 [N, H, W, C]")
+            raise ShapeError(f"source: expected uint8 [N, H, W, C], given images of shape {tuple(images.shape)}")
         if images.shape[3] > 4 and images.shape[1] <= 4:
             raise ShapeError(
                 f"source: images of shape {tuple(images.shape)} look like [N, C, H, W]; expected [N, H, W, C]"
@@ -241,13 +241,13 @@ class ArraySource(Source):
                 raise ShapeError(f"source: labels of no one shape given for {len(images)} images; expected"
                                  f" ({len(images)},)") from None
             if labels.dtype.kind not in "iu":
-                raise DtypeError(f"source: labels of dtype {labels.dtype} given; expected integer class numbers [N]")
+                raise DtypeError(f"source: expected integer class numbers [N], given labels of dtype {labels.dtype}")
             if labels.shape != (len(images),):
                 raise ShapeError(
                     f"source: labels of shape {labels.shape} given for {len(images)} images; expected ({len(images)},)"
                 )
             if labels.size and int(labels.max()) >= 2**63:
-                raise ArgumentError(f"source: the label {labels.max()} given; expected class numbers below 2**63")
+                raise ArgumentError(f"source: expected class numbers below 2**63, given the label {labels.max()}")
             self.labels = labels.astype(np.int64)
 
     def __len__(self) -> int:
@@ -378,8 +378,8 @@ def open_source(source: Any, channels: int) -> Source:
     if hasattr(source, "__getitem__") and hasattr(source, "__len__") and not isinstance(source, (tuple, list, dict)):
         return _filled(DatasetSource(source, channels))
     raise ArgumentError(
-        f"source: {type(source).__name__} given; expected an image folder, WebDataset tar path(s), a uint8"
-        " [N, H, W, C] array or an (images, labels) tuple, a map-style torch Dataset, or a DALI pipeline"
+        "source: expected an image folder, WebDataset tar path(s), a uint8 [N, H, W, C] array or an (images, labels) tuple, "
+        f"a map-style torch Dataset, or a DALI pipeline, given {type(source).__name__}"
     )
 
 

@@ -1,53 +1,11 @@
-"""The image family: transforms, compiled to one program per recipe."""
+"""The image family: transforms, the recipe that compiles them, the plan it draws and the call that renders it."""
 
-from anamorph.images.color import (
-    ColorJitter,
-    Normalize,
-    RandomGrayscale,
-    RandomInvert,
-    RandomPosterize,
-    RandomSolarize,
-)
-from anamorph.images.compose import OneOf, RandomApply, RandomChoice, RandomOrder
-from anamorph.images.erase import RandomErasing
-from anamorph.images.geometry import (
-    CenterCrop,
-    RandomAffine,
-    RandomCrop,
-    RandomHorizontalFlip,
-    RandomPerspective,
-    RandomResizedCrop,
-    RandomRotation,
-    RandomVerticalFlip,
-    Resize,
-)
-from anamorph.images.mix import CutMix, MaskMix, MixUp, ResizeMix
-from anamorph.images.transform import Transform
+from anamorph.images import transforms
+from anamorph.images.plan import Plan
+from anamorph.images.ragged import Ragged
+from anamorph.images.recipe import Recipe
+from anamorph.images.render import render
+from anamorph.images.transforms import *  # noqa: F403
 
-__all__ = [
-    "CenterCrop",
-    "ColorJitter",
-    "CutMix",
-    "MaskMix",
-    "MixUp",
-    "Normalize",
-    "OneOf",
-    "RandomAffine",
-    "RandomApply",
-    "RandomChoice",
-    "RandomCrop",
-    "RandomErasing",
-    "RandomGrayscale",
-    "RandomHorizontalFlip",
-    "RandomInvert",
-    "RandomOrder",
-    "RandomPerspective",
-    "RandomPosterize",
-    "RandomResizedCrop",
-    "RandomRotation",
-    "RandomSolarize",
-    "RandomVerticalFlip",
-    "Resize",
-    "ResizeMix",
-    "Transform",
-]
+__all__ = ["Plan", "Ragged", "Recipe", "render"]
+__all__ += transforms.__all__

@@ -23,8 +23,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import anamorph as am
+from anamorph.cli.preview import contact_sheet, displayable, read_image
 from anamorph.data.sources import IMAGE_SUFFIXES
-from anamorph.preview import contact_sheet, displayable, read_image
 
 PLAIN, AUGMENTED = "plain", "augmented"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -2,9 +2,9 @@
 #define AM_LEVEL cuda
 #include <cuda_runtime.h>
 
-#include "../core/errors.h"
-#include "../core/parallel.h"
-#include "render.h"
+#include "../../core/errors.h"
+#include "../../core/parallel.h"
+#include "../render.h"
 
 namespace anamorph {
 namespace {

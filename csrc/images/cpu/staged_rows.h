@@ -2,7 +2,7 @@
 // buffers that stay in the first-level cache: where the taps are (packs), their bytes copied side by side (plain loads and
 // stores: gather instructions are slow on many CPUs), and their weighing (packs). The arithmetic is taps.h's.
 #pragma once
-#include "taps.h"
+#include "../taps.h"
 
 namespace anamorph { namespace AM_LEVEL {
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anamorph.errors import ArgumentError, DeviceError, DtypeError
+from anamorph.core.errors import ArgumentError, DeviceError, DtypeError
 
 
 def as_tensor(name: str, value: Any) -> Tensor:

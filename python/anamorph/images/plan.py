@@ -5,22 +5,29 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from anamorph import _native
-from anamorph.errors import ArgumentError, ShapeError
-from anamorph.tensors import as_device
-
-if TYPE_CHECKING:
-    from anamorph.recipe import Recipe
+from anamorph.core.errors import ArgumentError, ShapeError
+from anamorph.core.tensors import as_device
 
 _W = _native.WORDS
 _OP_NAMES = {code: name.lower().replace("_", " ") for name, code in _native.OPS.items()}
 _MIX_NAMES = ("", "mixup", "cutmix", "resizemix", "mask")
 _ERASE_NAMES = ("constant", "channel noise", "pixel noise")
+
+
+class Drawer(Protocol):
+    """What a plan asks of its recipe. (``Recipe`` makes plans, so this page cannot import it.)"""
+
+    @property
+    def info(self) -> dict[str, Any]: ...
+    @property
+    def fingerprint(self) -> int: ...
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]: ...
 
 
 class Plan:
@@ -37,7 +44,7 @@ class Plan:
 
     __slots__ = ("epoch", "index", "output_size", "recipe", "rows", "seed", "size", "view")
 
-    def __init__(self, recipe: Recipe, rows: Tensor, index: Tensor, seed: int, epoch: int | Tensor, view: int,
+    def __init__(self, recipe: Drawer, rows: Tensor, index: Tensor, seed: int, epoch: int | Tensor, view: int,
                  size: Any, output_size: tuple[int, int]) -> None:
         self.recipe = recipe
         self.rows = rows
@@ -123,7 +130,7 @@ class Plan:
         return {"rows": self.rows, "index": self.index.clone(), "size": size.clone(), "key": torch.tensor(key)}
 
     @classmethod
-    def from_state_dict(cls, recipe: Recipe, state: dict[str, Tensor]) -> Plan:
+    def from_state_dict(cls, recipe: Drawer, state: dict[str, Tensor]) -> Plan:
         """The plan of ``state_dict()``, for the same recipe.
 
         Raises:
@@ -159,7 +166,7 @@ class Plan:
         return _restore, (self.recipe, self.state_dict())
 
 
-def _restore(recipe: Recipe, state: dict[str, Tensor]) -> Plan:
+def _restore(recipe: Drawer, state: dict[str, Tensor]) -> Plan:
     return Plan.from_state_dict(recipe, state)
 
 

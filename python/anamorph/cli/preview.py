@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 import anamorph as am
-from anamorph.cli import output_file
+from anamorph.cli.arguments import output_file
 from anamorph.data.decode import check_complete, decode_pillow
 
 MOST_PIXELS = 2**26  # of a sheet; Pillow warns of larger pictures when it opens them

@@ -11,35 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from anamorph.images import checks
-from anamorph.images.program import MODES, PARTNER_SHIFT, PARTNERS, Slot, slot
-from anamorph.images.transform import Transform
-
-
-def mode_flags(mode: str) -> int:
-    """The bits by which a slot's draw is shared."""
-    return {"elem": 0, "batch": 1 << 8, "pair": 1 << 9}[mode]
-
-
-class Mixer(Transform):
-    """Base of the mixing transforms."""
-
-    mode: str
-    partner: str | None
-
-    def _check(self) -> None:
-        name = type(self).__name__
-        self._set(mode=checks.choice(f"{name}.mode", self.mode, MODES))
-        default = "flip" if self.mode == "pair" else "derange"
-        self._set(partner=checks.choice(f"{name}.partner", default if self.partner is None else self.partner, PARTNERS))
-        if self.mode == "pair" and self.partner != "flip":
-            checks.wrong(f"{name}.partner", "'flip' for mode='pair'", self.partner)
-
-    def _flags(self) -> int:
-        return mode_flags(self.mode) | PARTNERS.index(self.partner or "derange") << PARTNER_SHIFT
-
-    def mixers(self) -> list[Mixer]:
-        return [self]
+from anamorph.core import checks
+from anamorph.images.transforms.base import Mixer
+from anamorph.images.transforms.program import Slot, slot
 
 
 def _alpha(where: str, alpha: float) -> float:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from anamorph.images import checks
-from anamorph.images.program import Slot, apply, order, slot
-from anamorph.images.transform import Transform, lengths
+from anamorph.core import checks
+from anamorph.images.transforms.base import Transform, lengths
+from anamorph.images.transforms.program import Slot, apply, order, slot
 
 Strength = float | Sequence[float] | None
 
@@ -79,12 +79,10 @@ class RandomPosterize(Transform):
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        if isinstance(self.bits, bool) or not isinstance(self.bits, int) or not 1 <= self.bits <= 8:
-            checks.wrong("RandomPosterize.bits", "a whole number of bits, 1 to 8", self.bits)
-        self._set(p=checks.probability("RandomPosterize.p", self.p))
+        self._set(bits=checks.whole("RandomPosterize.bits", self.bits, 1, 8), p=checks.probability("RandomPosterize.p", self.p))
 
     def slots(self) -> list[Slot]:
-        return apply(self.p, [slot("POSTERIZE", [self.bits])])
+        return apply(self.p, [slot("POSTERIZE", [self.bits, self.bits])])
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,15 @@ class RandomSolarize(Transform):
                   p=checks.probability("RandomSolarize.p", self.p))
 
     def slots(self) -> list[Slot]:
-        return apply(self.p, [slot("SOLARIZE", [self.threshold])])
+        return apply(self.p, [slot("SOLARIZE", [self.threshold, self.threshold])])
+
+
+@dataclass(frozen=True)
+class RandomChannelPermutation(Transform):
+    """The channels in a random order, each as likely as any other (torchvision v2's)."""
+
+    def slots(self) -> list[Slot]:
+        return [slot("CHANNEL_PERMUTATION", [0, 1])]
 
 
 @dataclass(frozen=True)

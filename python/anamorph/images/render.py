@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from anamorph import _native
-from anamorph.errors import ArgumentError, DeviceError, DtypeError, ShapeError
-from anamorph.images import checks
-from anamorph.plan import Plan
-from anamorph.ragged import CODES, Ragged, check_grad
-from anamorph.recipe import Recipe
-from anamorph.tensors import as_integers, as_tensor
+from anamorph.core import checks
+from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
+from anamorph.core.tensors import as_integers, as_tensor
+from anamorph.images.plan import Plan
+from anamorph.images.ragged import CODES, Ragged, check_grad
+from anamorph.images.recipe import Recipe
 
 _MEAN_PARTS: int = _native.MEAN_PARTS
 _LARGE = 1 << 20  # values
@@ -43,7 +43,7 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     """
     if type(plan) is not Plan:
         raise ArgumentError(f"plan: expected an anamorph.Plan, given {type(plan).__name__}")
-    recipe, rows = plan.recipe, plan.rows
+    recipe, rows = cast(Recipe, plan.recipe), plan.rows
     h, w = plan.output_size
     if layout is not None:
         layout = checks.choice("layout", layout, tuple(_LAYOUTS))

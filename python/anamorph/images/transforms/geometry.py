@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from anamorph.errors import ShapeError
-from anamorph.images import checks
-from anamorph.images.program import (
+from anamorph.core import checks
+from anamorph.core.errors import ShapeError
+from anamorph.images.transforms.base import Size, Transform, lengths
+from anamorph.images.transforms.program import (
     ANTIALIAS,
     BORDER_SHIFT,
     BORDERS,
@@ -25,7 +26,6 @@ from anamorph.images.program import (
     apply,
     slot,
 )
-from anamorph.images.transform import Size, Transform, lengths
 
 # What __post_init__ makes of sizes, paddings and degrees, whose fields are typed as they may be given.
 _Pads = tuple[int, int, int, int]
@@ -155,9 +155,7 @@ class RandomCrop(Transform):
         pads = tuple(pads) if isinstance(pads, Sequence) and not isinstance(pads, str) else (pads,)
         if len(pads) not in (1, 2, 4):
             checks.wrong("RandomCrop.padding", "1, 2 or 4 numbers", self.padding)
-        for p in pads:
-            if isinstance(p, bool) or not isinstance(p, int) or not 0 <= p <= 32768:
-                checks.wrong("RandomCrop.padding", "whole numbers of pixels, 0 or more", self.padding)
+        pads = tuple(checks.whole("RandomCrop.padding", p, 0, checks.MAX_SIDE, " of pixels") for p in pads)
         self._set(size=checks.size("RandomCrop.size", self.size), padding=(pads * 4)[:4],
                   pad_if_needed=checks.flag("RandomCrop.pad_if_needed", self.pad_if_needed),
                   fill=checks.colors("RandomCrop.fill", self.fill),

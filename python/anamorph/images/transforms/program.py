@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from anamorph._native import OPS
-from anamorph.errors import ArgumentError
+from anamorph.core.errors import ArgumentError
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 BORDERS = ("constant", "edge", "reflect", "symmetric")

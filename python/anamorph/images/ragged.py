@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anamorph.errors import ArgumentError, DeviceError, DtypeError, ShapeError
-from anamorph.tensors import as_integers, as_tensor
+from anamorph.core import checks
+from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
+from anamorph.core.tensors import as_integers, as_tensor
 
 # The dtypes of pictures, given and made, as the native core numbers them.
 CODES = {torch.uint8: 0, torch.float32: 1, torch.float16: 2, torch.bfloat16: 3}
@@ -35,8 +36,7 @@ class Ragged:
             raise DtypeError(f"buffer: expected uint8, float32, float16 or bfloat16, given {buffer.dtype}")
         if buffer.dim() != 1 or not buffer.is_contiguous():
             raise ShapeError(f"buffer: expected a contiguous [N], given {list(buffer.shape)}")
-        if isinstance(channels, bool) or not isinstance(channels, int) or not 1 <= channels <= 4:
-            raise ArgumentError(f"channels: expected 1 to 4, given {channels!r}")
+        channels = checks.whole("channels", channels, 1, 4)
         offsets, sizes = as_integers("offsets", offsets), as_integers("sizes", sizes)
         if offsets.is_cuda or sizes.is_cuda:
             raise DeviceError("offsets, sizes: expected on the host, given on " + str(offsets.device))
@@ -51,7 +51,7 @@ class Ragged:
             raise ShapeError(f"buffer: expected at least {end} elements for picture {i}, and offsets of at least 0, given "
                              f"{len(buffer)} elements and offset {int(offsets[i])}")
         check_grad("buffer", buffer)
-        self._set(buffer, offsets * buffer.element_size(), sizes, int(channels), buffer.dtype, buffer.device, ())
+        self._set(buffer, offsets * buffer.element_size(), sizes, channels, buffer.dtype, buffer.device, ())
 
     @classmethod
     def from_list(cls, images: Sequence[Any]) -> Ragged:
@@ -108,5 +108,5 @@ def check_grad(name: str, t: Tensor) -> None:
 
 
 def _check_sizes(sizes: Tensor) -> None:
-    if int(sizes.min()) < 1 or int(sizes.max()) > 32768:
-        raise ShapeError(f"sizes: expected sides of 1 to 32768 pixels, given {int(sizes.min())} to {int(sizes.max())}")
+    if int(sizes.min()) < 1 or int(sizes.max()) > checks.MAX_SIDE:
+        raise ShapeError(f"sizes: expected {checks.SIDES}, given {int(sizes.min())} to {int(sizes.max())}")

@@ -1,4 +1,4 @@
-"""Checks of the transforms' arguments. Each returns the value in its canonical form or raises a named error."""
+"""Checks of arguments. Each returns the value in its canonical form or raises a named error."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Any, NoReturn, TypeGuard
 import numpy as np
 import torch
 
-from anamorph.errors import ArgumentError
+from anamorph import _native
+from anamorph.core.errors import ArgumentError
 
 LARGEST = 3e38  # the kernels work in float32
+MAX_SIDE: int = _native.MAX_SIDE  # pixels; the native core says why
+SIDES = f"sides of 1 to {MAX_SIDE} pixels"
 
 
 def wrong(where: str, expected: str, given: object) -> NoReturn:
@@ -68,12 +71,17 @@ def degrees(where: str, value: Any) -> tuple[float, float]:
     return -d, d
 
 
+def whole(where: str, value: Any, low: int, high: int | None = None, of: str = "") -> int:
+    """A whole number in [low, high], as Python's int."""
+    value = _plain(value)
+    if not _is(value, Integral) or value < low or (high is not None and value > high):
+        wrong(where, f"a whole number{of} " + (f"of at least {low}" if high is None else f"from {low} to {high}"), value)
+    return int(value)
+
+
 def side(where: str, value: Any) -> int:
     """A length in pixels."""
-    value = _plain(value)
-    if not _is(value, Integral) or not 1 <= value <= 32768:
-        wrong(where, "a whole number of pixels, 1 to 32768", value)
-    return int(value)
+    return whole(where, value, 1, MAX_SIDE, " of pixels")
 
 
 def size(where: str, value: Any) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 // Renders on CPU threads, at the best SIMD level of this machine.
-#include "../core/parallel.h"
-#include "../core/simd_level.h"
-#include "render.h"
+#include "../../core/parallel.h"
+#include "../../core/simd_level.h"
+#include "../render.h"
 
 namespace anamorph {
 
@@ -20,7 +20,7 @@ void render_cpu(const RenderArgs& a, int threads) {
 #endif
     // A few samples on many threads are cut into bands of rows; a view with a statistic is drawn whole by one thread.
     int bands = 1;
-    if (a.info.max_contrasts == 0 && a.in.batch < 4 * threads) bands = (4 * threads + a.in.batch - 1) / a.in.batch;
+    if (a.info.most.means == 0 && a.in.batch < 4 * threads) bands = (4 * threads + a.in.batch - 1) / a.in.batch;
     if (bands > a.out_h) bands = a.out_h;
     int64_t pixels = int64_t(a.in.batch) * a.out_h * a.out_w;
     if (pixels < 16384) threads = bands = 1;  // waking a thread costs more

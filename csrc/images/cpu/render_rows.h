@@ -4,10 +4,10 @@
 // whose contrast needs its own grey mean is first drawn up to that step into a buffer of the whole view, so the taps
 // are taken once.
 #include <new>
-#include "../core/parallel.h"
-#include "color.h"
+#include "../../core/parallel.h"
+#include "../color.h"
 #include "pixel_rows.h"
-#include "render.h"
+#include "../render.h"
 
 namespace anamorph { namespace AM_LEVEL {
 
@@ -26,8 +26,6 @@ struct Scratch {
     }
     ~Scratch() { free(data); }
 };
-
-enum : int { MAX_COLORS = 64 };
 
 inline int packs_below(int x) { return x / LANES * LANES; }
 inline int packs_above(int x) { return packs_below(x + LANES - 1); }
@@ -239,12 +237,12 @@ template <int C> struct SampleView {
     int colors, erases;
     float* cache = nullptr;   // the whole view, `cached` steps done
     int cached = 0;
-    float means[MAX_COLORS];  // of the view just before step j
+    float means[MAX_STEPS];  // of the view just before step j
 
     SampleView(const RenderArgs& args, int index)
         : a(args), i(index), row(args.rows + int64_t(index) * args.info.row_words), width(args.out_w),
           pitch(packs_above(args.out_w)), sampler(open(args, index, row, pitch)), bytes(args.in.dtype == U8),
-          colors(count_of(row, W_COLORS, args.info.max_colors)), erases(count_of(row, W_ERASES, args.info.max_erases)) {}
+          colors(count_of(row, W_COLORS, args.info.most.colors)), erases(count_of(row, W_ERASES, args.info.most.erases)) {}
 
     static Sampler<C> open(const RenderArgs& a, int index, const int32_t* row, int pitch) {
         Picture picture = picture_of(a.in, index, dtype_bytes(a.in.dtype));
@@ -261,9 +259,19 @@ template <int C> struct SampleView {
         const int32_t* w = color_words(row, j);
         float p = word_float(w[1]);
         switch (w[0]) {
-#define AM_CASE(name) case OP_##name: color_row<C, OP_##name>(p, means[j], bytes, xa, xb, pitch, buf, to); break;
-            AM_COLOR_OPS(AM_CASE)
+#define AM_COLOR(name) case OP_##name: color_row<C, OP_##name>(p, means[j], bytes, xa, xb, pitch, buf, to); break;
+#define AM_CONTROL(name)
+#define AM_GEOMETRY(name)
+#define AM_ERASE(name)
+#define AM_MIX(name)
+#define AM_CASE(name, code, kind, ...) AM_##kind(name)
+            AM_OPS(AM_CASE)
 #undef AM_CASE
+#undef AM_MIX
+#undef AM_ERASE
+#undef AM_GEOMETRY
+#undef AM_CONTROL
+#undef AM_COLOR
             default: color_row<C, 0>(p, 0.0f, bytes, xa, xb, pitch, buf, to); break;  // not of this version
         }
     }

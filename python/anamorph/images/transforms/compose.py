@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from anamorph.errors import ArgumentError
-from anamorph.images import checks, program
-from anamorph.images.color import Normalize
-from anamorph.images.mix import Mixer, mode_flags
-from anamorph.images.program import Slot
-from anamorph.images.transform import Size, Transform
+from anamorph.core import checks
+from anamorph.core.errors import ArgumentError
+from anamorph.images.transforms import program
+from anamorph.images.transforms.base import Mixer, Size, Transform, mode_flags
+from anamorph.images.transforms.color import Normalize
+from anamorph.images.transforms.program import Slot
 
 
 def check_list(where: str, transforms: Any) -> tuple[Transform, ...]:

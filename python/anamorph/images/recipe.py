@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import operator
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, cast
@@ -12,25 +11,18 @@ import torch
 from torch import Tensor
 
 from anamorph import _native
-from anamorph.errors import ArgumentError, DeviceError, ShapeError
-from anamorph.images import checks
-from anamorph.images.color import (
-    ColorJitter,
-    Normalize,
-    RandomGrayscale,
-    RandomInvert,
-    RandomPosterize,
-    RandomSolarize,
-)
-from anamorph.images.compose import Composite, chain_size, check_list
-from anamorph.images.mix import MaskMix
-from anamorph.images.program import NORMALISED, Slot
-from anamorph.images.transform import Transform
-from anamorph.plan import Plan
-from anamorph.ragged import CODES
-from anamorph.tensors import as_device, as_integers
+from anamorph.core import checks
+from anamorph.core.errors import ArgumentError, DeviceError, ShapeError
+from anamorph.core.tensors import as_device, as_integers
+from anamorph.images.plan import Plan
+from anamorph.images.ragged import CODES
+from anamorph.images.transforms.base import Transform
+from anamorph.images.transforms.color import Normalize
+from anamorph.images.transforms.compose import chain_size, check_list
+from anamorph.images.transforms.mix import MaskMix
+from anamorph.images.transforms.program import NORMALISED, Slot
 
-_COLOR = (ColorJitter, RandomGrayscale, RandomInvert, RandomPosterize, RandomSolarize)
+MAX_EPOCH = 2**32 - 1  # a plan's key has one word for it
 
 
 class Recipe:
@@ -56,11 +48,8 @@ class Recipe:
         self.transforms = check_list("transforms", transforms)
         if not isinstance(dtype, torch.dtype) or dtype not in CODES:
             checks.wrong("dtype", "torch.float32, float16, bfloat16 or uint8", dtype)
-        if num_classes is not None and (isinstance(num_classes, bool) or not isinstance(num_classes, int)
-                                        or not 1 <= num_classes < 2**31):
-            checks.wrong("num_classes", "a whole number of at least 1, or None", num_classes)
         self.dtype = dtype
-        self.num_classes = num_classes
+        self.num_classes = None if num_classes is None else checks.whole("num_classes", num_classes, 1, 2**31 - 1)
         self.label_smoothing = checks.number("label_smoothing", label_smoothing, 0, 1)
         self.labels = checks.choice("labels", labels, ("soft", "pairs"))
         if self.label_smoothing == 1 or (self.label_smoothing and labels == "pairs"):
@@ -114,9 +103,9 @@ class Recipe:
                                 "RandomResizedCrop, Resize((h, w)), RandomCrop or CenterCrop")
         if self._fixed:
             chain_size(self.transforms, size)  # for its checks
-        if max(out) > 32768:
-            raise ShapeError(f"size: expected an output of at most 32768 pixels a side, given {size[0]} x {size[1]}, which "
-                             f"becomes {out[0]} x {out[1]}")
+        if max(out) > checks.MAX_SIDE:
+            raise ShapeError(f"size: expected an output of at most {checks.MAX_SIDE} pixels a side, given {size[0]} x {size[1]}, "
+                             f"which becomes {out[0]} x {out[1]}")
         return out
 
     def plan(self, index: Any, *, size: Any, seed: int = 0, epoch: int | Tensor = 0, view: int = 0,
@@ -148,16 +137,16 @@ class Recipe:
         if not index.is_contiguous():
             index = index.contiguous()
         if type(seed) is not int or not 0 <= seed < 1 << 64:
-            seed = _whole("seed", seed, 1 << 64)
+            seed = checks.whole("seed", seed, 0, 2**64 - 1)
         if type(view) is not int or not 0 <= view < 4096:
-            view = _whole("view", view, 4096)
+            view = checks.whole("view", view, 0, 4095)
         if isinstance(epoch, Tensor):
             if epoch.device != where:
                 raise DeviceError(f"epoch: expected a number or a tensor on {where}, given one on {epoch.device}")
-            if not epoch.is_cuda and epoch.numel() == 1 and not 0 <= epoch.item() < 1 << 32:
-                checks.wrong("epoch", f"a whole number from 0 to {(1 << 32) - 1}", epoch.item())
+            if not epoch.is_cuda and epoch.numel() == 1 and epoch.dtype == torch.int64:
+                checks.whole("epoch", epoch.item(), 0, MAX_EPOCH)
         elif type(epoch) is not int or not 0 <= epoch < 1 << 32:
-            epoch = _whole("epoch", epoch, 1 << 32)
+            epoch = checks.whole("epoch", epoch, 0, MAX_EPOCH)
 
         sizes = None
         if type(size) is not tuple or len(size) != 2 or type(size[0]) is not int or type(size[1]) is not int:
@@ -181,8 +170,8 @@ class Recipe:
 
     def _check_size(self, size: tuple[int, int]) -> tuple[int, int]:
         for side in size:
-            if not 1 <= side <= 32768:
-                raise ShapeError(f"size: expected sides of 1 to 32768 pixels, given {size[0]} x {size[1]}")
+            if not 1 <= side <= checks.MAX_SIDE:
+                raise ShapeError(f"size: expected {checks.SIDES}, given {size[0]} x {size[1]}")
         out = self.output_size(size)
         self._checked = size
         return out
@@ -213,28 +202,18 @@ class Recipe:
         return f"Recipe([\n{lines}], {rest})"
 
 
-def _whole(name: str, value: Any, end: int) -> int:
-    try:
-        number = operator.index(value)
-    except (TypeError, RuntimeError):
-        number = -1
-    if isinstance(value, bool) or not 0 <= number < end:
-        checks.wrong(name, f"a whole number from 0 to {end - 1}", value)
-    return number
-
-
 def _sizes(size: Any, count: int) -> tuple[Any, Tensor | None]:
     """(h, w) and None, or None and the sizes [B, 2]."""
     if isinstance(size, Sequence) and len(size) == 2 and all(isinstance(s, Integral) for s in size):
-        return (_whole("size[0]", size[0], 1 << 31), _whole("size[1]", size[1], 1 << 31)), None
+        return (checks.whole("size[0]", size[0], 0, 2**31 - 1), checks.whole("size[1]", size[1], 0, 2**31 - 1)), None
     if isinstance(size, int):
         checks.wrong("size", "(height, width), or int64 [B, 2]", size)
     sizes = as_integers("size", size)
     if sizes.dim() != 2 or sizes.shape[1] != 2 or sizes.shape[0] != count:
         raise ShapeError(f"size: expected (height, width) or int64 [{count}, 2] for {count} samples, given shape "
                          f"{list(sizes.shape)}")
-    if sizes.device.type == "cpu" and not bool(((sizes >= 1) & (sizes <= 32768)).all()):
-        raise ShapeError(f"size: expected sides of 1 to 32768 pixels, given {sizes.min().item()} to {sizes.max().item()}")
+    if sizes.device.type == "cpu" and not bool(((sizes >= 1) & (sizes <= checks.MAX_SIDE)).all()):
+        raise ShapeError(f"size: expected {checks.SIDES}, given {sizes.min().item()} to {sizes.max().item()}")
     return None, sizes.contiguous()
 
 
@@ -253,15 +232,11 @@ def _normalize_of(transforms: Sequence[Transform], dtype: torch.dtype) -> Normal
     if dtype == torch.uint8:
         raise ArgumentError("transforms: Normalize needs a float dtype, given torch.uint8")
     for t in transforms[found[0] + 1:]:
-        if _holds(t, _COLOR):
+        if any(s.op in _native.COLOR_OPS for s in t.slots()):
             raise ArgumentError(f"transforms: colour is defined on [0, 1], so it comes before Normalize; given {t!r} after")
     normalize = transforms[found[0]]
     assert isinstance(normalize, Normalize)
     return normalize
-
-
-def _holds(t: Transform, kinds: tuple[type, ...]) -> bool:
-    return isinstance(t, kinds) or (isinstance(t, Composite) and any(_holds(s, kinds) for s in t.transforms))
 
 
 def _compile(transforms: Sequence[Transform]) -> list[Slot]:
@@ -274,5 +249,3 @@ def _compile(transforms: Sequence[Transform]) -> list[Slot]:
         slots += [s._replace(flags=s.flags | normalised) if s.op == erase else s for s in t.slots()]
     return slots
 
-
-torch.serialization.add_safe_globals([Recipe])

@@ -3,17 +3,17 @@
 #define AM_LEVEL cuda
 #include <cuda_runtime.h>
 
-#include "../core/errors.h"
-#include "../core/parallel.h"
-#include "color.h"
-#include "render.h"
+#include "../../core/errors.h"
+#include "../../core/parallel.h"
+#include "../color.h"
+#include "../render.h"
 
 namespace anamorph {
 namespace {
 
 using namespace cuda;
 
-enum : int { THREADS = 256, ROUNDS = 4, MAX_STEPS = 64 };
+enum : int { THREADS = 256, ROUNDS = 4 };
 
 // A sample as its block sees it.
 struct Side {
@@ -28,14 +28,14 @@ __device__ void open_side(const RenderArgs& a, int i, Side& s) {
     s.row = a.rows + int64_t(i) * a.info.row_words;
     s.picture = picture_of(a.in, i, dtype_bytes(a.in.dtype));
     s.reading = reading_of(s.row, s.picture);
-    s.colors = count_of(s.row, W_COLORS, a.info.max_colors);
-    s.erases = count_of(s.row, W_ERASES, a.info.max_erases);
+    s.colors = count_of(s.row, W_COLORS, a.info.most.colors);
+    s.erases = count_of(s.row, W_ERASES, a.info.most.erases);
 }
 
 // The grey means of the steps before `end`, from the parts that mean_kernel left. Always in the same order.
 __device__ void read_means(const RenderArgs& a, int i, int end, int lane, Side& s) {
     for (int k = lane; k < end; k += 32) {
-        const float* parts = a.means + (int64_t(i) * a.info.max_contrasts + k) * MEAN_PARTS;
+        const float* parts = a.means + (int64_t(i) * a.info.most.means + k) * MEAN_PARTS;
         float sum = 0.0f;
         for (int p = 0; p < MEAN_PARTS; ++p) sum += parts[p];
         s.means[k] = sum / (float(a.out_h) * float(a.out_w));
@@ -158,10 +158,10 @@ template <int C, class Source> __global__ void __launch_bounds__(THREADS) render
     int warp = int(threadIdx.x) / 32, partner = partner_of(a, row, i);
     if (warp == 0) {
         if (lane == 0) open_side(a, i, own);
-        if (a.means) read_means(a, i, a.info.max_contrasts, lane, own);
+        if (a.means) read_means(a, i, a.info.most.means, lane, own);
     } else if (warp == 1 && mixed) {
         if (lane == 0) open_side(a, partner, other);
-        if (a.means) read_means(a, partner, a.info.max_contrasts, lane, other);
+        if (a.means) read_means(a, partner, a.info.most.means, lane, other);
     }
     if (tile == 0) write_targets(a, i, int(threadIdx.x), THREADS);
     __syncthreads();
@@ -184,7 +184,7 @@ template <int C, class Source> __global__ void __launch_bounds__(THREADS) mean_k
     __shared__ float sums[THREADS];
     __shared__ int colors;
     int i = int(blockIdx.x) / MEAN_PARTS, part = int(blockIdx.x) % MEAN_PARTS;
-    float* cell = a.means + (int64_t(i) * a.info.max_contrasts + step) * MEAN_PARTS + part;
+    float* cell = a.means + (int64_t(i) * a.info.most.means + step) * MEAN_PARTS + part;
     if (threadIdx.x == 0) {
         open_side(a, i, side);
         colors = -1;
@@ -220,7 +220,7 @@ void check() {
 }
 
 template <int C, class Source> void launch(const RenderArgs& a, cudaStream_t stream) {
-    for (int step = 0; step < a.info.max_contrasts; ++step) {  // each needs the one before
+    for (int step = 0; step < a.info.most.means; ++step) {  // each needs the one before
         mean_kernel<C, Source><<<unsigned(a.in.batch) * MEAN_PARTS, THREADS, 0, stream>>>(a, step);
         check();
     }

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from anamorph.images import checks
-from anamorph.images.program import Slot, apply, slot
-from anamorph.images.transform import Transform, lengths
+from anamorph.core import checks
+from anamorph.images.transforms.base import Transform, lengths
+from anamorph.images.transforms.program import Slot, apply, slot
 
 NOISES = {"channel": 1, "random": 2}
 

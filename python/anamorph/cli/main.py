@@ -5,26 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NoReturn
 
 from anamorph import __version__
-from anamorph.errors import AnamorphError, ArgumentError
-
-
-class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults where there are some; None stands for what the text says."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
-
-
-class Parser(argparse.ArgumentParser):
-    """Mistakes are the package's own error, which ``main`` prints in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        command = self.prog.removeprefix("anamorph").strip()
-        raise ArgumentError(f"{command}: {message}" if command else message)
+from anamorph.cli.arguments import Help, Parser
+from anamorph.core.errors import AnamorphError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     preview.add_argument("--epoch", type=int, default=0, help="of the views")
     preview.add_argument("--size", type=int, default=192, help="side of a cell of the sheet, in pixels")
 
-    # Its arguments belong to anamorph.bench; listed here for the help.
+    # Its options are in cli/bench.py, which imports what the other commands do not need; listed here for the help.
     commands.add_parser("bench", help="time anamorph against its peers", add_help=False)
 
     train = commands.add_parser("train", help="train a small net with and without augmentation",
@@ -91,39 +75,23 @@ def shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def output_file(option: str, name: str) -> Path:
-    """The file to write, its folders made; tried before the work is done that would be lost."""
-    path = Path(name)
-    try:
-        if not name or name.endswith("/") or path.is_dir():
-            raise ArgumentError(f"{option}: expected a file to write, given {f'the folder {name}' if name else repr(name)}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = not path.exists()
-        path.open("ab").close()
-        if new:
-            path.unlink()
-    except OSError as error:
-        raise ArgumentError(f"{option}: expected a file that can be written, given {name} ({error.strerror})") from error
-    return path
-
-
 def run(arguments: Sequence[str]) -> int:
     """Run one command; errors come as exceptions."""
     if arguments[:1] == ["bench"]:
-        from anamorph import bench
+        from anamorph.cli import bench
 
-        return bench.main(list(arguments[1:])) or 0
+        return bench.main(list(arguments[1:]))
 
     options = parser().parse_args(arguments)
     if options.command == "info":
         info()
     elif options.command == "preview":
-        from anamorph.preview import preview
+        from anamorph.cli.preview import preview
 
         print(preview(options.images, options.recipe, options.output, views=options.views, seed=options.seed,
                       epoch=options.epoch, cell=options.size))
     elif options.command == "train":
-        from anamorph.train import main as train
+        from anamorph.cli.train import main as train
 
         del options.command
         train(**vars(options))

@@ -1,0 +1,80 @@
+"""The house: which folder may import which. Every import counts, also those inside functions and for type checkers."""
+
+import ast
+from pathlib import Path
+
+import anamorph
+
+ROOT = Path(anamorph.__file__).parent
+# From the ground up. A folder imports what stands before it; families stand side by side and import none of each other.
+LAYERS = [["anamorph._native"], ["anamorph.core"],
+          ["anamorph.images.transforms"],
+          ["anamorph.images", "anamorph.points", "anamorph.features", "anamorph.sequences"],
+          ["anamorph.data"], ["anamorph"], ["anamorph.bench"], ["anamorph.cli"]]
+RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+
+
+def modules():
+    """Every module's name and file."""
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = ("anamorph", *path.relative_to(ROOT).with_suffix("").parts)
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+FILES = {name: path for name, path in modules() if name != "anamorph.__main__"}  # which is the command, not a module
+
+
+def home(module):
+    """The folder a module belongs to; a package's own page belongs to it."""
+    whole = module == "anamorph._native" or FILES[module].name == "__init__.py"
+    return module if whole else module.rpartition(".")[0]
+
+
+def imports(module, path):
+    """The modules of anamorph that one names."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            base = ".".join(filter(None, (above, node.module)))
+            found = [f"{base}.{a.name}" if f"{base}.{a.name}" in {*FILES, "anamorph._native"} else base for a in node.names]
+        else:
+            continue
+        yield from (name for name in found if name in FILES or name == "anamorph._native")
+
+
+GRAPH = {module: set(imports(module, path)) - {module} for module, path in FILES.items()}
+
+
+def test_the_graph_is_found():
+    """The test of the test: imports of every kind are seen."""
+    assert "anamorph.core.errors" in GRAPH["anamorph.images.recipe"]
+    assert "anamorph.cli.train" in GRAPH["anamorph.cli.main"]  # inside a function
+    assert "anamorph.bench.peers" in GRAPH["anamorph.bench"]  # relative
+    assert len(GRAPH) > 30
+
+
+def test_no_circles():
+    done, path = set(), []
+
+    def visit(module):
+        assert module not in path, " -> ".join([*path[path.index(module):], module])
+        if module not in done:
+            path.append(module)
+            for other in sorted(GRAPH.get(module, ())):
+                visit(other)
+            done.add(path.pop())
+
+    for module in GRAPH:
+        visit(module)
+
+
+def test_folders_stand_in_layers():
+    for module, others in GRAPH.items():
+        here = home(module)
+        assert here in RANK, f"{here} has no place in LAYERS"
+        for other in others:
+            there = home(other)
+            assert there == here or RANK[there] < RANK[here], f"{module} imports {other}"
