@@ -25,6 +25,7 @@ from anamorph.core.errors import (
 )
 from anamorph.data import Loader
 from anamorph.images import *  # noqa: F403
+from anamorph.images.transforms import *  # noqa: F403
 
 __version__: str = _native.VERSION
 
