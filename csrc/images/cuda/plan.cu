@@ -1,9 +1,6 @@
 // Plans on a GPU, one thread for each row. Compiled without fused multiply-add (CMakeLists.txt): the same bits as the CPU.
 #define AM_LEVEL cuda
-#include <cuda_runtime.h>
-
-#include "../../core/errors.h"
-#include "../../core/parallel.h"
+#include "../../core/launch.h"
 #include "../render.h"
 
 namespace anamorph {
@@ -19,23 +16,19 @@ template <int N> __global__ void plan_kernel(const __grid_constant__ Program<N> 
     plan_row(args, i);
 }
 
-template <int N> void launch(const PlanArgs& args, cudaStream_t stream) {
+template <int N> void draw(const PlanArgs& args, void* stream) {
     Program<N> program{};
     std::memcpy(program.slots, args.slots, sizeof(Slot) * (args.info.slots + 1));  // plan_row looks one slot ahead
     const int threads = 32;  // few rows, long threads: spread them over the multiprocessors
-    plan_kernel<N><<<(args.batch + threads - 1) / threads, threads, 0, stream>>>(program, args);
+    launch("plan", plan_kernel<N>, unsigned(args.batch + threads - 1) / threads, threads, 0, stream, program, args);
 }
 
 }  // namespace
 
 void plan_cuda(const PlanArgs& args, void* stream) {
-    launches.fetch_add(1, std::memory_order_relaxed);
-    cudaStream_t s = static_cast<cudaStream_t>(stream);
-    if (args.info.slots < 32) launch<32>(args, s);       // 3.5 KB of parameters
-    else if (args.info.slots < 257) launch<257>(args, s);  // 28 KB; the limit is 32,764 bytes
+    if (args.info.slots < 32) draw<32>(args, stream);       // 3.5 KB of parameters
+    else if (args.info.slots < 257) draw<257>(args, stream);  // 28 KB; the limit is 32,764 bytes
     else fail<ArgumentError>("transforms: expected at most 256 slots, given ", args.info.slots);
-    cudaError_t e = cudaGetLastError();
-    if (e != cudaSuccess) fail<Error>("plan: the CUDA launch failed (", cudaGetErrorString(e), ")");
 }
 
 }  // namespace anamorph

@@ -1,10 +1,7 @@
 // Rendering on a GPU. A block works on one sample; each thread takes four neighbouring pixels at a time, so that a colour
 // step is decoded once for four and they are stored together. What the block shares lies in shared memory.
 #define AM_LEVEL cuda
-#include <cuda_runtime.h>
-
-#include "../../core/errors.h"
-#include "../../core/parallel.h"
+#include "../../core/launch.h"
 #include "../color.h"
 #include "../render.h"
 
@@ -213,40 +210,31 @@ template <int C, class Source> __global__ void __launch_bounds__(THREADS) mean_k
     if (threadIdx.x == 0) *cell = sums[0];
 }
 
-void check() {
-    launches.fetch_add(1, std::memory_order_relaxed);
-    cudaError_t e = cudaGetLastError();
-    if (e != cudaSuccess) fail<Error>("render: the CUDA launch failed (", cudaGetErrorString(e), ")");
-}
-
-template <int C, class Source> void launch(const RenderArgs& a, cudaStream_t stream) {
+template <int C, class Source> void run(const RenderArgs& a, void* stream) {
     for (int step = 0; step < a.info.most.means; ++step) {  // each needs the one before
-        mean_kernel<C, Source><<<unsigned(a.in.batch) * MEAN_PARTS, THREADS, 0, stream>>>(a, step);
-        check();
+        launch("mean", mean_kernel<C, Source>, unsigned(a.in.batch) * MEAN_PARTS, THREADS, 0, stream, a, step);
     }
     int64_t groups = int64_t((a.out_w + LANES - 1) / LANES) * a.out_h;
     int64_t tiles = (groups + THREADS * ROUNDS - 1) / (THREADS * ROUNDS);
     if (tiles * a.in.batch > 0x7FFFFFFF) fail<ShapeError>("images: expected a smaller batch, given ", a.in.batch, " pictures");
-    render_kernel<C, Source><<<unsigned(tiles * a.in.batch), THREADS, 0, stream>>>(a, int(tiles));
-    check();
+    launch("render", render_kernel<C, Source>, unsigned(tiles * a.in.batch), THREADS, 0, stream, a, int(tiles));
 }
 
-template <int C> void choose(const RenderArgs& a, cudaStream_t stream) {
+template <int C> void choose(const RenderArgs& a, void* stream) {
     // Bytes side by side: the same for all pictures, as ragged ones are packed.
     bool packed = a.in.offsets ? a.in.dtype == U8 : ByteSource<C>::fits(picture_of(a.in, 0, dtype_bytes(a.in.dtype)));
-    if (packed) return launch<C, ByteSource<C>>(a, stream);
-    launch<C, AnySource<C>>(a, stream);
+    if (packed) return run<C, ByteSource<C>>(a, stream);
+    run<C, AnySource<C>>(a, stream);
 }
 
 }  // namespace
 
 void render_cuda(const RenderArgs& a, void* stream) {
-    cudaStream_t s = static_cast<cudaStream_t>(stream);
     switch (a.in.channels) {
-        case 1: choose<1>(a, s); break;
-        case 2: choose<2>(a, s); break;
-        case 3: choose<3>(a, s); break;
-        default: choose<4>(a, s); break;
+        case 1: choose<1>(a, stream); break;
+        case 2: choose<2>(a, stream); break;
+        case 3: choose<3>(a, stream); break;
+        default: choose<4>(a, stream); break;
     }
 }
 

@@ -1,0 +1,22 @@
+// launch(name, kernel, grid, block, shared bytes, stream, arguments...): the one way to start a CUDA kernel, and the only place
+// that knows <<<>>>. It counts the launch and turns a refusal into an error that names the kernel.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <utility>
+
+#include "errors.h"
+#include "parallel.h"
+
+namespace anamorph {
+
+template <class... Parameters, class... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, void* stream,
+            Arguments&&... arguments) {
+    launches.fetch_add(1, std::memory_order_relaxed);
+    kernel<<<grid, block, shared, static_cast<cudaStream_t>(stream)>>>(std::forward<Arguments>(arguments)...);
+    cudaError_t e = cudaGetLastError();
+    if (e != cudaSuccess) fail<Error>(name, ": the CUDA launch failed (", cudaGetErrorString(e), ")");
+}
+
+}  // namespace anamorph
