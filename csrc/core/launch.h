@@ -14,7 +14,12 @@ template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, void* stream,
             Arguments&&... arguments) {
     launches.fetch_add(1, std::memory_order_relaxed);
+#if defined(AM_EMULATED)  // tests/emulation: the grid runs here and now, on this thread
+    static_cast<void>(stream);
+    emulated::launch(name, kernel, grid, block, shared, std::forward<Arguments>(arguments)...);
+#else
     kernel<<<grid, block, shared, static_cast<cudaStream_t>(stream)>>>(std::forward<Arguments>(arguments)...);
+#endif
     cudaError_t e = cudaGetLastError();
     if (e != cudaSuccess) fail<Error>(name, ": the CUDA launch failed (", cudaGetErrorString(e), ")");
 }
