@@ -24,4 +24,14 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
     if (e != cudaSuccess) fail<Error>(name, ": the CUDA launch failed (", cudaGetErrorString(e), ")");
 }
 
+// A block's dynamic shared memory. The linker wants one type for one name, so this is the only `extern __shared__`.
+template <class T> __device__ T* dynamic_shared() {
+#if defined(AM_EMULATED)
+    return static_cast<T*>(emulated::dynamic_shared_memory());
+#else
+    extern __shared__ __align__(16) unsigned char dynamic_bytes[];
+    return reinterpret_cast<T*>(dynamic_bytes);
+#endif
+}
+
 }  // namespace anamorph

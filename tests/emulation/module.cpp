@@ -4,12 +4,11 @@
 
 #include "../../csrc/bindings/family.h"
 #include "include/emulated/api.h"
+#include "kernels.h"
 #include "runtime/control.h"
 #include "runtime/watch.h"
 
 namespace py = pybind11;
-
-void bind_kernels(py::module_& m);  // kernels.cu
 
 PYBIND11_MODULE(_emulated, m) {
     m.doc() = "anamorph's compiled core with its CUDA kernels run on the CPU, on host tensors. For tests.";
@@ -22,5 +21,15 @@ PYBIND11_MODULE(_emulated, m) {
         for (auto& [name, begin, bytes, writable] : given)
             emulated::allowed_memory.push_back({name, begin, begin + bytes, writable});
     }, "All that kernels may touch from here on, as (name, address, bytes, writable); nothing: no limit.");
-    bind_kernels(m);
+    m.def("watch", [](bool on) { emulated::watching = on; }, "Whether accesses are looked at.");
+#if defined(AM_WATCHED)
+    m.attr("WATCHED") = true;
+#else
+    m.attr("WATCHED") = false;  // a sanitizer has the place of the hooks
+#endif
+    m.def("run_kernel", [](const std::string& name, std::vector<unsigned> grid, std::vector<unsigned> block, size_t shared,
+                           uintptr_t in, uintptr_t out, int a, int b) {
+        run_kernel(name, std::move(grid), std::move(block), shared, reinterpret_cast<const void*>(in),
+                   reinterpret_cast<void*>(out), a, b);
+    }, "One of kernels.cu's; `in` and `out` are addresses.");
 }

@@ -68,12 +68,13 @@ struct Warp {
 
 const char* const BARRIERS[] = {"__syncthreads", "__syncthreads_count", "__syncthreads_and", "__syncthreads_or"};
 
+alignas(128) char dynamic_memory[SHARED_OPT_IN];  // of this module, so that beside it is outside
+
 struct Scheduler {
     std::mutex lock;  // of a launch
     uint64_t seed = 0, launched = 0;
     Random random;
     char* stacks = nullptr;
-    alignas(128) char dynamic[SHARED_OPT_IN];
     std::unordered_map<const void*, int> dynamic_allowed;
 
     const Call* call;
@@ -224,7 +225,7 @@ void poison(char* start, size_t bytes) {
 
 void run_block() {
     for (const Variable& v : *s.variables) poison(v.start, v.bytes);
-    poison(s.dynamic, s.dynamic_bytes);
+    poison(dynamic_memory, s.dynamic_bytes);
     watch_block();
     s.count = s.live = int(block_size.x * block_size.y * block_size.z);
     s.ready_count = s.waiting = s.votes = s.pauses = 0;
@@ -347,7 +348,7 @@ cudaError_t allow_dynamic_shared(const void* kernel, int bytes) {
     return cudaSuccess;
 }
 
-void* dynamic_shared_memory() { return s.dynamic; }
+void* dynamic_shared_memory() { return dynamic_memory; }
 
 void set_seed(uint64_t seed) {
     s.seed = seed;
@@ -367,7 +368,7 @@ void run_grid(const char* name, dim3 grid, dim3 block, size_t shared, const Call
     s.main = Fiber();
     grid_size = grid;
     block_size = block;
-    watch_launch(*s.variables, range(s.dynamic, shared), range(s.stacks, MAX_THREADS * (STACK + PAGE)),
+    watch_launch(*s.variables, range(dynamic_memory, shared), range(s.stacks, MAX_THREADS * (STACK + PAGE)),
                  range(call.parameters, call.bytes));
     // Every block once, from a random one on by random steps.
     uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z, step = 1 + s.random.next() % blocks, at = s.random.next() % blocks;

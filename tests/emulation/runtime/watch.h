@@ -18,6 +18,7 @@ struct Memory {
     bool writable;
 };
 extern std::vector<Memory> allowed_memory;
+extern bool watching;
 
 void watch_launch(const std::vector<Variable>& variables, Range dynamic, Range stacks, Range parameters);
 void watch_block();                            // a block begins
