@@ -77,9 +77,9 @@ def span(name, t, writable):
 
 def pictures(table, channels, dtype):
     """Those of a list, by their addresses."""
-    sizes = table[1:].reshape(-1, 2).tolist()
+    addresses, sizes = table.split((len(table) // 3, len(table) // 3 * 2))
     return [(f"images[{i}]", address, h * w * channels * (1, 4, 2, 2)[dtype], False)
-            for i, (address, (h, w)) in enumerate(zip(table[0].tolist(), sizes, strict=True))]
+            for i, (address, (h, w)) in enumerate(zip(addresses.tolist(), sizes.reshape(-1, 2).tolist(), strict=True))]
 
 
 if __name__ == "__main__":
