@@ -84,7 +84,9 @@ def pictures(table, channels, dtype):
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    seed = int(arguments.pop(1)) if arguments[0] == "--seed" and arguments.pop(0) else 0
+    seed = 0
+    if arguments[0] == "--seed":
+        seed, arguments = int(arguments[1]), arguments[2:]
     sys.argv = arguments
     with emulated(seed):
         runpy.run_path(arguments[0], run_name="__main__")
