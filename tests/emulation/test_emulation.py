@@ -1,5 +1,6 @@
 """The tester's tests: every primitive of the emulation against values computed here, and every planted fault found."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -228,6 +229,13 @@ ALWAYS = {  # what the scheduler finds
     "endless": (4, 0, r"waits for a word that nobody writes"),
     "trapped": (32, 0, r"thread \(9, 0, 0\) traps"),
 }
+SANITIZED = {  # what the sanitizers find in their build, and end the process
+    "store_outside": (0, "heap-buffer-overflow"),
+    "load_outside": (0, "heap-buffer-overflow"),
+    "store_outside_shared": (0, "index 64 out of bounds"),
+    "store_outside_dynamic": (256, "use-after-poison"),
+    "misaligned": (0, "store to misaligned address"),
+}
 # What they would give if the one thing were right.
 RIGHT = {
     "missing_barrier": lambda v: v[::-1],
@@ -247,6 +255,15 @@ def test_a_fault_is_found(name, seed):
         run(name, given, threads, block=(threads,), shared=shared, seed=seed)
     # And nothing of it is left.
     np.testing.assert_array_equal(run("turned", given, threads, block=(threads,), shared=4 * threads), given[::-1])
+
+
+@pytest.mark.parametrize("name", [] if native.WATCHED else SANITIZED)
+def test_a_sanitizer_finds_a_fault(name):
+    shared, message = SANITIZED[name]
+    program = f"from emulation.test_emulation import *; run('{name}', np.ones(64, np.uint32), 64, block=(64,), shared={shared})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[2],
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.returncode != 0 and message in done.stderr, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("name", RIGHT)

@@ -19,6 +19,9 @@
 #include "fiber.h"
 #include "shared_memory.h"
 #include "watch.h"
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace emulated {
 
@@ -370,6 +373,10 @@ void run_grid(const char* name, dim3 grid, dim3 block, size_t shared, const Call
     block_size = block;
     watch_launch(*s.variables, range(dynamic_memory, shared), range(s.stacks, MAX_THREADS * (STACK + PAGE)),
                  range(call.parameters, call.bytes));
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(dynamic_memory, shared);
+    __asan_poison_memory_region(dynamic_memory + shared, sizeof dynamic_memory - shared);
+#endif
     // Every block once, from a random one on by random steps.
     uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z, step = 1 + s.random.next() % blocks, at = s.random.next() % blocks;
     while (std::gcd(step, blocks) != 1) ++step;
