@@ -3,39 +3,9 @@
 #include <math.h>
 #include "../core/philox.h"
 #include "../core/simd.h"
-#include "taps.h"
+#include "render_args.h"
 
 namespace anamorph {
-
-struct Targets {
-    const int64_t* labels;   // [B] class ids, or
-    const float* soft;       // [B, K] rows
-    int64_t soft_stride;
-    float* out;              // [B, K]
-    int32_t classes;
-    float smoothing;
-    int64_t* pair_a;         // pairs: [B] each
-    int64_t* pair_b;
-    float* pair_lam;
-};
-
-enum : int { MEAN_PARTS = 16 };  // blocks that add up a view's grey, each into a cell of its own
-
-struct RenderArgs {
-    Images in;
-    const int32_t* rows;     // [B, info.row_words]
-    RecipeInfo info;
-    int32_t out_h, out_w, out_dtype;
-    uint8_t* out;
-    int64_t out_n, out_c, out_y, out_x;  // strides, elements
-    float scale[4], bias[4];             // out = value * scale + bias (Normalize)
-    float mean[4], std[4];               // of Normalize, for erasures written in its units
-    const float* mask;                   // [B, 1, H, W] or null
-    int64_t mask_n, mask_y, mask_x;
-    const float* mask_lam;               // [B] or null
-    float* means;                        // CUDA: [B, max_contrasts, MEAN_PARTS] sums of grey, else null
-    Targets targets;
-};
 
 // How many there are, whatever a row from a file says.
 AM_HD int count_of(const int32_t* row, int word, int most) { return row[word] < 0 ? 0 : row[word] < most ? row[word] : most; }
@@ -52,6 +22,16 @@ AM_HD int partner_of(const RenderArgs& a, const int32_t* row, int i) {
     int p = row[W_PARTNER];
     return p >= 0 && p < a.in.batch ? p : i;
 }
+
+// A whole view of width x height, shrunk into the box.
+AM_HD Place place_in(const int32_t* box, int width, int height) {
+    float w = float(box[2]) - float(box[0]), h = float(box[3]) - float(box[1]);
+    float sx = float(width) / (w >= 1.0f ? w : 1.0f), sy = float(height) / (h >= 1.0f ? h : 1.0f);  // of an empty box nothing is drawn
+    return {sx, -sx * float(box[0]), sy, -sy * float(box[1])};
+}
+
+// Where in its view output row or column `at` lies, as erasures see it.
+AM_HD int erased_at(float scale, float shift, int at) { return int(scale * (float(at) + 0.5f) + shift); }
 
 // What an erasure writes at (x, y) of its view: C channels. Its noise is normal, two numbers of Box and Muller's for two words.
 template <int C> AM_HD void erased_pixel(const RenderArgs& a, const int32_t* e, int x, int y, float* out) {

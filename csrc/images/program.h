@@ -69,6 +69,16 @@ constexpr OpLine OPS[] = {
 #undef AM_OP
 };
 
+// Does a colour step need the view's mean before it?
+AM_HD bool needs_mean(int32_t op) {
+    switch (op) {
+#define AM_OP(name, code, kind, colors, means, ...) case code: return means;
+        AM_OPS(AM_OP)
+#undef AM_OP
+        default: return false;
+    }
+}
+
 struct Slot {
     int32_t op;
     int32_t n;      // control: slots that belong to it

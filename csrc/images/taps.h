@@ -121,18 +121,23 @@ AM_HD Reading reading_of(const int32_t* row, const Picture& pic) {
     return r;
 }
 
-// A view of the view: output x -> scale * x + shift first (ResizeMix shrinks the partner's whole view into a box).
-AM_HD void shrink_reading(Reading& r, float sx, float tx, float sy, float ty) {
+// Which place of a view an output pixel shows: output (x, y) -> view (sx * x + tx, sy * y + ty).
+struct Place {
+    float sx, tx, sy, ty;
+};
+
+// The reading of the view at that place.
+AM_HD void shrink_reading(Reading& r, const Place& p) {
     for (int i = 0; i < 3; ++i) {
         float a = r.m[3 * i], b = r.m[3 * i + 1];
-        r.m[3 * i] = a * sx;
-        r.m[3 * i + 1] = b * sy;
-        r.m[3 * i + 2] = a * tx + b * ty + r.m[3 * i + 2];
+        r.m[3 * i] = a * p.sx;
+        r.m[3 * i + 1] = b * p.sy;
+        r.m[3 * i + 2] = a * p.tx + b * p.ty + r.m[3 * i + 2];
     }
     if (r.interp == 0) r.interp = 1;
     if (r.antialias) {
-        r.filter_x = r.filter_x * sx < 1.0f ? 1.0f : r.filter_x * sx;
-        r.filter_y = r.filter_y * sy < 1.0f ? 1.0f : r.filter_y * sy;
+        r.filter_x = filter_of(r.filter_x * p.sx);
+        r.filter_y = filter_of(r.filter_y * p.sy);
     }
     choose_window(r);
 }
