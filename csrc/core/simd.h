@@ -102,6 +102,7 @@ AM_HD Ints select(Mask m, Ints a, Ints b) { return Ints((IntBits)(m.v ? a.v : b.
 #endif
 #undef AM_COMPARE
 
+AM_HD Floats select(bool m, Floats a, Floats b) { return m ? a : b; }
 AM_HD Ints to_int(Floats a) { return Ints(__builtin_convertvector(a.v, IntBits)); }
 AM_HD Floats to_float(Ints a) { return Floats(__builtin_convertvector(a.v, FloatBits)); }
 AM_HD int highest(Ints a) {
@@ -286,6 +287,10 @@ AM_HD Floats abs_(Floats a) {
 }
 AM_HD Floats select(Mask m, Floats a, Floats b) {
     for (int i = 0; i < LANES; ++i) a.v[i] = m.v[i] ? a.v[i] : b.v[i];
+    return a;
+}
+AM_HD Floats select(bool m, Floats a, Floats b) {  // lane by lane: a choice between two packs would need their addresses
+    for (int i = 0; i < LANES; ++i) a.v[i] = m ? a.v[i] : b.v[i];
     return a;
 }
 AM_HD Floats floor_(Floats a) {

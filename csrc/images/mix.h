@@ -33,6 +33,16 @@ AM_HD Place place_in(const int32_t* box, int width, int height) {
 // Where in its view output row or column `at` lies, as erasures see it.
 AM_HD int erased_at(float scale, float shift, int at) { return int(scale * (float(at) + 0.5f) + shift); }
 
+// sin and cos of `t` full turns.
+AM_HD void sincos_turn(float t, float& sine, float& cosine) {
+#if defined(__CUDA_ARCH__)
+    sincospif(2.0f * t, &sine, &cosine);  // sinf's way for large angles takes memory
+#else
+    sine = sinf(6.2831853071795865f * t);
+    cosine = cosf(6.2831853071795865f * t);
+#endif
+}
+
 // What an erasure writes at (x, y) of its view: C channels. Its noise is normal, two numbers of Box and Muller's for two words.
 template <int C> AM_HD void erased_pixel(const RenderArgs& a, const int32_t* e, int x, int y, float* out) {
     int mode = e[4] & 15;
@@ -42,9 +52,10 @@ template <int C> AM_HD void erased_pixel(const RenderArgs& a, const int32_t* e, 
         Philox4 p = philox4x32_10(uint32_t(each ? x : 0), uint32_t(each ? y : 0), 0u, 0xE8A5Eu, uint32_t(e[5]), 0u);
         for (int c = 0; c < C; c += 2) {
             float u = (float(p.v[c] >> 8) + 0.5f) * 5.9604644775390625e-08f, t = float(p.v[c + 1] >> 8) * 5.9604644775390625e-08f;
-            float r = sqrtf(-2.0f * logf(u));
-            out[c] = r * cosf(6.2831853071795865f * t);
-            if (c + 1 < C) out[c + 1] = r * sinf(6.2831853071795865f * t);
+            float r = sqrtf(-2.0f * logf(u)), sine, cosine;
+            sincos_turn(t, sine, cosine);
+            out[c] = r * cosine;
+            if (c + 1 < C) out[c + 1] = r * sine;
         }
     }
     if (e[4] & SLOT_NORMALISED)
@@ -81,19 +92,4 @@ AM_HD void write_targets(const RenderArgs& a, int i, int worker = 0, int workers
         t.out[int64_t(i) * t.classes + k] = soft_target(t, i, partner, lam, k);
 }
 
-namespace AM_LEVEL {
-
-AM_HD void store_scalar(uint8_t* base, int64_t at, int dtype, float v) {
-    switch (dtype) {
-        case U8: {
-            float q = v * 255.0f + 0.5f;
-            base[at] = uint8_t(q < 0.0f ? 0 : q > 255.0f ? 255 : int(q));
-            break;
-        }
-        case F32: ((float*)base)[at] = v; break;
-        case F16: ((Half*)base)[at] = to_half(v); break;
-        default: ((BFloat*)base)[at] = to_bfloat(v); break;
-    }
-}
-
-}}  // namespace anamorph::AM_LEVEL
+}  // namespace anamorph

@@ -17,6 +17,8 @@ struct Targets {
     float* pair_lam;
 };
 
+enum : int { MEAN_PARTS = 16 };  // blocks that add up a view's grey, each into a cell of its own
+
 struct RenderArgs {
     Images in;
     const int32_t* rows;     // [B, info.row_words]

@@ -10,7 +10,7 @@
 //     taps(view, at, px)               the view sampled; the Progress that was made already (a CPU keeps what a statistic has seen)
 //     color(op, number, mean, at, px)  one colour step
 //     erase(view, e, at, px)           one erasure
-//     narrow(box, at, inside)          `inside`: those of them that the box holds; false: none
+//     narrow(box, at, inside)          does the box hold any? `inside`: which, where the walk NARROWS what it draws to these
 //     keep(px), mix(row, at, px)       the own view put aside; what is drawn now mixed into it
 //     left_to_store(view, at)          how many of the last colour steps (0 or 1) the store does on its way
 //     store(view, at, done, px)
@@ -76,12 +76,13 @@ AM_HD void render(const Walk& walk, const View& own, const View& other, const ty
     const bool boxed = rule == MIX_BOX || rule == MIX_RESIZED_BOX;
     typename Walk::At inside;
     const bool mixed = rule != MIX_NONE && (!boxed || walk.narrow(own.row + W_BOX, at, inside));
-    const typename Walk::At& there = boxed ? inside : at;  // not a copy: a CPU would wait for it behind its streaming stores
+    // References, because a CPU would wait for a copy behind its streaming stores.
+    const typename Walk::At& there = Walk::NARROWS && boxed ? inside : at;
     const int left = mixed ? 0 : walk.left_to_store(own, at);
     typename Walk::Pixels px = walk.begin();
     Progress done = {0, 0};
     for (const View* v = &own;; v = &other) {  // a loop, so that a GPU's program has the stages of a view once
-        const typename Walk::At& here = v == &own ? at : there;
+        const typename Walk::At& here = Walk::NARROWS && v == &other ? there : at;
         Progress drawn = draw(walk, *v, here, v->colors - left, px);
         if (v == &own) done = drawn;
         for (int k = 0; k < v->erases; ++k) walk.erase(*v, erase_words(walk.args.info, v->row, k), here, px);

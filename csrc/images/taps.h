@@ -7,6 +7,15 @@ namespace anamorph {
 
 enum Dtype : int32_t { U8 = 0, F32 = 1, F16 = 2, BF16 = 3 };
 AM_HD int dtype_bytes(int dtype) { return dtype == U8 ? 1 : dtype == F32 ? 4 : 2; }
+// On the host: f with a value of the dtype's type, whose type is what counts.
+template <class F> auto by_dtype(int dtype, const F& f) {
+    switch (dtype) {
+        case U8: return f(uint8_t{});
+        case F32: return f(float{});
+        case F16: return f(Half{});
+        default: return f(BFloat{});
+    }
+}
 
 // A batch of pictures: one strided block, or (offsets given) pictures of different sizes, each packed [H, W, C].
 struct Images {
@@ -144,22 +153,15 @@ AM_HD void shrink_reading(Reading& r, const Place& p) {
 
 namespace AM_LEVEL {
 
-AM_HD float load_scalar(const uint8_t* base, int64_t at, int dtype) {
-    switch (dtype) {
-        case U8: return float(base[at]) * (1.0f / 255.0f);
-        case F32: return ((const float*)base)[at];
-        case F16: return to_float(((const Half*)base)[at]);
-        default: return to_float(((const BFloat*)base)[at]);
-    }
-}
-
-// Any dtype, any strides.
-template <int C> struct AnySource {
-    Picture p;
-    AM_HD explicit AnySource(const Picture& pic) : p(pic) {}
+// Any strides.
+template <int C, class T> struct StridedSource {
+    const T* data;
+    int64_t stride_h, stride_w, stride_c;
+    AM_HD explicit StridedSource(const Picture& p)
+        : data(reinterpret_cast<const T*>(p.data)), stride_h(p.stride_h), stride_w(p.stride_w), stride_c(p.stride_c) {}
     AM_HD void tap(int x, int y, float* out) const {
-        int64_t at = y * p.stride_h + x * p.stride_w;
-        for (int c = 0; c < C; ++c) out[c] = load_scalar(p.data, at + c * p.stride_c, p.dtype);
+        const T* p = data + y * stride_h + x * stride_w;
+        for (int c = 0; c < C; ++c) out[c] = load_value(p + c * stride_c);
     }
 #if !defined(__CUDACC__)
     AM_HD void tap(Ints x, Ints y, Floats* out) const {

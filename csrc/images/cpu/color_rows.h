@@ -98,13 +98,9 @@ template <int C> void store_row(const RenderArgs& a, int i, int y, int pitch, co
         color_row<C, 0>(0.0f, 0.0f, false, 0, a.out_w, pitch, buf, ToOutput<C>(a, i, y));
         return;
     }
-    uint8_t* out = a.out + (i * a.out_n + y * a.out_y) * dtype_bytes(a.out_dtype);
-    switch (a.out_dtype) {
-        case U8: store_row<C>(a, out, pitch, buf); break;
-        case F32: store_row<C>(a, reinterpret_cast<float*>(out), pitch, buf); break;
-        case F16: store_row<C>(a, reinterpret_cast<Half*>(out), pitch, buf); break;
-        default: store_row<C>(a, reinterpret_cast<BFloat*>(out), pitch, buf); break;
-    }
+    by_dtype(a.out_dtype, [&](auto value) {
+        store_row<C>(a, reinterpret_cast<decltype(value)*>(a.out) + i * a.out_n + y * a.out_y, pitch, buf);
+    });
 }
 
 // The sum of a row's grey.

@@ -27,6 +27,7 @@ template <int C> struct View : Layer {
 
 // The rows of a sample: stages.h's walk.
 template <int C> struct Rows {
+    static constexpr bool NARROWS = true;
     const RenderArgs& args;
     int i, pitch;
     bool bytes;

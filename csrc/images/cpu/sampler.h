@@ -78,22 +78,17 @@ private:
     void staged_row(int y, int a, int b, const Stage& stage, float* buf) const {
         Dense d = dense_of(picture, 0, dense ? C : 1);
         int most = dense ? place<C>(r, d, y, a, b, stage) : place<1>(r, d, y, a, b, stage);
-        if (picture.dtype == F32) return pixels<float>(d, most, a, b, stage, buf);
-        if (picture.dtype == F16) return pixels<Half>(d, most, a, b, stage, buf);
-        if (picture.dtype == BF16) return pixels<BFloat>(d, most, a, b, stage, buf);
-        if (dense) return sample_row<C>(r, d, 0, most, a, b, stage, buf);
-        for (int c = 0; c < C; ++c) sample_row<1>(r, dense_of(picture, c, 1), c, most, a, b, stage, buf);
-    }
-    template <class T> void pixels(const Dense& d, int most, int a, int b, const Stage& stage, float* buf) const {
-        pixel_row<C, T>(r, d, dense ? C : 1, dense ? 1 : picture.stride_c, most, a, b, stage, buf);
+        by_dtype(picture.dtype, [&](auto value) {
+            using T = decltype(value);
+            if constexpr (sizeof(T) > 1) return pixel_row<C, T>(r, d, dense ? C : 1, dense ? 1 : picture.stride_c, most, a, b, stage, buf);
+            else if (dense) return sample_row<C>(r, d, 0, most, a, b, stage, buf);
+            else for (int c = 0; c < C; ++c) sample_row<1>(r, dense_of(picture, c, 1), c, most, a, b, stage, buf);
+        });
     }
     bool square_row(int y, int xa, int xb, float* buf) const {
-        switch (picture.dtype) {
-            case U8: return square_row(picture.data, y, xa, xb, buf);
-            case F32: return square_row(reinterpret_cast<const float*>(picture.data), y, xa, xb, buf);
-            case F16: return square_row(reinterpret_cast<const Half*>(picture.data), y, xa, xb, buf);
-            default: return square_row(reinterpret_cast<const BFloat*>(picture.data), y, xa, xb, buf);
-        }
+        return by_dtype(picture.dtype, [&](auto value) {
+            return square_row(reinterpret_cast<const decltype(value)*>(picture.data), y, xa, xb, buf);
+        });
     }
     template <class T> bool square_row(const T* data, int y, int xa, int xb, float* buf) const {
         if (dense) return square.row<C>(r, data, picture.stride_h, 0, y, xa, xb, pitch, buf);
@@ -102,12 +97,14 @@ private:
         return true;
     }
     void one_by_one(int y, int xa, int xb, float* buf) const {
-        AnySource<C> source(picture);
-        for (int x = xa; x < xb; x += LANES) {
-            Floats v[C];
-            sample<C>(source, r, Floats::iota() + Floats(float(x) + 0.5f), Floats(float(y) + 0.5f), v);
-            for (int c = 0; c < C; ++c) v[c].store(buf + c * pitch + x);
-        }
+        by_dtype(picture.dtype, [&](auto value) {
+            StridedSource<C, decltype(value)> source(picture);
+            for (int x = xa; x < xb; x += LANES) {
+                Floats v[C];
+                sample<C>(source, r, Floats::iota() + Floats(float(x) + 0.5f), Floats(float(y) + 0.5f), v);
+                for (int c = 0; c < C; ++c) v[c].store(buf + c * pitch + x);
+            }
+        });
     }
     void framed(int y, int xa, int xb, float* buf) const {
         for (int x = xa; x < xb; x += LANES) {
