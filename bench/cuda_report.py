@@ -115,10 +115,11 @@ def entries(ptx: str) -> Iterator[tuple[str, int, int]]:
     """Symbol, threads of a block (0: no __launch_bounds__) and bytes of parameters of each kernel."""
     for symbol, parameters, directives in re.findall(r"\.entry\s+(\w+)\s*\(([^)]*)\)([^{]*)\{", ptx):
         size = 0
-        for align, width, array in re.findall(r"\.param\s+(?:\.align (\d+) )?\.[a-z](\d+)\s+\w+(?:\[(\d+)\])?", parameters):
-            unit = int(width) // 8
-            align = int(align or unit)
-            size = math.ceil(size / align) * align + unit * int(array or 1)
+        for parameter in filter(str.strip, parameters.split(",")):
+            packed = re.search(r"\.align (\d+) \.b8 \w+\[(\d+)\]", parameter)  # else a number: .u64, .f32
+            width = re.search(r"\.[a-z](\d+)", parameter)
+            align, bytes_ = map(int, packed.groups()) if packed else (int(width[1]) // 8,) * 2
+            size = math.ceil(size / align) * align + bytes_
         bound = re.search(r"\.(?:max|req)ntid\s+(\d+)(?:,\s*(\d+))?(?:,\s*(\d+))?", directives)
         yield symbol, math.prod(int(n or 1) for n in bound.groups()) if bound else 0, size
 
