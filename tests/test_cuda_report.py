@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sysconfig
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 import cuda_compile
 import cuda_report
+import cuda_sass
 from cuda_report import LIMITS, Kernel, compare, entries, occupancy, shorten, usages
 
 SYMBOL = "_ZN8anamorph36_GLOBAL__N__7395857f_4_k_cu_3ebd5163{}"
@@ -330,3 +332,43 @@ def test_a_failed_compilation_leaves_nothing_to_report(nvcc, tmp_path, monkeypat
     monkeypatch.setenv("STATUS", "3")
     assert cuda_compile.main(nvcc) == 3
     assert not (tmp_path / "k.o.kept").exists()
+
+
+# ---- instructions ----
+
+def test_instructions_stand_on_the_lines_that_they_come_from(tmp_path):
+    """As nvdisasm -gi prints them: the innermost line first, none repeated where it does not change."""
+    code = tmp_path / "k.cu"
+    code.write_text("""\
+template <class F> AM_HD F lerp(F a, F b, F share) { return a + share * (b - a); }
+AM_HD float sample(float x) {
+    return lerp(x, 1.0f, 0.5f);
+}
+__global__ void __launch_bounds__(256) render_kernel(float* a) {
+    a[0] = sample(a[0]);
+}
+""")
+    found = Counter(cuda_sass.rows(f"""\
+.text.other:
+        /*0000*/                   EXIT ;
+.text.render_kernel:
+	//## File "{code}", line 1 inlined at "{code}", line 3
+	//## File "{code}", line 3 inlined at "{code}", line 6
+	//## File "{code}", line 6
+        /*0000*/                   FADD R1, R1, -R2 ;
+        /*0010*/              @!P1 FFMA.FTZ R1, R1, R3, R2 ;
+	//## File "{code}", line 6
+        /*0020*/                   STG.E desc[UR4][R2.64], R1 ;
+.L_x_1:
+        /*0030*/              @UP0 BRA `(.L_x_1);
+        /*0040*/                   NOP ;
+""", "render_kernel"))
+    call, inner = "render_kernel: a[0] = sample(a[0]);", "sample: return lerp(x, 1.0f, 0.5f);"
+    assert [(row[:len(call + inner) + 3], count) for row, count in found.items()] == [(f"{call} > {inner}", 2), (call, 2)]
+    assert [row.count("> lerp: template") for row in found] == [1, 0]
+
+
+def test_how_often_instructions_run():
+    assert cuda_sass.runs("render_kernel: if (mixed) mix(); > mix: draw(); > sample: bilinear();")[1] == 0
+    assert cuda_sass.runs("render_kernel: draw(); > sample: bilinear(); > bilinear: s.tap(x0, y0, a);")[0] == "taps: two by two"
+    assert cuda_sass.runs("render_kernel: something new") == ("other", 1)
