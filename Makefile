@@ -2,6 +2,7 @@
 # make test    the test suite
 # make bench   anamorph against its peers
 # make cuda    compile the CUDA code for one architecture (needs nvcc, no GPU)
+# make cuda-report  what each CUDA kernel takes of a GPU, against bench/cuda_ceilings.json
 # make lint    ruff
 # make clean   remove everything made here
 #
@@ -24,7 +25,7 @@ INSTALL := PATH="$(BIN):$$PATH" $(PIP) install --constraint constraints.txt --no
            --config-settings=build-dir=build/wheel --config-settings=cmake.define.ANAMORPH_CUDA=$(CUDA) \
            --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES=native
 
-.PHONY: demo test bench cuda lint clean
+.PHONY: demo test bench cuda cuda-report lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/anamorph train $(ARGS)
@@ -39,8 +40,12 @@ cuda: $(VENV)/.tools
 	@command -v nvcc > /dev/null || { echo "make cuda: nvcc is not on the PATH; install the CUDA toolkit" >&2; exit 1; }
 	PATH="$(BIN):$$PATH" cmake -S . -B build/cuda -G Ninja -DCMAKE_BUILD_TYPE=Release \
 	    -DANAMORPH_CUDA=on -DCMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCH) \
+	    -DCMAKE_CUDA_COMPILER_LAUNCHER="$(BIN)/python;$(CURDIR)/bench/cuda_compile.py" -DCMAKE_EXPORT_COMPILE_COMMANDS=on \
 	    -DPython_EXECUTABLE=$(BIN)/python -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
 	PATH="$(BIN):$$PATH" cmake --build build/cuda
+
+cuda-report: cuda
+	$(BIN)/python bench/cuda_report.py $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
