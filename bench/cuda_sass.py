@@ -27,22 +27,20 @@ LANES, WARPS, ROUNDS = 4, 8, 4
 SHRINKS, TAPS, LINES = 0.257, 6.87, 2.62
 
 RUNS = [  # the part, how often, which rows
-    ("never in this chain", 0, r"> (mix|erase):|write_targets:|border_index|cubic_weight|store_scalar"    # ops and borders
-                               r"|window\(s., (0\.5f|1\.0f|r\.reach_., .0)|unit_clamp\(share_"          # near an edge
-                               r"|frame: .*inside|1e-8f|z = F\(r\.m|s[xy] \* inverse"                   # nearest, perspective
-                               r"|c\[1\] = c\[2\]|F\(1\.0f\) - c\[i\]|levels|as_byte|permute"          # other colours
-                               r"|store_four: (alignas|for|if \(dtype == U8|else)|flat|at \+ 4"         # other outputs
-                               r"|^render_kernel: for \(int round[^>]*$|^mean_kernel: \}$"),            # slow divisions
-    ("start of a block, by one warp", 1 / WARPS / ROUNDS, r"open_side:|read_means:"),
+    ("never in this chain", 0, r"> (erase|mix|narrow|keep):|write_targets:|place_layer:|erases; \+\+k"         # no such steps
+                               r"|border_index|sum_window<false|cubic_weight|window\(s., (0\.5f|1\.0f|r\.reach_., .0)|unit_clamp\(share_"  # borders
+                               r"|frame: .*inside|1e-8f|z = F\(r\.m|s[xy] \* inverse"                         # nearest, perspective
+                               r"|c\[1\] = c\[2\]|F\(1\.0f\) - c\[i\]|levels|as_byte|permute"                # other colours
+                               r"|store: (case (U8|F16)|default)|^(render|mean)_kernel: (\}|[^>]*render\(walk[^>]*)$"),  # slow divisions
+    ("start of a block, by one warp", 1 / WARPS / ROUNDS, r"(open_layer|read_means|step_of_mean):"),
+    ("start and end of a block", 1 / ROUNDS, r"^\w+_kernel: (?!.*(render|draw)\()(?!.*grey)|block_sum:"),
     ("taps: two by two", 1 - SHRINKS, r"bilinear:"),
-    ("taps: of a window", SHRINKS * TAPS, r"weighed: (for \(int i|I ix|F weight|auto x_in|if \(!r\.movable\) ix|s\.tap"
-                                          r"|for \(int c = 0; c < C; \+\+c\)$|sum\[c\] = sum|total = total)"),
-    ("taps: lines of a window", SHRINKS * LINES, r"weighed: (for \(int j|I iy|F wy|auto y_in|if \(!r\.movable\) iy)"),
-    ("taps: windows", SHRINKS, r"weighed:"),
-    ("taps: position and frame", 1, r"sample:"),
+    ("taps: of a window", SHRINKS * TAPS, r"sum_window: (for \(int i|I ix|F weight|s\.tap|for .*weight \* v|total = total)"),
+    ("taps: lines of a window", SHRINKS * LINES, r"sum_window: (for \(int j|I iy|F wy)"),
+    ("taps: windows", SHRINKS, r"(sum_window|weighed):"),
+    ("taps: position and frame", 1, r"sample:|taps:"),
     ("colour: clamps, where a factor is above 1", 0.5, r"blend: for .*unit_clamp"),
-    ("colour", 1, r"color_step|j < colors|color_words|OP_CONTRAST"),
-    ("store: each channel", 3, r"store: (if \(\(rein|store_four\(a\.out, from|int64_t from|for \(int k = 0; k < C; \+\+k\) \{)"),
+    ("colour", 1, r"color_step|done\.step < end|color_words|needs_mean|walk\.color"),
     ("store", 1, r"store:"),
 ]
 # An H100 SXM issues at most so many instructions of a thread in a second: 132 multiprocessors of 4 schedulers, a warp a cycle.
@@ -57,8 +55,8 @@ def source(file: str) -> tuple[list[str], list[str]]:
     lines = Path(file).read_text().splitlines()
     functions, name = [], "?"
     for line in lines:
-        if re.match(r"(    )?(AM_HD|__device__|__global__|template|static|inline)\b", line):
-            head = re.search(r"(operator\S+?|\w+)\(", re.sub(r"__launch_bounds__\(\w+\)", "", line))
+        if re.match(r"(    )?(AM_HD|AM_D|__device__|__global__|template|static|inline)\b", line):
+            head = re.search(r"(operator\S+?|\w+)\(", re.sub(r"__launch_bounds__\(.*?\)", "", line))
             name = head[1] if head else name
         functions.append(name)
     return lines, functions

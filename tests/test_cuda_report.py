@@ -371,4 +371,5 @@ __global__ void __launch_bounds__(256) render_kernel(float* a) {
 def test_how_often_instructions_run():
     assert cuda_sass.runs("render_kernel: if (mixed) mix(); > mix: draw(); > sample: bilinear();")[1] == 0
     assert cuda_sass.runs("render_kernel: draw(); > sample: bilinear(); > bilinear: s.tap(x0, y0, a);")[0] == "taps: two by two"
-    assert cuda_sass.runs("render_kernel: something new") == ("other", 1)
+    assert cuda_sass.runs("render_kernel: int x = 0;")[0] == "start and end of a block"
+    assert cuda_sass.runs("render_kernel: render(); > render: something new") == ("other", 1)

@@ -54,11 +54,7 @@ AM_HD BFloat to_bfloat(float f) {
     return {uint16_t((u + 0x7FFFu + ((u >> 16) & 1u)) >> 16)};
 }
 
-// A value from any of the dtypes, and as any of them: uint8 for [0, 1].
-AM_HD float load_value(const uint8_t* p) { return float(*p) * (1.0f / 255.0f); }
-AM_HD float load_value(const float* p) { return *p; }
-AM_HD float load_value(const Half* p) { return to_float(*p); }
-AM_HD float load_value(const BFloat* p) { return to_float(*p); }
+// A value as any of the dtypes: uint8 for [0, 1].
 AM_HD void store_value(float v, uint8_t* to) {
     float q = v * 255.0f + 0.5f;
     *to = uint8_t(q < 0.0f ? 0 : q > 255.0f ? 255 : int(q));

@@ -2,6 +2,8 @@
 // the flags this file is compiled with; on a GPU the four pixels of a thread). Both understand + - * / < and the
 // functions below, so the arithmetic of an op is written once.
 #pragma once
+#include <math.h>
+
 #include <cstdint>
 #include <cstring>
 #include "halves.h"
@@ -12,8 +14,13 @@
 namespace anamorph { namespace AM_LEVEL {
 
 // ---- one lane ----
+#if defined(__CUDA_ARCH__)  // one instruction each, where a choice takes two
+AM_HD float min_(float a, float b) { return fminf(a, b); }
+AM_HD float max_(float a, float b) { return fmaxf(a, b); }
+#else
 AM_HD float min_(float a, float b) { return a < b ? a : b; }
 AM_HD float max_(float a, float b) { return a > b ? a : b; }
+#endif
 AM_HD int min_(int a, int b) { return a < b ? a : b; }
 AM_HD int max_(int a, int b) { return a > b ? a : b; }
 AM_HD float select(bool m, float a, float b) { return m ? a : b; }
@@ -22,7 +29,7 @@ AM_HD int to_int(float a) { return int(a); }
 AM_HD float to_float(int a) { return float(a); }
 AM_HD float to_float(float a) { return a; }
 AM_HD float reciprocal(float a) { return 1.0f / a; }
-AM_HD float abs_(float a) { return a < 0.0f ? -a : a; }
+AM_HD float abs_(float a) { return fabsf(a); }
 AM_HD float floor_(float a) {
 #if defined(__CUDA_ARCH__)
     return floorf(a);
@@ -278,11 +285,11 @@ AM_LANES(Floats, operator+, Floats, a.v[i] + b.v[i]) AM_LANES(Floats, operator-,
 AM_LANES(Floats, operator*, Floats, a.v[i] * b.v[i]) AM_LANES(Floats, operator/, Floats, a.v[i] / b.v[i])
 AM_LANES(Mask, operator>, Floats, a.v[i] > b.v[i]) AM_LANES(Mask, operator<, Floats, a.v[i] < b.v[i])
 AM_LANES(Mask, operator>=, Floats, a.v[i] >= b.v[i]) AM_LANES(Mask, operator==, Floats, a.v[i] == b.v[i])
-AM_LANES(Floats, min_, Floats, fminf(a.v[i], b.v[i])) AM_LANES(Floats, max_, Floats, fmaxf(a.v[i], b.v[i]))
+AM_LANES(Floats, min_, Floats, min_(a.v[i], b.v[i])) AM_LANES(Floats, max_, Floats, max_(a.v[i], b.v[i]))
 AM_LANES(Mask, operator&&, Mask, a.v[i] && b.v[i])
 #undef AM_LANES
 AM_HD Floats abs_(Floats a) {
-    for (int i = 0; i < LANES; ++i) a.v[i] = fabsf(a.v[i]);
+    for (int i = 0; i < LANES; ++i) a.v[i] = abs_(a.v[i]);
     return a;
 }
 AM_HD Floats select(Mask m, Floats a, Floats b) {
@@ -301,6 +308,13 @@ AM_HD Floats floor_(Floats a) {
 
 template <class F> AM_HD F clamp_(F x, F low, F high) { return min_(max_(x, low), high); }
 template <class F> AM_HD F unit_clamp(F x) { return clamp_(x, F(0.0f), F(1.0f)); }
+#if defined(__CUDA_ARCH__)
+AM_HD float unit_clamp(float x) { return __saturatef(x); }  // comes with the instruction before it
+AM_HD Floats unit_clamp(Floats x) {
+    for (int i = 0; i < LANES; ++i) x.v[i] = __saturatef(x.v[i]);
+    return x;
+}
+#endif
 
 template <class F> struct IntOf { using type = int; };
 #if !defined(__CUDACC__)

@@ -153,15 +153,19 @@ AM_HD void shrink_reading(Reading& r, const Place& p) {
 
 namespace AM_LEVEL {
 
+// A source's taps are as they lie in memory; times SCALE they are in the engine's units.
+template <class T> constexpr float SCALE_OF = sizeof(T) == 1 ? 1.0f / 255.0f : 1.0f;
+
 // Any strides.
 template <int C, class T> struct StridedSource {
+    static constexpr float SCALE = SCALE_OF<T>;
     const T* data;
     int64_t stride_h, stride_w, stride_c;
     AM_HD explicit StridedSource(const Picture& p)
         : data(reinterpret_cast<const T*>(p.data)), stride_h(p.stride_h), stride_w(p.stride_w), stride_c(p.stride_c) {}
     AM_HD void tap(int x, int y, float* out) const {
         const T* p = data + y * stride_h + x * stride_w;
-        for (int c = 0; c < C; ++c) out[c] = load_value(p + c * stride_c);
+        for (int c = 0; c < C; ++c) out[c] = to_float(p[c * stride_c]);
     }
 #if !defined(__CUDACC__)
     AM_HD void tap(Ints x, Ints y, Floats* out) const {
@@ -176,6 +180,7 @@ template <int C, class T> struct StridedSource {
 
 // uint8 with the channels of a pixel side by side. On a CPU staged_rows.h reads such pictures.
 template <int C> struct ByteSource {
+    static constexpr float SCALE = SCALE_OF<uint8_t>;
     const uint8_t* data;
     int stride_h, stride_w;  // bytes
     AM_HD explicit ByteSource(const Picture& p) : data(p.data), stride_h(int(p.stride_h)), stride_w(int(p.stride_w)) {}
@@ -192,7 +197,7 @@ template <int C> struct ByteSource {
     }
     AM_HD void tap(int x, int y, float* out) const {
         const uint8_t* p = data + y * stride_h + x * stride_w;
-        for (int c = 0; c < C; ++c) out[c] = load(p + c) * (1.0f / 255.0f);
+        for (int c = 0; c < C; ++c) out[c] = load(p + c);
     }
 };
 
@@ -294,7 +299,8 @@ template <int C, class F, class Source> AM_HD void bilinear(const Source& s, con
     s.tap(x1, y0, b);
     s.tap(x0, y1, c);
     s.tap(x1, y1, d);
-    for (int k = 0; k < C; ++k) out[k] = lerp(lerp(a[k], b[k], share_x), lerp(c[k], d[k], share_x), share_y);
+    for (int k = 0; k < C; ++k)
+        out[k] = lerp(lerp(a[k], b[k], share_x), lerp(c[k], d[k], share_x), share_y) * F(Source::SCALE);
 }
 
 // A cubic overshoots, and a byte cannot.
@@ -308,37 +314,45 @@ template <class F> AM_HD F mean(const Reading& r, F sum, F total, float fill, fl
     return select(none, F(fill), within(r, sum * inverse));
 }
 
+// The weighed taps of a window from (x0, y0) on, and the sum of their weights. INSIDE: none lies beyond the rect, as always where
+// such taps would be dropped.
+template <bool INSIDE, int C, class F, class I, class Source>
+AM_HD void sum_window(const Source& s, const Reading& r, I x0, I y0, F behind_x, F behind_y, F* sum, F& total) {
+    bool paint = r.filled && r.kernel == CUBIC && !r.drop;  // a cubic tap beyond the frame reads the fill
+    for (int c = 0; c < C; ++c) sum[c] = F(0.0f);
+    total = F(0.0f);
+    for (int j = 0; j < r.ny; ++j) {
+        I iy = y0 + I(j), y = INSIDE ? iy : border_index(iy, r.tap_y0, r.tap_y1, r.border);
+        F wy = tap_weight(r.kernel, r.cubic, behind_y - F(float(j)), r.inverse_y);
+        for (int i = 0; i < r.nx; ++i) {
+            I ix = x0 + I(i), x = INSIDE ? ix : border_index(ix, r.tap_x0, r.tap_x1, r.border);
+            F weight = wy * tap_weight(r.kernel, r.cubic, behind_x - F(float(i)), r.inverse_x), v[C];
+            s.tap(x, y, v);
+            if (!INSIDE && paint) {
+                auto in = ix >= I(r.tap_x0) && ix <= I(r.tap_x1) && iy >= I(r.tap_y0) && iy <= I(r.tap_y1);
+                for (int c = 0; c < C; ++c) v[c] = select(in, v[c], F(r.fill[c] * (1.0f / Source::SCALE)));
+            }
+            for (int c = 0; c < C; ++c) sum[c] = sum[c] + weight * v[c];
+            total = total + weight;
+        }
+    }
+}
+
 // Separable weights over the window: bicubic, and any antialiased shrinking.
 template <int C, class F, class Source> AM_HD void weighed(const Source& s, const Reading& r, F sx, F sy, F* out) {
     using I = typename IntOf<F>::type;
     I x0, y0;
-    F behind_x, behind_y, total = F(0.0f), sum[C];
+    F behind_x, behind_y, total, sum[C];
     if (r.movable) {
         window(sx, r.reach_x, r.tap_x0, r.tap_x1 - r.nx + 1, x0, behind_x);
         window(sy, r.reach_y, r.tap_y0, r.tap_y1 - r.ny + 1, y0, behind_y);
+        sum_window<true, C>(s, r, x0, y0, behind_x, behind_y, sum, total);
     } else {
         window(sx, r.reach_x, x0, behind_x);
         window(sy, r.reach_y, y0, behind_y);
+        sum_window<false, C>(s, r, x0, y0, behind_x, behind_y, sum, total);
     }
-    for (int c = 0; c < C; ++c) sum[c] = F(0.0f);
-    bool paint = r.filled && r.kernel == CUBIC && !r.drop;  // a cubic tap beyond the frame reads the fill
-    for (int j = 0; j < r.ny; ++j) {
-        I iy = y0 + I(j);
-        F wy = tap_weight(r.kernel, r.cubic, behind_y - F(float(j)), r.inverse_y);
-        auto y_in = iy >= I(r.tap_y0) && iy <= I(r.tap_y1);
-        if (!r.movable) iy = border_index(iy, r.tap_y0, r.tap_y1, r.border);
-        for (int i = 0; i < r.nx; ++i) {
-            I ix = x0 + I(i);
-            F weight = wy * tap_weight(r.kernel, r.cubic, behind_x - F(float(i)), r.inverse_x), v[C];
-            auto x_in = ix >= I(r.tap_x0) && ix <= I(r.tap_x1);
-            if (!r.movable) ix = border_index(ix, r.tap_x0, r.tap_x1, r.border);
-            s.tap(ix, iy, v);
-            for (int c = 0; c < C; ++c)
-                sum[c] = sum[c] + weight * (paint ? select(x_in && y_in, v[c], F(r.fill[c])) : v[c]);
-            total = total + weight;
-        }
-    }
-    for (int c = 0; c < C; ++c) out[c] = mean(r, sum[c], total, r.fill[c], 1.0f);
+    for (int c = 0; c < C; ++c) out[c] = mean(r, sum[c], total, r.fill[c], Source::SCALE);
 }
 
 // The value at output position (x, y) (edge coordinates), in [0, 1] for uint8 sources.
@@ -352,6 +366,7 @@ template <int C, class F, class Source> AM_HD void sample(const Source& s, const
         window(sx, 0.5f, ix, behind);
         window(sy, 0.5f, iy, behind);
         s.tap(border_index(ix, r.tap_x0, r.tap_x1, r.border), border_index(iy, r.tap_y0, r.tap_y1, r.border), out);
+        for (int c = 0; c < C; ++c) out[c] = out[c] * F(Source::SCALE);
     } else if (r.kernel == LINEAR) {
         bilinear<C>(s, r, sx, sy, out);
     } else {

@@ -17,9 +17,9 @@ using namespace cuda;
 enum : int { THREADS = 256, TILE = 32, ROUNDS = 4 };
 static_assert(int(TILE) == WARP && TILE == THREADS / WARP * LANES, "a warp is as wide as a tile, a block's warps as high");
 
-// How many blocks share a multiprocessor's registers: four leave a thread 64, three 80, two 128. Any strides take more.
-template <class Source> struct Blocks { enum : int { render = 3, mean = 2 }; };
-template <int C> struct Blocks<ByteSource<C>> { enum : int { render = 4, mean = 4 }; };
+// How many blocks share a multiprocessor's registers: four leave a thread 64, two 128, which strides of any kind take.
+template <class Source> constexpr int BLOCKS = 2;
+template <int C> constexpr int BLOCKS<ByteSource<C>> = 4;
 
 // The four pixels of a thread: stages.h's walk.
 template <int C, class Source> struct Column {
@@ -115,7 +115,7 @@ AM_D void read_means(const RenderArgs& a, int i, int end, int lane, Layer& v) {
 }
 
 template <int C, class Source>
-__global__ void __launch_bounds__(THREADS, Blocks<Source>::render) render_kernel(const __grid_constant__ RenderArgs a, int tiles) {
+__global__ void __launch_bounds__(THREADS, BLOCKS<Source>) render_kernel(const __grid_constant__ RenderArgs a, int tiles) {
     __shared__ Layer own, other;
     __shared__ Floats kept[C][THREADS];
     int i = int(blockIdx.x) / tiles, tile = int(blockIdx.x) % tiles, lane = int(threadIdx.x) % WARP, warp = int(threadIdx.x) / WARP;
@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(THREADS, Blocks<Source>::render) render_kernel
 
 // One of MEAN_PARTS sums of the grey of a view just before the step that needs mean `n`.
 template <int C, class Source>
-__global__ void __launch_bounds__(THREADS, Blocks<Source>::mean) mean_kernel(const __grid_constant__ RenderArgs a, int n) {
+__global__ void __launch_bounds__(THREADS, BLOCKS<Source>) mean_kernel(const __grid_constant__ RenderArgs a, int n) {
     __shared__ Layer view;
     __shared__ float room[THREADS / WARP];
     __shared__ int step;
