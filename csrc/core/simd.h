@@ -274,6 +274,7 @@ struct Floats {
     AM_HD Floats(float x) {
         for (int i = 0; i < LANES; ++i) v[i] = x;
     }
+    AM_HD Floats(float a, float b, float c, float d) : v{a, b, c, d} {}
 };
 #define AM_LANES(R, name, T, expression)    \
     AM_HD R name(T a, T b) {                \

@@ -26,7 +26,7 @@ template <int C, class Source> struct Column {
     static constexpr bool NARROWS = false;
     const RenderArgs& args;
     int i;
-    Floats (*kept)[THREADS];  // [C][THREADS], shared memory: the own view while the partner's is drawn
+    float4 (*kept)[THREADS];  // [C][THREADS], shared memory: the own view while the partner's is drawn
 
     struct At {
         int x, y;  // the uppermost
@@ -68,7 +68,7 @@ AM_UNROLL
     }
     AM_D void keep(Pixels& px) const {
 AM_UNROLL
-        for (int k = 0; k < C; ++k) kept[k][threadIdx.x] = px.c[k];
+        for (int k = 0; k < C; ++k) kept[k][threadIdx.x] = make_float4(px.c[k].v[0], px.c[k].v[1], px.c[k].v[2], px.c[k].v[3]);
     }
     AM_D void mix(const int32_t* row, const At& at, Pixels& px) const {
         int rule = row[W_MIX];
@@ -81,7 +81,10 @@ AM_UNROLL
                 keep.v[p] = args.mask[i * args.mask_n + y * args.mask_y + at.x * args.mask_x];
         }
 AM_UNROLL
-        for (int k = 0; k < C; ++k) px.c[k] = px.c[k] + keep * (kept[k][threadIdx.x] - px.c[k]);
+        for (int k = 0; k < C; ++k) {
+            float4 own = kept[k][threadIdx.x];
+            px.c[k] = lerp(px.c[k], Floats(own.x, own.y, own.z, own.w), keep);
+        }
     }
     AM_D int left_to_store(const Layer&, const At&) const { return 0; }
     AM_D void store(const Layer&, const At& at, Progress, const Pixels& px) const {
@@ -117,7 +120,7 @@ AM_D void read_means(const RenderArgs& a, int i, int end, int lane, Layer& v) {
 template <int C, class Source>
 __global__ void __launch_bounds__(THREADS, BLOCKS<Source>) render_kernel(const __grid_constant__ RenderArgs a, int tiles) {
     __shared__ Layer own, other;
-    __shared__ Floats kept[C][THREADS];
+    __shared__ float4 kept[C][THREADS];
     int i = int(blockIdx.x) / tiles, tile = int(blockIdx.x) % tiles, lane = int(threadIdx.x) % WARP, warp = int(threadIdx.x) / WARP;
     const int32_t* row = a.rows + int64_t(i) * a.info.row_words;
     if (warp < 2) {  // a warp for each view
