@@ -1,16 +1,51 @@
+import zlib
+from contextlib import nullcontext
+
 import pytest
 
 from anamorph import _native
+from emulation.route import FOUND, emulated
+
+LEVELS = ["base", "avx2", "avx512"]
 
 
-@pytest.fixture(params=["base", "avx2", "avx512"])
+def pytest_generate_tests(metafunc):
+    """Tests that use ``route`` or ``simd`` also run the CUDA kernels, emulated on the CPU; not those about the CPU's own ways."""
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    cuda = [] if marks & {"cpu", "gpu"} else ["emulated"]
+    if "simd" in metafunc.fixturenames:
+        metafunc.parametrize("simd", LEVELS + cuda, indirect=True)
+    elif "route" in metafunc.fixturenames:
+        metafunc.parametrize("route", ["cpu", *cuda], indirect=True)
+
+
+def emulation(request):
+    """Of the CUDA kernels, in an order of its own for each test and the same every time."""
+    if not FOUND:
+        pytest.skip("the emulation is not built; make test builds it")
+    return emulated(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture
+def route(request):
+    """Where tensors on a CPU are planned and rendered: by the CPU's code, or by the CUDA code, emulated."""
+    where = getattr(request, "param", "cpu")  # none where `simd` says it
+    with emulation(request) if where == "emulated" else nullcontext():
+        yield where
+
+
+@pytest.fixture
 def simd(request):
-    """The test at every instruction set that this machine has; called with a name, it changes to another."""
+    """The test at every instruction set that this machine has, and by the CUDA code; called with a name, it changes to another."""
 
     def use(name):
         if not _native.use_simd(name):
             pytest.skip(f"this machine has no {name}")
 
+    if request.param == "emulated":
+        with emulation(request):
+            yield use
+        return
     before = _native.simd()
     use(request.param)
     yield use

@@ -6,6 +6,8 @@ import torch
 
 import anamorph as am
 
+pytestmark = pytest.mark.usefixtures("route")
+
 IMAGES = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
 NAN, INF = float("nan"), float("inf")
 
@@ -208,7 +210,9 @@ def masked():
 
 
 @pytest.mark.parametrize("case", [*TRANSFORMS, *PLANS, *RENDERS])
-def test_named_error(case):
+def test_named_error(case, route):
+    if route == "emulated" and case in ("label too big", "label negative"):
+        pytest.skip("labels on a device are not looked at")
     call, error, text = {**TRANSFORMS, **PLANS, **RENDERS}[case]
     before = am.launch_count()
     try:

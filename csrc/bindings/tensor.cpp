@@ -141,7 +141,7 @@ void* current_stream(py::handle object, const Tensor& tensor) {
     const DLExchangeApi* api = exchange_of(Py_TYPE(object.ptr()));
     if (api && api->current_stream) {
         void* stream = nullptr;
-        if (api->current_stream(kDLCUDA, tensor.view.device.device_id, &stream) != 0) throw py::error_already_set();
+        if (api->current_stream(DEVICE, tensor.view.device.device_id, &stream) != 0) throw py::error_already_set();
         return stream;
     }
     py::object stream = py::module_::import("torch").attr("cuda").attr("current_stream")(tensor.view.device.device_id);

@@ -7,6 +7,13 @@
 namespace anamorph {
 namespace py = pybind11;
 
+// Where the CUDA kernels find their tensors. The emulation of tests/emulation runs them on the host's memory.
+#if defined(AM_EMULATED)
+constexpr DLDeviceType DEVICE = kDLCPU;
+#else
+constexpr DLDeviceType DEVICE = kDLCUDA;
+#endif
+
 struct Tensor {
     DLTensor view;
     const char* name;  // of the argument, for messages
@@ -14,7 +21,7 @@ struct Tensor {
 
     Tensor(py::handle object, const char* argument);
 
-    bool cuda() const { return view.device.device_type == kDLCUDA || view.device.device_type == kDLCUDAManaged; }
+    bool cuda() const { return view.device.device_type == DEVICE || view.device.device_type == kDLCUDAManaged; }
     int64_t size(int axis) const { return view.shape[axis]; }
     int64_t stride(int axis) const;
     int64_t count() const;

@@ -14,9 +14,24 @@ template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, void* stream,
             Arguments&&... arguments) {
     launches.fetch_add(1, std::memory_order_relaxed);
+#if defined(AM_EMULATED)  // tests/emulation: the grid runs here and now, on this thread
+    static_cast<void>(stream);
+    emulated::launch(name, kernel, grid, block, shared, std::forward<Arguments>(arguments)...);
+#else
     kernel<<<grid, block, shared, static_cast<cudaStream_t>(stream)>>>(std::forward<Arguments>(arguments)...);
+#endif
     cudaError_t e = cudaGetLastError();
     if (e != cudaSuccess) fail<Error>(name, ": the CUDA launch failed (", cudaGetErrorString(e), ")");
+}
+
+// A block's dynamic shared memory. The linker wants one type for one name, so this is the only `extern __shared__`.
+template <class T> __device__ T* dynamic_shared() {
+#if defined(AM_EMULATED)
+    return static_cast<T*>(emulated::dynamic_shared_memory());
+#else
+    extern __shared__ __align__(16) unsigned char dynamic_bytes[];
+    return reinterpret_cast<T*>(dynamic_bytes);
+#endif
 }
 
 }  // namespace anamorph

@@ -1,5 +1,7 @@
 """Renders plans whose rows hold anything, as a damaged file might. Run as a program: it dies where something is believed."""
 
+import sys
+
 import torch
 
 import anamorph as am
@@ -31,4 +33,4 @@ def main(tries=300):
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

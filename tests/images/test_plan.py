@@ -14,6 +14,8 @@ from anamorph import _native
 from recipes import SINGLE, lists
 from reference.plan import plan_rows
 
+pytestmark = pytest.mark.usefixtures("route")
+
 
 def same_bits(recipe, index, size, **key):
     plan = recipe.plan(index, size=size, **key)

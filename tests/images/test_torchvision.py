@@ -21,6 +21,8 @@ except ImportError:
 
 from torchvision.transforms import InterpolationMode as Mode
 
+pytestmark = pytest.mark.usefixtures("route")
+
 MODES = {"nearest": Mode.NEAREST, "bilinear": Mode.BILINEAR, "bicubic": Mode.BICUBIC}
 
 

@@ -65,7 +65,8 @@ template <int C> int place(Reading r, const Dense& d, int y, int xa, int xb, con
         behind_y.store(to_y + x);
     }
     // The bytes that row y + AHEAD will want are on their way by then: the processor cannot guess a slanted path.
-    int64_t ahead = int64_t(AHEAD * r.m[4]) * d.stride_h + int64_t(AHEAD * r.m[1]) * C;
+    const float far = MAX_SIDE;  // a row from a file may hold anything
+    int64_t ahead = int64_t(clamp_(AHEAD * r.m[4], -far, far)) * d.stride_h + int64_t(clamp_(AHEAD * r.m[1], -far, far)) * C;
     for (int x = xa; x < xb; x += 8) __builtin_prefetch(d.data + (ahead + to[x]) * d.size);
     return highest(furthest);
 }

@@ -1,0 +1,35 @@
+// The module _emulated: the engine's own bindings, and what the tests say to the emulation.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "../../csrc/bindings/family.h"
+#include "include/emulated/api.h"
+#include "kernels.h"
+#include "runtime/control.h"
+#include "runtime/watch.h"
+
+namespace py = pybind11;
+
+PYBIND11_MODULE(_emulated, m) {
+    m.doc() = "anamorph's compiled core with its CUDA kernels run on the CPU, on host tensors. For tests.";
+    anamorph::bind_core(m);
+    anamorph::bind_images(m);
+    py::register_exception<emulated::Fault>(m, "Fault", PyExc_RuntimeError);
+    m.def("set_seed", &emulated::set_seed, "Orders of blocks and threads, and the noise in memory, from here on.");
+    m.def("allow_memory", [](const std::vector<std::tuple<std::string, uintptr_t, size_t, bool>>& given) {
+        emulated::allowed_memory.clear();
+        for (auto& [name, begin, bytes, writable] : given)
+            emulated::allowed_memory.push_back({name, begin, begin + bytes, writable});
+    }, "All that kernels may touch from here on, as (name, address, bytes, writable); nothing: no limit.");
+    m.def("watch", [](bool on) { emulated::watching = on; }, "Whether accesses are looked at.");
+#if defined(AM_WATCHED)
+    m.attr("WATCHED") = true;
+#else
+    m.attr("WATCHED") = false;  // a sanitizer has the place of the hooks
+#endif
+    m.def("run_kernel", [](const std::string& name, std::vector<unsigned> grid, std::vector<unsigned> block, size_t shared,
+                           uintptr_t in, uintptr_t out, int a, int b) {
+        run_kernel(name, std::move(grid), std::move(block), shared, reinterpret_cast<const void*>(in),
+                   reinterpret_cast<void*>(out), a, b);
+    }, "One of kernels.cu's; `in` and `out` are addresses.");
+}

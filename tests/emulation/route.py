@@ -1,0 +1,92 @@
+"""The CUDA route without a GPU: ``with emulated():`` makes recipes that run the CUDA kernels on CPU tensors.
+
+    python tests/emulation/route.py [--seed N] PROGRAM
+
+runs a Python program that way.
+"""
+
+import importlib.util
+import os
+import runpy
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from anamorph import _native
+
+FOLDER = Path(os.environ.get("ANAMORPH_EMULATION", Path(__file__).parents[2] / "build" / "emulation"))
+FOUND = sorted(FOLDER.glob("_emulated*.so"))
+if FOUND:
+    _spec = importlib.util.spec_from_file_location("_emulated", FOUND[0])
+    native = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(native)
+
+    class Recipe(native.Recipe):
+        """The bindings' Recipe, with a device's memory around it: a kernel finds noise where it is to write, and may touch
+        nothing but the tensors of the call."""
+
+        def plan(self, index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads):
+            inputs = {"index": index, "epoch": epoch, "size": sizes}
+            with memory(inputs, {"rows": rows}):
+                super().plan(index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads)
+
+        def render(self, rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, means, threads):
+            if self.max_contrasts:  # the public render makes them where the tensors are a GPU's
+                means = torch.empty(len(rows), self.max_contrasts, native.MEAN_PARTS)
+            inputs = {"plan": rows, "images": images, "sizes": table, "targets": labels, "mask": mask, "mask's means": share}
+            outputs = {"out": out, "means": means, "soft targets": soft, "partners' targets": y_b, "shares": lam}
+            with memory(inputs, outputs, pictures(table, channels, dtype) if images is None else []):
+                super().render(rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, means,
+                               threads)
+
+
+@contextmanager
+def emulated(seed=0):
+    """Recipes made inside run their CUDA kernels, in an order that the seed decides."""
+    theirs = _native.Recipe, _native.launch_count
+    native.set_seed(seed)
+    _native.Recipe, _native.launch_count = Recipe, native.launch_count
+    try:
+        yield
+    finally:
+        _native.Recipe, _native.launch_count = theirs
+
+
+@contextmanager
+def memory(inputs, outputs, more=()):
+    """What kernels may read and write; what they are to write is filled with noise."""
+    allowed = [span(name, t, False) for name, t in inputs.items() if isinstance(t, torch.Tensor)]
+    for name, t in outputs.items():
+        if t is not None:
+            t.fill_(float("nan") if t.dtype.is_floating_point else 0xA5 if t.dtype == torch.uint8 else -0x5A5A5A5B)
+            allowed.append(span(name, t, True))
+    native.allow_memory([*allowed, *more])
+    try:
+        yield
+    finally:
+        native.allow_memory([])
+
+
+def span(name, t, writable):
+    """From a tensor's first value to its last."""
+    values = 1 + sum((side - 1) * stride for side, stride in zip(t.shape, t.stride(), strict=True)) if t.numel() else 0
+    return name, t.data_ptr(), values * t.element_size(), writable
+
+
+def pictures(table, channels, dtype):
+    """Those of a list, by their addresses."""
+    addresses, sizes = table.split((len(table) // 3, len(table) // 3 * 2))
+    return [(f"images[{i}]", address, h * w * channels * (1, 4, 2, 2)[dtype], False)
+            for i, (address, (h, w)) in enumerate(zip(addresses.tolist(), sizes.reshape(-1, 2).tolist(), strict=True))]
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    seed = 0
+    if arguments[0] == "--seed":
+        seed, arguments = int(arguments[1]), arguments[2:]
+    sys.argv = arguments
+    with emulated(seed):
+        runpy.run_path(arguments[0], run_name="__main__")
