@@ -5,7 +5,7 @@
 # make cuda-report  what each CUDA kernel takes of a GPU, against bench/cuda_ceilings.json
 # make package build the sdist and the wheel as pip does; try the wheel in an environment with torch alone
 # make release the sdist and the wheels of a release, in dist/; docs/releasing.md
-# make lint    ruff
+# make lint    ruff, mypy and clang-format, which check and change nothing
 # make clean   remove everything made here
 #
 # Everything lives in .venv, at the versions of constraints.txt. PYTHON=python3.12 make ... uses another Python.
@@ -72,8 +72,10 @@ release: $(VENV)/.release
 	    CIBW_TEST_COMMAND="python {project}/tests/package/smoke.py off" $(BIN)/cibuildwheel --output-dir $(CURDIR)/dist/cpu
 	$(BIN)/python tests/package/contents.py dist
 
-lint: $(VENV)/.lint
+lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(shell git ls-files '*.h' '*.cpp' '*.cu')
 
 clean:
 	rm -rf $(VENV) build dist out .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
@@ -119,7 +121,7 @@ $(VENV)/.bench: $(VENV)/.test
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.python constraints.txt
-	$(PIP) install --constraint constraints.txt ruff
+	$(PIP) install --constraint constraints.txt ruff clang-format
 	touch $@
 
 $(VENV)/.release: $(VENV)/.tools

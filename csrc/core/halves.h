@@ -8,16 +8,26 @@
 
 namespace anamorph {
 
-struct Half { uint16_t bits; };
-struct BFloat { uint16_t bits; };
+struct Half {
+    uint16_t bits;
+};
+struct BFloat {
+    uint16_t bits;
+};
 
 AM_HD float word_float(int32_t w) {
-    union { int32_t i; float f; } x;
+    union {
+        int32_t i;
+        float f;
+    } x;
     x.i = w;
     return x.f;
 }
 AM_HD int32_t float_word(float f) {
-    union { int32_t i; float f; } x;
+    union {
+        int32_t i;
+        float f;
+    } x;
     x.f = f;
     return x.i;
 }
@@ -41,7 +51,7 @@ AM_HD Half to_half(float f) {
     u &= 0x7FFFFFFFu;
     if (u >= 0x7F800000u) return {uint16_t(sign | (u > 0x7F800000u ? 0x7E00u : 0x7C00u))};
     if (u >= 0x477FF000u) return {uint16_t(sign | 0x7C00u)};  // rounds to infinity
-    if (u < 0x38800000u) {                                     // subnormal: let the adder round
+    if (u < 0x38800000u) {                                    // subnormal: let the adder round
         float v = word_float(int32_t(u)) + 0.5f;
         return {uint16_t(sign | uint32_t(float_word(v) - float_word(0.5f)))};
     }

@@ -78,32 +78,38 @@ struct Floats {
     }
 };
 
+// clang-format off
 #define AM_BINARY(T, op) AM_HD T operator op(T a, T b) { return T(a.v op b.v); }
 AM_BINARY(Floats, +) AM_BINARY(Floats, -) AM_BINARY(Floats, *) AM_BINARY(Floats, /)
 AM_BINARY(Ints, +) AM_BINARY(Ints, -) AM_BINARY(Ints, *)
 #undef AM_BINARY
 AM_HD Floats operator-(Floats a) { return Floats(-a.v); }
+// clang-format on
 #if defined(__AVX512F__)
-struct Mask { __mmask16 v; };
+struct Mask {
+    __mmask16 v;
+};
+// clang-format off
 #define AM_COMPARE(op, float_code, int_code)                                                                        \
     AM_HD Mask operator op(Floats a, Floats b) { return {_mm512_cmp_ps_mask((__m512)a.v, (__m512)b.v, float_code)}; } \
     AM_HD Mask operator op(Ints a, Ints b) { return {_mm512_cmp_epi32_mask((__m512i)a.v, (__m512i)b.v, int_code)}; }
 AM_COMPARE(<, _CMP_LT_OQ, _MM_CMPINT_LT) AM_COMPARE(>, _CMP_GT_OQ, _MM_CMPINT_NLE) AM_COMPARE(==, _CMP_EQ_OQ, _MM_CMPINT_EQ)
 AM_COMPARE(<=, _CMP_LE_OQ, _MM_CMPINT_LE) AM_COMPARE(>=, _CMP_GE_OQ, _MM_CMPINT_NLT)
 AM_HD Mask operator&&(Mask a, Mask b) { return {__mmask16(a.v & b.v)}; }
-AM_HD Floats select(Mask m, Floats a, Floats b) {
-    return Floats((FloatBits)_mm512_mask_blend_ps(m.v, (__m512)b.v, (__m512)a.v));
-}
-AM_HD Ints select(Mask m, Ints a, Ints b) {
-    return Ints((IntBits)_mm512_mask_blend_epi32(m.v, (__m512i)b.v, (__m512i)a.v));
-}
+// clang-format on
+AM_HD Floats select(Mask m, Floats a, Floats b) { return Floats((FloatBits)_mm512_mask_blend_ps(m.v, (__m512)b.v, (__m512)a.v)); }
+AM_HD Ints select(Mask m, Ints a, Ints b) { return Ints((IntBits)_mm512_mask_blend_epi32(m.v, (__m512i)b.v, (__m512i)a.v)); }
 #else
-struct Mask { IntBits v; };  // all ones or zero in each lane
+struct Mask {
+    IntBits v;
+};  // all ones or zero in each lane
+// clang-format off
 #define AM_COMPARE(op)                                                              \
     AM_HD Mask operator op(Floats a, Floats b) { return {(IntBits)(a.v op b.v)}; } \
     AM_HD Mask operator op(Ints a, Ints b) { return {(IntBits)(a.v op b.v)}; }
 AM_COMPARE(<) AM_COMPARE(>) AM_COMPARE(==) AM_COMPARE(<=) AM_COMPARE(>=)
 AM_HD Mask operator&&(Mask a, Mask b) { return {a.v & b.v}; }
+// clang-format on
 AM_HD Floats select(Mask m, Floats a, Floats b) { return Floats((FloatBits)(m.v ? a.v : b.v)); }
 AM_HD Ints select(Mask m, Ints a, Ints b) { return Ints((IntBits)(m.v ? a.v : b.v)); }
 #endif
@@ -126,10 +132,14 @@ template <int K> AM_HD Floats byte(const Ints* d) {
     if constexpr (K % 4 == 0) w = w & 255;
     else if constexpr (K % 4 == 3) w = w >> 24;
 #if defined(__AVX512F__)
-    else w = (WordBits)_mm512_shuffle_epi8((__m512i)w, _mm512_set4_epi32(-0xF4 + K % 4, -0xF8 + K % 4, -0xFC + K % 4, -0x100 + K % 4));
+    else
+        w = (WordBits)_mm512_shuffle_epi8((__m512i)w,
+                                          _mm512_set4_epi32(-0xF4 + K % 4, -0xF8 + K % 4, -0xFC + K % 4, -0x100 + K % 4));
 #elif defined(__AVX2__)
-    else w = (WordBits)_mm256_shuffle_epi8((__m256i)w, _mm256_set_epi32(-0xF4 + K % 4, -0xF8 + K % 4, -0xFC + K % 4, -0x100 + K % 4,
-                                                                        -0xF4 + K % 4, -0xF8 + K % 4, -0xFC + K % 4, -0x100 + K % 4));
+    else
+        w = (WordBits)_mm256_shuffle_epi8(
+            (__m256i)w, _mm256_set_epi32(-0xF4 + K % 4, -0xF8 + K % 4, -0xFC + K % 4, -0x100 + K % 4, -0xF4 + K % 4,
+                                         -0xF8 + K % 4, -0xFC + K % 4, -0x100 + K % 4));
 #else
     else w = w >> (K % 4 * 8) & 255;
 #endif
@@ -256,8 +266,8 @@ AM_HD Floats load_pack(const BFloat* p) {
 AM_HD void store_pack(Floats a, float* p) { a.store(p); }
 AM_HD void store_pack(Floats a, BFloat* p) {  // halves.h's to_bfloat
     WordBits u = (WordBits)a.v;
-    ShortBits x = __builtin_convertvector((u & 0x7FFFFFFF) > 0x7F800000 ? u >> 16 | 0x40 : (u + 0x7FFF + (u >> 16 & 1)) >> 16,
-                                          ShortBits);
+    ShortBits x =
+        __builtin_convertvector((u & 0x7FFFFFFF) > 0x7F800000 ? u >> 16 | 0x40 : (u + 0x7FFF + (u >> 16 & 1)) >> 16, ShortBits);
     std::memcpy(p, &x, sizeof x);
 }
 AM_HD void store_pack(Floats a, uint8_t* p) {  // [0, 1] as 0..255
@@ -267,7 +277,9 @@ AM_HD void store_pack(Floats a, uint8_t* p) {  // [0, 1] as 0..255
 }
 #else   // __CUDACC__
 enum : int { LANES = 4 };
-struct Mask { bool v[LANES]; };
+struct Mask {
+    bool v[LANES];
+};
 struct Floats {
     float v[LANES];
     Floats() = default;
@@ -276,6 +288,7 @@ struct Floats {
     }
     AM_HD Floats(float a, float b, float c, float d) : v{a, b, c, d} {}
 };
+// clang-format off
 #define AM_LANES(R, name, T, expression)    \
     AM_HD R name(T a, T b) {                \
         R r;                                \
@@ -293,6 +306,7 @@ AM_HD Floats abs_(Floats a) {
     for (int i = 0; i < LANES; ++i) a.v[i] = abs_(a.v[i]);
     return a;
 }
+// clang-format on
 AM_HD Floats select(Mask m, Floats a, Floats b) {
     for (int i = 0; i < LANES; ++i) a.v[i] = m.v[i] ? a.v[i] : b.v[i];
     return a;
@@ -317,9 +331,13 @@ AM_HD Floats unit_clamp(Floats x) {
 }
 #endif
 
-template <class F> struct IntOf { using type = int; };
+template <class F> struct IntOf {
+    using type = int;
+};
 #if !defined(__CUDACC__)
-template <> struct IntOf<Floats> { using type = Ints; };
+template <> struct IntOf<Floats> {
+    using type = Ints;
+};
 #endif
 
 }}  // namespace anamorph::AM_LEVEL

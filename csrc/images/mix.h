@@ -26,7 +26,8 @@ AM_HD int partner_of(const RenderArgs& a, const int32_t* row, int i) {
 // A whole view of width x height, shrunk into the box.
 AM_HD Place place_in(const int32_t* box, int width, int height) {
     float w = float(box[2]) - float(box[0]), h = float(box[3]) - float(box[1]);
-    float sx = float(width) / (w >= 1.0f ? w : 1.0f), sy = float(height) / (h >= 1.0f ? h : 1.0f);  // of an empty box nothing is drawn
+    float sx = float(width) / (w >= 1.0f ? w : 1.0f),
+          sy = float(height) / (h >= 1.0f ? h : 1.0f);  // of an empty box nothing is drawn
     return {sx, -sx * float(box[0]), sy, -sy * float(box[1])};
 }
 
@@ -88,8 +89,7 @@ AM_HD void write_targets(const RenderArgs& a, int i, int worker = 0, int workers
         t.pair_lam[i] = lam;
         return;
     }
-    for (int k = worker; k < t.classes; k += workers)
-        t.out[int64_t(i) * t.classes + k] = soft_target(t, i, partner, lam, k);
+    for (int k = worker; k < t.classes; k += workers) t.out[int64_t(i) * t.classes + k] = soft_target(t, i, partner, lam, k);
 }
 
 }  // namespace anamorph

@@ -61,7 +61,7 @@ struct Reading {
     bool perspective, antialias, filled, bytes;
     // The window of nx x ny taps around a position: all whose centres are less than `reach` away.
     Kernel kernel;
-    int nx, ny;    // no more than the rect holds, where those beyond it are dropped
+    int nx, ny;                                    // no more than the rect holds, where those beyond it are dropped
     float reach_x, reach_y, inverse_x, inverse_y;  // inverse: 1 / how much the kernel is widened
     float cubic;                                   // Keys' a
     bool drop;     // taps beyond the rect weigh nothing and the others are renormalised; else they read by the border's rule
@@ -113,7 +113,10 @@ AM_HD Reading reading_of(const int32_t* row, const Picture& pic) {
     ay = ay < 0 ? 0 : ay > pic.h - 1 ? pic.h - 1 : ay;
     bx = bx - 1 > pic.w - 1 ? pic.w - 1 : bx - 1 < ax ? ax : bx - 1;
     by = by - 1 > pic.h - 1 ? pic.h - 1 : by - 1 < ay ? ay : by - 1;
-    r.tap_x0 = ax; r.tap_y0 = ay; r.tap_x1 = bx; r.tap_y1 = by;
+    r.tap_x0 = ax;
+    r.tap_y0 = ay;
+    r.tap_x1 = bx;
+    r.tap_y1 = by;
     r.slope_x = word_float(row[W_SLOPE]);
     r.slope_y = word_float(row[W_SLOPE + 1]);
     r.filter_x = filter_of(word_float(row[W_FILTER]));
@@ -299,8 +302,7 @@ template <int C, class F, class Source> AM_HD void bilinear(const Source& s, con
     s.tap(x1, y0, b);
     s.tap(x0, y1, c);
     s.tap(x1, y1, d);
-    for (int k = 0; k < C; ++k)
-        out[k] = lerp(lerp(a[k], b[k], share_x), lerp(c[k], d[k], share_x), share_y) * F(Source::SCALE);
+    for (int k = 0; k < C; ++k) out[k] = lerp(lerp(a[k], b[k], share_x), lerp(c[k], d[k], share_x), share_y) * F(Source::SCALE);
 }
 
 // A cubic overshoots, and a byte cannot.
@@ -375,4 +377,5 @@ template <int C, class F, class Source> AM_HD void sample(const Source& s, const
     frame<C>(r, sx, sy, z, out);
 }
 
-}}  // namespace anamorph::AM_LEVEL
+}  // namespace AM_LEVEL
+}  // namespace anamorph

@@ -42,8 +42,8 @@ template <int C> struct ToOutput {
 };
 
 // One colour step along a row: `OP` is known here, so that its code alone is in the loop.
-template <int C, int OP, class To> void color_row(float p, float mean, bool bytes, int xa, int xb, int pitch,
-                                                  const float* buf, To to) {
+template <int C, int OP, class To> void color_row(float p, float mean, bool bytes, int xa, int xb, int pitch, const float* buf,
+                                                  To to) {
     for (int x = xa; x < xb; x += LANES) {
         Floats v[C];
         for (int c = 0; c < C; ++c) v[c] = Floats::load(buf + c * pitch + x);
@@ -53,9 +53,11 @@ template <int C, int OP, class To> void color_row(float p, float mean, bool byte
 }
 
 // The same with the op found once for the row. An op that is not of this version changes nothing.
-template <int C, class To> void color_row(int op, float p, float mean, bool bytes, int xa, int xb, int pitch, const float* buf, To to) {
+template <int C, class To> void color_row(int op, float p, float mean, bool bytes, int xa, int xb, int pitch, const float* buf,
+                                          To to) {
     switch (op) {
-#define AM_COLOR(name) case OP_##name: color_row<C, OP_##name>(p, mean, bytes, xa, xb, pitch, buf, to); break;
+#define AM_COLOR(name) \
+    case OP_##name: color_row<C, OP_##name>(p, mean, bytes, xa, xb, pitch, buf, to); break;
 #define AM_CONTROL(name)
 #define AM_GEOMETRY(name)
 #define AM_ERASE(name)

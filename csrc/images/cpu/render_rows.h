@@ -13,7 +13,7 @@ namespace anamorph { namespace AM_LEVEL {
 template <int C> struct View : Layer {
     int pitch;
     Sampler<C> sampler;
-    float* cache = nullptr;   // the whole view, [out_h][C][pitch], `done` of it
+    float* cache = nullptr;  // the whole view, [out_h][C][pitch], `done` of it
     Progress done = {0, 0};
 
     static Layer layer(const RenderArgs& a, int i) {
@@ -21,8 +21,7 @@ template <int C> struct View : Layer {
         open_layer(a, i, v);
         return v;
     }
-    View(const RenderArgs& a, int i)
-        : Layer(layer(a, i)), pitch(packs_above(a.out_w)), sampler(picture, reading, pitch) {}
+    View(const RenderArgs& a, int i) : Layer(layer(a, i)), pitch(packs_above(a.out_w)), sampler(picture, reading, pitch) {}
 };
 
 // The rows of a sample: stages.h's walk.

@@ -36,8 +36,7 @@ template <int C> struct Sampler {
 
     Sampler(const Picture& p, const Reading& reading, int row_pitch)
         : picture(p), r(reading), pitch(row_pitch), dense(is_dense<C>(p)), planes(!dense && is_dense<1>(p)) {
-        inner = between(r, r.tap_x0 + r.reach_x, r.tap_y0 + r.reach_y, r.tap_x1 - r.nx + r.reach_x,
-                        r.tap_y1 - r.ny + r.reach_y);
+        inner = between(r, r.tap_x0 + r.reach_x, r.tap_y0 + r.reach_y, r.tap_x1 - r.nx + r.reach_x, r.tap_y1 - r.ny + r.reach_y);
         inner.everywhere = r.movable;
         bool soft = r.kernel != NEAREST;
         float fade_x = soft ? 0.5f / r.slope_x : 0.0f, fade_y = soft ? 0.5f / r.slope_y : 0.0f;
@@ -80,9 +79,11 @@ private:
         int most = dense ? place<C>(r, d, y, a, b, stage) : place<1>(r, d, y, a, b, stage);
         by_dtype(picture.dtype, [&](auto value) {
             using T = decltype(value);
-            if constexpr (sizeof(T) > 1) return pixel_row<C, T>(r, d, dense ? C : 1, dense ? 1 : picture.stride_c, most, a, b, stage, buf);
+            if constexpr (sizeof(T) > 1)
+                return pixel_row<C, T>(r, d, dense ? C : 1, dense ? 1 : picture.stride_c, most, a, b, stage, buf);
             else if (dense) return sample_row<C>(r, d, 0, most, a, b, stage, buf);
-            else for (int c = 0; c < C; ++c) sample_row<1>(r, dense_of(picture, c, 1), c, most, a, b, stage, buf);
+            else
+                for (int c = 0; c < C; ++c) sample_row<1>(r, dense_of(picture, c, 1), c, most, a, b, stage, buf);
         });
     }
     bool square_row(int y, int xa, int xb, float* buf) const {

@@ -7,7 +7,9 @@ namespace anamorph {
 namespace {
 
 // The program travels as a kernel parameter: nothing to upload, no state on the device, and a CUDA graph keeps its copy.
-template <int N> struct Program { Slot slots[N]; };
+template <int N> struct Program {
+    Slot slots[N];
+};
 
 enum : int { THREADS = 32 };  // few rows, long threads: spread them over the multiprocessors
 
@@ -28,7 +30,7 @@ template <int N> void draw(const PlanArgs& args, void* stream) {
 }  // namespace
 
 void plan_cuda(const PlanArgs& args, void* stream) {
-    if (args.info.slots < 32) draw<32>(args, stream);       // 3.5 KB of parameters
+    if (args.info.slots < 32) draw<32>(args, stream);         // 3.5 KB of parameters
     else if (args.info.slots < 257) draw<257>(args, stream);  // 28 KB; the limit is 32,764 bytes
     else fail<ArgumentError>("transforms: expected at most 256 slots, given ", args.info.slots);
 }

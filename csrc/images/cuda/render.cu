@@ -38,11 +38,11 @@ template <int C, class Source> struct Column {
     AM_D Pixels begin() const { return {}; }
     AM_D Progress taps(const Layer& v, const At& at, Pixels& px) const {
         Source source(v.picture);
-AM_UNROLL
+        AM_UNROLL
         for (int p = 0; p < LANES; ++p) {
             float pixel[C];
             sample<C>(source, v.reading, float(at.x) + 0.5f, float(at.y + p) + 0.5f, pixel);
-AM_UNROLL
+            AM_UNROLL
             for (int k = 0; k < C; ++k) px.c[k].v[p] = pixel[k];
         }
         return {0, 0};
@@ -53,13 +53,13 @@ AM_UNROLL
     AM_D void erase(const Layer& v, const int32_t* e, const At& at, Pixels& px) const {
         int vx = erased_at(v.place.sx, v.place.tx, at.x);
         if (vx < e[0] || vx >= e[2]) return;
-AM_UNROLL
+        AM_UNROLL
         for (int p = 0; p < LANES; ++p) {
             int vy = erased_at(v.place.sy, v.place.ty, at.y + p);
             if (vy < e[1] || vy >= e[3]) continue;
             float pixel[C];
             erased_pixel<C>(args, e, vx, vy, pixel);
-AM_UNROLL
+            AM_UNROLL
             for (int k = 0; k < C; ++k) px.c[k].v[p] = pixel[k];
         }
     }
@@ -67,20 +67,20 @@ AM_UNROLL
         return at.x >= box[0] && at.x < box[2] && at.y + LANES > box[1] && at.y < box[3];
     }
     AM_D void keep(Pixels& px) const {
-AM_UNROLL
+        AM_UNROLL
         for (int k = 0; k < C; ++k) kept[k][threadIdx.x] = make_float4(px.c[k].v[0], px.c[k].v[1], px.c[k].v[2], px.c[k].v[3]);
     }
     AM_D void mix(const int32_t* row, const At& at, Pixels& px) const {
         int rule = row[W_MIX];
         Floats keep(word_float(row[W_LAM]));
-AM_UNROLL
+        AM_UNROLL
         for (int p = 0; p < LANES; ++p) {
             int y = at.y + p;
             if (rule == MIX_BOX || rule == MIX_RESIZED_BOX) keep.v[p] = y >= row[W_BOX + 1] && y < row[W_BOX + 3] ? 0.0f : 1.0f;
             else if (rule == MIX_MASK && args.mask && shown(at.x, y))
                 keep.v[p] = args.mask[i * args.mask_n + y * args.mask_y + at.x * args.mask_x];
         }
-AM_UNROLL
+        AM_UNROLL
         for (int k = 0; k < C; ++k) {
             float4 own = kept[k][threadIdx.x];
             px.c[k] = lerp(px.c[k], Floats(own.x, own.y, own.z, own.w), keep);
@@ -100,7 +100,7 @@ private:
     AM_D bool shown(int x, int y) const { return x < args.out_w && y < args.out_h; }
     template <class T> AM_D void put(T* out, const At& at, const Pixels& px) const {
         out += i * args.out_n + at.y * args.out_y + at.x * args.out_x;
-AM_UNROLL
+        AM_UNROLL
         for (int p = 0; p < LANES; ++p, out += args.out_y)
             if (shown(at.x, at.y + p))
                 for (int k = 0; k < C; ++k) store_value(px.c[k].v[p] * args.scale[k] + args.bias[k], out + k * args.out_c);
@@ -121,7 +121,8 @@ template <int C, class Source>
 __global__ void __launch_bounds__(THREADS, BLOCKS<Source>) render_kernel(const __grid_constant__ RenderArgs a, int tiles) {
     __shared__ Layer own, other;
     __shared__ float4 kept[C][THREADS];
-    int i = int(blockIdx.x) / tiles, tile = int(blockIdx.x) % tiles, lane = int(threadIdx.x) % WARP, warp = int(threadIdx.x) / WARP;
+    int i = int(blockIdx.x) / tiles, tile = int(blockIdx.x) % tiles, lane = int(threadIdx.x) % WARP,
+        warp = int(threadIdx.x) / WARP;
     const int32_t* row = a.rows + int64_t(i) * a.info.row_words;
     if (warp < 2) {  // a warp for each view
         Layer& v = warp == 0 ? own : other;
@@ -164,7 +165,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS<Source>) mean_kernel(const __g
         auto px = walk.begin();
         draw(walk, view, at, step, px);
         Floats grey = gray<C>(px.c);
-AM_UNROLL
+        AM_UNROLL
         for (int p = 0; p < LANES; ++p)
             if (at.x < a.out_w && at.y + p < a.out_h) sum += grey.v[p];
     }
