@@ -1,8 +1,11 @@
 # make demo    train a small net with and without augmentation on real pictures; results in out/
 # make test    the test suite
 # make bench   anamorph against its peers
-# make cuda    compile the CUDA code for one architecture (needs nvcc, no GPU)
-# make lint    ruff
+# make cuda    compile the CUDA code for one architecture, with the CUDA compiler of constraints.txt; needs no GPU
+# make cuda-report  what each CUDA kernel takes of a GPU, against bench/cuda_ceilings.json
+# make package build the sdist and the wheel as pip does; try the wheel in an environment with torch alone
+# make release the sdist and the wheels of a release, in dist/; docs/releasing.md
+# make lint    ruff, mypy and clang-format, which check and change nothing
 # make clean   remove everything made here
 #
 # Everything lives in .venv, at the versions of constraints.txt. PYTHON=python3.12 make ... uses another Python.
@@ -10,21 +13,23 @@
 PYTHON    ?= python3
 VENV      ?= .venv
 CUDA_ARCH ?= 90
+PLAIN     := $(abspath build/plain)
 
 BIN     := $(abspath $(VENV))/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := pyproject.toml CMakeLists.txt \
            $(shell find csrc python -type f -not -path '*/__pycache__/*' -not -name '*.so')
 
-# The CUDA code is built where there is a GPU to run it (and a compiler), for that GPU.
-CUDA := $(if $(shell nvidia-smi -L 2> /dev/null),auto,off)
+# The CUDA code is built where there is a GPU to run it, for that GPU: by the nvcc on the PATH, or else by one in .venv.
+CUDA := $(if $(shell nvidia-smi -L 2> /dev/null | grep '^GPU'),on,off)
+NVCC := $(if $(filter off,$(CUDA)),,$(if $(shell command -v nvcc),,$(VENV)/.nvcc))
 
 # Built in one folder without isolation, so that a re-install compiles only what changed.
 INSTALL := PATH="$(BIN):$$PATH" $(PIP) install --constraint constraints.txt --no-build-isolation \
            --config-settings=build-dir=build/wheel --config-settings=cmake.define.ANAMORPH_CUDA=$(CUDA) \
            --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES=native
 
-.PHONY: demo test bench cuda lint clean
+.PHONY: demo test bench cuda cuda-report package release lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/anamorph train $(ARGS)
@@ -35,15 +40,42 @@ test: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/anamorph bench $(ARGS)
 
-cuda: $(VENV)/.tools
-	@command -v nvcc > /dev/null || { echo "make cuda: nvcc is not on the PATH; install the CUDA toolkit" >&2; exit 1; }
+cuda: $(VENV)/.tools $(VENV)/.nvcc
 	PATH="$(BIN):$$PATH" cmake -S . -B build/cuda -G Ninja -DCMAKE_BUILD_TYPE=Release \
-	    -DANAMORPH_CUDA=on -DCMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCH) \
+	    -DANAMORPH_CUDA=on -DCMAKE_CUDA_COMPILER=$(BIN)/nvcc -DCMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCH) \
+	    -DCMAKE_CUDA_COMPILER_LAUNCHER="$(BIN)/python;$(CURDIR)/bench/cuda_compile.py" -DCMAKE_EXPORT_COMPILE_COMMANDS=on \
 	    -DPython_EXECUTABLE=$(BIN)/python -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
 	PATH="$(BIN):$$PATH" cmake --build build/cuda
 
-lint: $(VENV)/.lint
+cuda-report: cuda
+	$(BIN)/python bench/cuda_report.py $(ARGS)
+
+# With CUDA code, but as PTX alone, which compiles in half the time: the wheel must also work without a GPU.
+package: $(VENV)/.tools $(VENV)/.nvcc $(PLAIN)/.torch
+	rm -rf build/package
+	PATH="$(BIN):$$PATH" PIP_CONSTRAINT=$(abspath constraints.txt) CUDAARCHS=$(CUDA_ARCH)-virtual \
+	    $(BIN)/python -m build --outdir build/package
+	$(BIN)/python tests/package/contents.py build/package
+	$(PLAIN)/bin/python -m pip -qq uninstall --yes anamorph
+	$(PLAIN)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt build/package/*.whl
+	cd build/package && $(PLAIN)/bin/python ../../tests/package/smoke.py on
+
+# From what is committed, in a clean folder; docs/releasing.md. The wheels without CUDA have the same names.
+release: $(VENV)/.release
+	@test -z "$$(git status --porcelain)" || { echo "make release: there are changes that are not committed" >&2; exit 1; }
+	rm -rf dist build/release
+	mkdir -p build/release
+	git archive HEAD | tar x -C build/release
+	cd build/release && $(BIN)/python -m build --sdist --outdir $(CURDIR)/dist
+	cd build/release && $(BIN)/cibuildwheel --output-dir $(CURDIR)/dist
+	cd build/release && CIBW_BEFORE_ALL= CIBW_CONFIG_SETTINGS=cmake.define.ANAMORPH_CUDA=off \
+	    CIBW_TEST_COMMAND="python {project}/tests/package/smoke.py off" $(BIN)/cibuildwheel --output-dir $(CURDIR)/dist/cpu
+	$(BIN)/python tests/package/contents.py dist
+
+lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(shell git ls-files '*.h' '*.cpp' '*.cu')
 
 clean:
 	rm -rf $(VENV) build dist out .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
@@ -59,26 +91,39 @@ $(VENV)/.python:
 	touch $@
 
 $(VENV)/.tools: $(VENV)/.python constraints.txt
-	$(PIP) install --constraint constraints.txt scikit-build-core pybind11 cmake ninja
+	$(PIP) install --constraint constraints.txt scikit-build-core pybind11 cmake ninja build
+	touch $@
+
+$(VENV)/.nvcc: $(VENV)/.python constraints.txt tools/nvcc.sh
+	tools/nvcc.sh $(BIN)/python
+	touch $@
+
+$(PLAIN)/.torch: constraints.txt
+	$(PYTHON) -m venv $(PLAIN)
+	$(PLAIN)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt torch==2.13.0
 	touch $@
 
 $(VENV)/.torch: $(VENV)/.python constraints.txt
 	$(PIP) install --constraint constraints.txt torch==2.13.0
 	touch $@
 
-$(VENV)/.demo: $(VENV)/.torch $(VENV)/.tools $(SOURCES)
-	$(INSTALL) ".[dali,demo]"
+$(VENV)/.demo: $(VENV)/.torch $(VENV)/.tools $(NVCC) $(SOURCES)
+	$(INSTALL) ".[demo]"
 	touch $@
 
-$(VENV)/.test: $(VENV)/.torch $(VENV)/.tools $(SOURCES)
+$(VENV)/.test: $(VENV)/.torch $(VENV)/.tools $(NVCC) $(SOURCES)
 	$(PIP) install --constraint constraints.txt --no-deps torchvision
-	$(INSTALL) ".[dali,demo,test]"
+	$(INSTALL) ".[demo,test]"
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.test
-	$(INSTALL) ".[dali,demo,test,bench]"
+	$(INSTALL) ".[demo,test,bench]"
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.python constraints.txt
-	$(PIP) install --constraint constraints.txt ruff
+	$(PIP) install --constraint constraints.txt ruff clang-format
+	touch $@
+
+$(VENV)/.release: $(VENV)/.tools
+	$(PIP) install --constraint constraints.txt cibuildwheel
 	touch $@

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can tell, in one run: the whole suite with the tests marked gpu, a quick part of it under
-# compute-sanitizer, the comparison with the roofline. Needs nvcc; with PYTHON's own packages where there is no network:
+# compute-sanitizer (of a CUDA toolkit), the comparison with the roofline. With PYTHON's own packages where there is no network:
 #
-#     make bench && PYTHON=.venv/bin/python bench/gpu.sh OUT
-#     PYTHON=python3 bench/gpu.sh OUT          # torch, pybind11, scikit-build-core, cmake and ninja are installed
+#     make bench && PYTHON=.venv/bin/python bench/gpu.sh OUT    # with an nvcc in .venv where there was none
+#     PYTHON=python3 bench/gpu.sh OUT          # nvcc, torch, pybind11, scikit-build-core, cmake and ninja are installed
 #
 # Each part's output goes to OUT (default out/gpu) and the next part runs whatever the last one said; the exit status is
 # that of the tests.
@@ -11,6 +11,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
 out=${1:-out/gpu}
+PATH="$(cd "$(dirname "$(command -v "$PYTHON")")" && pwd):$PATH"  # for the nvcc, cmake and ninja beside it
 mkdir -p "$out"
 
 part() {

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -349,6 +350,59 @@ def test_train_mistakes(tmp_path, capsys):
         for file in (tmp_path / part / part / "dark").iterdir():
             file.unlink()
         assert f"{part}/dark holds no picture" in train(tmp_path / part)
+
+
+# Extras
+
+COMMANDS_WITHOUT = """
+import json, os, sys
+import anamorph
+from anamorph.cli.main import main
+
+anamorph._dali_version = lambda: None
+for missing, arguments in json.loads(sys.argv[1]):
+    child = os.fork()  # each from the same start
+    if not child:
+        sys.modules.update(dict.fromkeys(missing))  # None there makes an import fail
+        sys.exit(main(arguments))
+    print("exit code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def commands_without(*cases):
+    """What comes of each command in a process without some packages: what all print, and what all say of errors."""
+    command = [sys.executable, "-c", COMMANDS_WITHOUT, json.dumps(cases)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr.splitlines()
+
+
+def test_what_needs_only_the_base_package():
+    commands = [["info"], ["--version"], ["--help"], *([name, "--help"] for name in ("info", "preview", "train", "bench"))]
+    extras = ["PIL", "rich", "matplotlib", "mlxtend", "skimage", "kornia", "albumentations", "nvidia.dali"]
+    printed, said = commands_without(*((extras, command) for command in commands))
+    assert printed.count("exit code 0") == len(commands) and not said
+    assert f"version       {am.__version__}" in printed and "--recipe" in printed and "--rounds" in printed
+
+
+@pytest.mark.parametrize(("command", "extra", "packages"), [("preview", "pillow", ["PIL"]),
+                                                            ("train", "demo", ["matplotlib", "PIL", "rich", "mlxtend"]),
+                                                            ("bench", "bench", ["rich", "skimage", "PIL"])])
+def test_a_command_names_the_extra_it_needs(command, extra, packages, photos, recipe_file, tmp_path):
+    arguments = {"preview": [photos[0], "--recipe", f"{recipe_file}:plain", "-o", str(tmp_path / "grid.png")],
+                 "train": ["--out", str(tmp_path / "out"), "--epochs", "1"], "bench": ["--batch", "1"]}
+    printed, said = commands_without(*(([package], [command, *arguments[command]]) for package in packages))
+    assert printed.count("exit code 2") == len(packages) == len(said)
+    for package, line in zip(packages, said, strict=True):
+        assert line.startswith(f"anamorph: error: anamorph {command}") and package in line
+        assert re.findall(r"pip install \S+", line) == [f"pip install 'anamorph[{extra}]'"]
+    assert not (tmp_path / "grid.png").exists() and not (tmp_path / "out" / "gallery.png").exists()
+
+
+def test_a_fault_of_our_own_is_no_missing_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "anamorph.cli.preview", None)
+    with pytest.raises(ModuleNotFoundError, match=r"anamorph\.cli\.preview"):
+        main(["preview", "a.jpg", "--recipe", "r.py:x"])
 
 
 # Examples

@@ -1,6 +1,9 @@
 """The house: which folder may import which. Every import counts, also those inside functions and for type checkers."""
 
 import ast
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import anamorph
@@ -47,6 +50,34 @@ def imports(module, path):
 
 GRAPH = {module: set(imports(module, path)) - {module} for module, path in FILES.items()}
 
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+# What other libraries a file may import beside those of the base package: those of an extra.
+EXTRAS = {"anamorph.data.decode": "pillow", "anamorph.cli.preview": "pillow", "anamorph.data.dali": "dali",
+          "anamorph.cli.train": "demo", "anamorph.bench.report": "bench", "anamorph.bench.work": "bench",
+          "anamorph.bench.peers": "bench"}
+PACKAGES = {"PIL": "pillow", "skimage": "scikit-image", "nvidia": "nvidia-dali-cuda130"}
+UNASKED = {"anamorph": {"nvidia"}, "anamorph.data.sources": {"PIL"}, "anamorph.bench.rounds": {"cv2"},
+           "anamorph.bench._torchvision": {"torchvision"},
+           "anamorph.bench.peers": {"nvidia", "triton_augment"}}  # used where they are there
+
+
+def libraries(path):
+    """The libraries of others that a file imports, wherever the import stands; for type checkers alone is not counted."""
+    tree = ast.parse(path.read_text())
+    unseen = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+              for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if id(node) not in unseen and isinstance(node, ast.Import | ast.ImportFrom) and not getattr(node, "level", 0):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
+            yield from ({name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"anamorph"})
+
+
+def packages(needs):
+    """The names of what a list of requirements brings, those of other extras of ours included."""
+    for need in needs:
+        name, inner = re.fullmatch(r"([\w-]+)(?:\[(\w+)\])?.*", need).groups()
+        yield from packages(PROJECT["optional-dependencies"][inner]) if name == "anamorph" else [name]
+
 
 def test_the_graph_is_found():
     """The test of the test: imports of every kind are seen."""
@@ -78,3 +109,16 @@ def test_folders_stand_in_layers():
         for other in others:
             there = home(other)
             assert there == here or RANK[there] < RANK[here], f"{module} imports {other}"
+
+
+def test_extras_bring_what_is_imported():
+    base = {*packages(PROJECT["dependencies"])}
+    assert base == {"torch", "numpy"}
+    seen = set()
+    for module, path in FILES.items():
+        allowed = base | {*packages(PROJECT["optional-dependencies"].get(EXTRAS.get(module), []))}
+        for library in {*libraries(path)} - UNASKED.get(module, set()):
+            assert PACKAGES.get(library, library) in allowed, f"{module} imports {library}"
+            seen.add(PACKAGES.get(library, library))
+    for extra in {*EXTRAS.values()}:  # and nothing that nothing imports
+        assert {*packages(PROJECT["optional-dependencies"][extra])} <= seen, extra

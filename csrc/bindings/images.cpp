@@ -19,7 +19,7 @@ using Floats4 = std::array<float, 4>;
 
 enum : int64_t { MAX_SLOTS = 256 };
 
-constexpr int32_t Needs::*COUNTS[] = {&Needs::colors, &Needs::means, &Needs::erases, &Needs::mixes};
+constexpr int32_t Needs::* COUNTS[] = {&Needs::colors, &Needs::means, &Needs::erases, &Needs::mixes};
 
 // What both write, one after the other; what either writes.
 Needs both(Needs a, const Needs& b) {
@@ -98,10 +98,9 @@ struct OnDevice {
 
 class Recipe {
 public:
-    Recipe(const std::vector<SlotTuple>& given, Floats4 mean, Floats4 std, int dtype, int channels, int classes,
-           float smoothing, bool pairs)
-        : mean_(mean), std_(std), dtype_(dtype), channels_(channels), classes_(classes), smoothing_(smoothing),
-          pairs_(pairs) {
+    Recipe(const std::vector<SlotTuple>& given, Floats4 mean, Floats4 std, int dtype, int channels, int classes, float smoothing,
+           bool pairs)
+        : mean_(mean), std_(std), dtype_(dtype), channels_(channels), classes_(classes), smoothing_(smoothing), pairs_(pairs) {
         if (int64_t(given.size()) > MAX_SLOTS)
             fail<ArgumentError>("transforms: expected at most ", int64_t(MAX_SLOTS), " slots, given ", given.size());
         for (auto& [op, n, k, flags, p] : given) {
@@ -110,8 +109,9 @@ public:
             slots_.push_back(s);
         }
         Needs needs = analyse(slots_, 0, int(slots_.size()), 0);
-        if (needs.mixes > 1) fail<ArgumentError>("transforms: expected at most one mixing transform for a sample, given ",
-                                                 needs.mixes, "; list them in OneOf([...])");
+        if (needs.mixes > 1)
+            fail<ArgumentError>("transforms: expected at most one mixing transform for a sample, given ", needs.mixes,
+                                "; list them in OneOf([...])");
         if (needs.colors > MAX_STEPS || needs.erases > MAX_STEPS)
             fail<ArgumentError>("transforms: expected at most ", int(MAX_STEPS), " colour and ", int(MAX_STEPS),
                                 " erasing steps for a sample, given ", needs.colors, " and ", needs.erases);
@@ -138,8 +138,8 @@ public:
     int row_words() const { return info_.row_words; }
     int max_contrasts() const { return info_.most.means; }
 
-    void plan(py::handle index, uint64_t seed, py::handle epoch, int view, int64_t h, int64_t w, py::handle sizes,
-              int out_h, int out_w, py::handle rows, int threads) const {
+    void plan(py::handle index, uint64_t seed, py::handle epoch, int view, int64_t h, int64_t w, py::handle sizes, int out_h,
+              int out_w, py::handle rows, int threads) const {
         Tensor ids(index, "index"), words(rows, "rows");
         OnDevice here(words);
         ids.need_dims(1, "[B]");
@@ -194,10 +194,9 @@ public:
 
     // images: [B, H, W, C] or [B, C, H, W] (channels_first); or, with `table` (int64 [3, B]: byte offsets, then the sizes
     // [B, 2]), a buffer or None (the offsets are then addresses) of packed [h, w, channels] pictures of `ragged_dtype`.
-    void render(py::handle rows, py::handle images, bool channels_first, py::handle table, int ragged_channels,
-                int ragged_dtype, py::handle out, py::handle labels, py::handle target, py::handle target_b,
-                py::handle lam, py::handle mask, py::handle mask_lam,
-                [[maybe_unused]] py::handle means, int threads) const {
+    void render(py::handle rows, py::handle images, bool channels_first, py::handle table, int ragged_channels, int ragged_dtype,
+                py::handle out, py::handle labels, py::handle target, py::handle target_b, py::handle lam, py::handle mask,
+                py::handle mask_lam, [[maybe_unused]] py::handle means, int threads) const {
         Tensor words(rows, "plan"), result(out, "out");
         OnDevice here(words);
         RenderArgs a{};
@@ -227,8 +226,7 @@ public:
         } else {
             const Tensor& t = *source;
             int ch = channels_first ? 1 : 3, y = channels_first ? 2 : 1;
-            if (t.size(0) != batch)
-                fail<ShapeError>("images: expected ", batch, " pictures as in the plan, given ", t.size(0));
+            if (t.size(0) != batch) fail<ShapeError>("images: expected ", batch, " pictures as in the plan, given ", t.size(0));
             check_side("images", t.size(y), t.size(y + 1));
             in.dtype = dtype_of(t);
             in.channels = int(t.size(ch));
@@ -239,16 +237,14 @@ public:
             in.stride_h = t.stride(y);
             in.stride_w = t.stride(y + 1);
         }
-        if (in.channels < 1 || in.channels > 4)
-            fail<ShapeError>("images: expected 1 to 4 channels, given ", in.channels);
+        if (in.channels < 1 || in.channels > 4) fail<ShapeError>("images: expected 1 to 4 channels, given ", in.channels);
         if (channels_ && in.channels != channels_)
             fail<ShapeError>("images: expected ", channels_, " channels, as many as the recipe's mean, std, fill or value ",
                              "have, given ", in.channels);
 
         result.need_device(words);
         result.need_dims(4, "[B, C, H, W]");
-        if (dtype_of(result) != dtype_)
-            fail<DtypeError>("out: expected the recipe's dtype, given ", result.dtype_text());
+        if (dtype_of(result) != dtype_) fail<DtypeError>("out: expected the recipe's dtype, given ", result.dtype_text());
         if (result.size(0) != batch || result.size(1) != in.channels)
             fail<ShapeError>("out: expected [", batch, ", ", in.channels, ", H, W], given ", result.shape_text());
         a.out = result.data<uint8_t>();
@@ -318,8 +314,8 @@ private:
             if (!labels.cuda() && !pairs_)
                 for (int i = 0; i < batch; ++i)
                     if (t.labels[i] < 0 || t.labels[i] >= classes_)
-                        fail<ArgumentError>("targets: expected class ids 0 to ", classes_ - 1, ", given ", t.labels[i],
-                                            " at ", i);
+                        fail<ArgumentError>("targets: expected class ids 0 to ", classes_ - 1, ", given ", t.labels[i], " at ",
+                                            i);
         } else {
             labels.need_dims(2, pairs_ ? "[B] for pairs" : "[B] or [B, num_classes]");
             if (pairs_) fail<ShapeError>("targets: expected class ids [B] for labels=\"pairs\", given ", labels.shape_text());
@@ -345,8 +341,8 @@ private:
 void bind_images(py::module_& m) {
     py::class_<Recipe>(m, "Recipe")
         .def(py::init<const std::vector<SlotTuple>&, Floats4, Floats4, int, int, int, float, bool>(), py::arg("slots"),
-             py::arg("mean"), py::arg("std"), py::arg("dtype"), py::arg("channels"), py::arg("classes"),
-             py::arg("smoothing"), py::arg("pairs"))
+             py::arg("mean"), py::arg("std"), py::arg("dtype"), py::arg("channels"), py::arg("classes"), py::arg("smoothing"),
+             py::arg("pairs"))
         .def("info", &Recipe::info)
         .def_property_readonly("row_words", &Recipe::row_words)
         .def_property_readonly("max_contrasts", &Recipe::max_contrasts)
@@ -357,11 +353,13 @@ void bind_images(py::module_& m) {
         return new_host_tensor(like, {b, c, h, w}, types[dtype], channels_last);
     });
     py::dict words;
+    // clang-format off
 #define AM_WORD(name) words[#name] = int(W_##name)
     AM_WORD(MATRIX); AM_WORD(RECT); AM_WORD(SLOPE); AM_WORD(FILTER); AM_WORD(FLAGS); AM_WORD(SOURCE); AM_WORD(FILL);
     AM_WORD(MIX); AM_WORD(PARTNER); AM_WORD(PARTNER_ID); AM_WORD(LAM); AM_WORD(BOX); AM_WORD(COLORS); AM_WORD(ERASES);
     AM_WORD(VIEW); AM_WORD(HEADER);
 #undef AM_WORD
+    // clang-format on
     m.attr("WORDS") = words;
     m.attr("COLOR_WORDS") = int(COLOR_WORDS);
     m.attr("ERASE_WORDS") = int(ERASE_WORDS);

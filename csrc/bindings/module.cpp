@@ -24,17 +24,11 @@ void bind_core(py::module_& m) {
         if (!p) return;
         try {
             std::rethrow_exception(p);
-        } catch (const ArgumentError& e) {
-            raise_named("ArgumentError", e);
-        } catch (const ShapeError& e) {
+        } catch (const ArgumentError& e) { raise_named("ArgumentError", e); } catch (const ShapeError& e) {
             raise_named("ShapeError", e);
-        } catch (const DtypeError& e) {
-            raise_named("DtypeError", e);
-        } catch (const DeviceError& e) {
+        } catch (const DtypeError& e) { raise_named("DtypeError", e); } catch (const DeviceError& e) {
             raise_named("DeviceError", e);
-        } catch (const Error& e) {
-            raise_named("AnamorphError", e);
-        }
+        } catch (const Error& e) { raise_named("AnamorphError", e); }
     });
     m.def("launch_count", [] { return launches.load(); });
     m.def("simd", [] { return std::string(simd_name()); });
@@ -47,10 +41,13 @@ void bind_core(py::module_& m) {
     m.def("cuda_usable", [] { return false; });
 #endif
     m.attr("VERSION") = AM_VERSION;
-    m.def("philox", [](std::array<uint32_t, 4> c, std::array<uint32_t, 2> k) {
-        Philox4 p = philox4x32_10(c[0], c[1], c[2], c[3], k[0], k[1]);
-        return std::array<uint32_t, 4>{p.v[0], p.v[1], p.v[2], p.v[3]};
-    }, py::arg("counter"), py::arg("key"));
+    m.def(
+        "philox",
+        [](std::array<uint32_t, 4> c, std::array<uint32_t, 2> k) {
+            Philox4 p = philox4x32_10(c[0], c[1], c[2], c[3], k[0], k[1]);
+            return std::array<uint32_t, 4>{p.v[0], p.v[1], p.v[2], p.v[3]};
+        },
+        py::arg("counter"), py::arg("key"));
     // The sampler's own arithmetic, for the tests that recompute a plan.
     m.def("exact_exp", [](double x) { return exact::exp(x); });
     m.def("exact_log", [](double x) { return exact::log(x); });

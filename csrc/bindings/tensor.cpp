@@ -44,8 +44,7 @@ Tensor::Tensor(py::handle object, const char* argument) : name(argument) {
         }
     } else {
         PyObject* capsule = PyObject_CallMethod(object.ptr(), "__dlpack__", nullptr);
-        if (!capsule)
-            fail<ArgumentError>(name, ": expected a tensor, given ", type_name(object), " (", python_error(), ")");
+        if (!capsule) fail<ArgumentError>(name, ": expected a tensor, given ", type_name(object), " (", python_error(), ")");
         keep = py::reinterpret_steal<py::object>(capsule);
         if (!PyCapsule_IsValid(capsule, "dltensor"))
             fail<ArgumentError>(name, ": expected a tensor, given ", type_name(object), " with an unknown DLPack version");
@@ -87,8 +86,13 @@ std::string Tensor::shape_text() const {
     return s.str();
 }
 static std::string dtype_name(uint8_t code, int bits) {
-    const char* kind = code == kDLInt ? "int" : code == kDLUInt ? "uint" : code == kDLFloat ? "float"
-                     : code == kDLBfloat ? "bfloat" : code == kDLComplex ? "complex" : code == kDLBool ? "bool" : "type";
+    const char* kind = code == kDLInt       ? "int"
+                       : code == kDLUInt    ? "uint"
+                       : code == kDLFloat   ? "float"
+                       : code == kDLBfloat  ? "bfloat"
+                       : code == kDLComplex ? "complex"
+                       : code == kDLBool    ? "bool"
+                                            : "type";
     return code == kDLBool ? kind : kind + std::to_string(bits);
 }
 std::string Tensor::dtype_text() const { return dtype_name(view.dtype.code, view.dtype.bits); }
@@ -126,8 +130,8 @@ py::object new_host_tensor(py::handle like, const int64_t (&shape)[4], DLType dt
         delete reinterpret_cast<Owned*>(t);
     };
     try {
-        owned->tensor.dl_tensor = {take_memory(size_t(shape[0] * c * h * w) * dtype.bits / 8), {kDLCPU, 0}, 4, dtype,
-                                   owned->shape, owned->strides, 0};
+        owned->tensor.dl_tensor = {
+            take_memory(size_t(shape[0] * c * h * w) * dtype.bits / 8), {kDLCPU, 0}, 4, dtype, owned->shape, owned->strides, 0};
     } catch (...) {
         delete owned;
         throw;

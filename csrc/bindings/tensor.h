@@ -26,12 +26,8 @@ struct Tensor {
     int64_t stride(int axis) const;
     int64_t count() const;
     bool contiguous() const;
-    bool is(uint8_t code, int bits) const {
-        return view.dtype.code == code && view.dtype.bits == bits && view.dtype.lanes == 1;
-    }
-    template <class T> T* data() const {
-        return reinterpret_cast<T*>(static_cast<char*>(view.data) + view.byte_offset);
-    }
+    bool is(uint8_t code, int bits) const { return view.dtype.code == code && view.dtype.bits == bits && view.dtype.lanes == 1; }
+    template <class T> T* data() const { return reinterpret_cast<T*>(static_cast<char*>(view.data) + view.byte_offset); }
     std::string shape_text() const;   // "[4, 8, 8, 3]"
     std::string dtype_text() const;   // "uint8"
     std::string device_text() const;  // "cuda:0"

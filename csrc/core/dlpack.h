@@ -8,8 +8,15 @@ extern "C" {
 enum DLDeviceType : int32_t { kDLCPU = 1, kDLCUDA = 2, kDLCUDAHost = 3, kDLCUDAManaged = 13 };
 enum DLTypeCode : uint8_t { kDLInt = 0, kDLUInt = 1, kDLFloat = 2, kDLBfloat = 4, kDLComplex = 5, kDLBool = 6 };
 
-struct DLDevice { DLDeviceType device_type; int32_t device_id; };
-struct DLType { uint8_t code; uint8_t bits; uint16_t lanes; };
+struct DLDevice {
+    DLDeviceType device_type;
+    int32_t device_id;
+};
+struct DLType {
+    uint8_t code;
+    uint8_t bits;
+    uint16_t lanes;
+};
 struct DLTensor {
     void* data;
     DLDevice device;
@@ -24,7 +31,9 @@ struct DLManagedTensor {
     void* manager_ctx;
     void (*deleter)(DLManagedTensor*);
 };
-struct DLVersion { uint32_t major, minor; };
+struct DLVersion {
+    uint32_t major, minor;
+};
 struct DLManagedTensorVersioned {
     DLVersion version;
     void* manager_ctx;
@@ -32,7 +41,10 @@ struct DLManagedTensorVersioned {
     uint64_t flags;
     DLTensor dl_tensor;
 };
-struct DLExchangeHeader { DLVersion version; DLExchangeHeader* prev; };
+struct DLExchangeHeader {
+    DLVersion version;
+    DLExchangeHeader* prev;
+};
 struct DLExchangeApi {
     DLExchangeHeader header;
     int (*allocate)(DLTensor* prototype, DLManagedTensorVersioned** out, void* error_ctx,

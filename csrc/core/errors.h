@@ -6,11 +6,13 @@
 
 namespace anamorph {
 
+// clang-format off
 struct Error : std::runtime_error { using std::runtime_error::runtime_error; };
 struct ArgumentError : Error { using Error::Error; };
 struct ShapeError : Error { using Error::Error; };
 struct DtypeError : Error { using Error::Error; };
 struct DeviceError : Error { using Error::Error; };
+// clang-format on
 
 namespace detail {
 inline void put(std::ostringstream&) {}

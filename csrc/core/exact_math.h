@@ -8,12 +8,18 @@
 namespace anamorph { namespace exact {
 
 AM_HD double bits_to_double(uint64_t u) {
-    union { uint64_t u; double d; } x;
+    union {
+        uint64_t u;
+        double d;
+    } x;
     x.u = u;
     return x.d;
 }
 AM_HD uint64_t double_to_bits(double d) {
-    union { uint64_t u; double d; } x;
+    union {
+        uint64_t u;
+        double d;
+    } x;
     x.d = d;
     return x.u;
 }
@@ -58,7 +64,10 @@ AM_HD double log(double x) {  // x > 0, normal
     uint64_t u = double_to_bits(x);
     int e = int(u >> 52) - 1023;
     double m = bits_to_double((u & 0x000FFFFFFFFFFFFFull) | 0x3FF0000000000000ull);
-    if (m > 1.4142135623730951) { m = m * 0.5; e = e + 1; }
+    if (m > 1.4142135623730951) {
+        m = m * 0.5;
+        e = e + 1;
+    }
     double z = (m - 1.0) / (m + 1.0), z2 = z * z, s = 0.0;
     for (int i = 21; i >= 1; i -= 2) s = s * z2 + 1.0 / double(i);
     return 2.0 * z * s + double(e) * 0.69314718055994530942;

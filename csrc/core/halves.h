@@ -8,16 +8,26 @@
 
 namespace anamorph {
 
-struct Half { uint16_t bits; };
-struct BFloat { uint16_t bits; };
+struct Half {
+    uint16_t bits;
+};
+struct BFloat {
+    uint16_t bits;
+};
 
 AM_HD float word_float(int32_t w) {
-    union { int32_t i; float f; } x;
+    union {
+        int32_t i;
+        float f;
+    } x;
     x.i = w;
     return x.f;
 }
 AM_HD int32_t float_word(float f) {
-    union { int32_t i; float f; } x;
+    union {
+        int32_t i;
+        float f;
+    } x;
     x.f = f;
     return x.i;
 }
@@ -41,7 +51,7 @@ AM_HD Half to_half(float f) {
     u &= 0x7FFFFFFFu;
     if (u >= 0x7F800000u) return {uint16_t(sign | (u > 0x7F800000u ? 0x7E00u : 0x7C00u))};
     if (u >= 0x477FF000u) return {uint16_t(sign | 0x7C00u)};  // rounds to infinity
-    if (u < 0x38800000u) {                                     // subnormal: let the adder round
+    if (u < 0x38800000u) {                                    // subnormal: let the adder round
         float v = word_float(int32_t(u)) + 0.5f;
         return {uint16_t(sign | uint32_t(float_word(v) - float_word(0.5f)))};
     }
@@ -53,5 +63,14 @@ AM_HD BFloat to_bfloat(float f) {
     if ((u & 0x7FFFFFFFu) > 0x7F800000u) return {uint16_t((u >> 16) | 0x40u)};
     return {uint16_t((u + 0x7FFFu + ((u >> 16) & 1u)) >> 16)};
 }
+
+// A value as any of the dtypes: uint8 for [0, 1].
+AM_HD void store_value(float v, uint8_t* to) {
+    float q = v * 255.0f + 0.5f;
+    *to = uint8_t(q < 0.0f ? 0 : q > 255.0f ? 255 : int(q));
+}
+AM_HD void store_value(float v, float* to) { *to = v; }
+AM_HD void store_value(float v, Half* to) { *to = to_half(v); }
+AM_HD void store_value(float v, BFloat* to) { *to = to_bfloat(v); }
 
 }  // namespace anamorph

@@ -8,6 +8,13 @@
 #define AM_HD inline __attribute__((always_inline))
 #endif
 
+// Before a loop of constant length over a small array: unrolled, the array lies in registers.
+#if defined(__CUDACC__)
+#define AM_UNROLL _Pragma("unroll")
+#else
+#define AM_UNROLL
+#endif
+
 // The kernels' headers are compiled once for each SIMD level. Each level has a namespace of its own: the linker
 // would otherwise keep one copy of an inline function for all, and a baseline machine could meet AVX-512 code.
 #ifndef AM_LEVEL

@@ -82,7 +82,10 @@ std::atomic<Pool*> pool{nullptr};
 Pool& the_pool() {
     Pool* p = pool.load();
     if (!p) {
-        static const bool hooked = [] { pthread_atfork(nullptr, nullptr, [] { pool.store(nullptr); }); return true; }();
+        static const bool hooked = [] {
+            pthread_atfork(nullptr, nullptr, [] { pool.store(nullptr); });
+            return true;
+        }();
         (void)hooked;
         Pool* fresh = new Pool;
         if (pool.compare_exchange_strong(p, fresh)) p = fresh;

@@ -6,7 +6,9 @@
 
 namespace anamorph {
 
-struct Philox4 { uint32_t v[4]; };
+struct Philox4 {
+    uint32_t v[4];
+};
 
 AM_HD void philox_mulhilo(uint32_t a, uint32_t b, uint32_t& hi, uint32_t& lo) {
     uint64_t p = uint64_t(a) * b;
@@ -20,7 +22,10 @@ AM_HD Philox4 philox4x32_10(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, 
         philox_mulhilo(0xD2511F53u, c0, hi0, lo0);
         philox_mulhilo(0xCD9E8D57u, c2, hi1, lo1);
         uint32_t n0 = hi1 ^ c1 ^ k0, n2 = hi0 ^ c3 ^ k1;
-        c0 = n0; c1 = lo1; c2 = n2; c3 = lo0;
+        c0 = n0;
+        c1 = lo1;
+        c2 = n2;
+        c3 = lo0;
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }

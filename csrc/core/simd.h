@@ -2,6 +2,8 @@
 // the flags this file is compiled with; on a GPU the four pixels of a thread). Both understand + - * / < and the
 // functions below, so the arithmetic of an op is written once.
 #pragma once
+#include <math.h>
+
 #include <cstdint>
 #include <cstring>
 #include "halves.h"
@@ -12,8 +14,13 @@
 namespace anamorph { namespace AM_LEVEL {
 
 // ---- one lane ----
+#if defined(__CUDA_ARCH__)  // one instruction each, where a choice takes two
+AM_HD float min_(float a, float b) { return fminf(a, b); }
+AM_HD float max_(float a, float b) { return fmaxf(a, b); }
+#else
 AM_HD float min_(float a, float b) { return a < b ? a : b; }
 AM_HD float max_(float a, float b) { return a > b ? a : b; }
+#endif
 AM_HD int min_(int a, int b) { return a < b ? a : b; }
 AM_HD int max_(int a, int b) { return a > b ? a : b; }
 AM_HD float select(bool m, float a, float b) { return m ? a : b; }
@@ -22,7 +29,7 @@ AM_HD int to_int(float a) { return int(a); }
 AM_HD float to_float(int a) { return float(a); }
 AM_HD float to_float(float a) { return a; }
 AM_HD float reciprocal(float a) { return 1.0f / a; }
-AM_HD float abs_(float a) { return a < 0.0f ? -a : a; }
+AM_HD float abs_(float a) { return fabsf(a); }
 AM_HD float floor_(float a) {
 #if defined(__CUDA_ARCH__)
     return floorf(a);
@@ -71,37 +78,44 @@ struct Floats {
     }
 };
 
+// clang-format off
 #define AM_BINARY(T, op) AM_HD T operator op(T a, T b) { return T(a.v op b.v); }
 AM_BINARY(Floats, +) AM_BINARY(Floats, -) AM_BINARY(Floats, *) AM_BINARY(Floats, /)
 AM_BINARY(Ints, +) AM_BINARY(Ints, -) AM_BINARY(Ints, *)
 #undef AM_BINARY
 AM_HD Floats operator-(Floats a) { return Floats(-a.v); }
+// clang-format on
 #if defined(__AVX512F__)
-struct Mask { __mmask16 v; };
+struct Mask {
+    __mmask16 v;
+};
+// clang-format off
 #define AM_COMPARE(op, float_code, int_code)                                                                        \
     AM_HD Mask operator op(Floats a, Floats b) { return {_mm512_cmp_ps_mask((__m512)a.v, (__m512)b.v, float_code)}; } \
     AM_HD Mask operator op(Ints a, Ints b) { return {_mm512_cmp_epi32_mask((__m512i)a.v, (__m512i)b.v, int_code)}; }
 AM_COMPARE(<, _CMP_LT_OQ, _MM_CMPINT_LT) AM_COMPARE(>, _CMP_GT_OQ, _MM_CMPINT_NLE) AM_COMPARE(==, _CMP_EQ_OQ, _MM_CMPINT_EQ)
 AM_COMPARE(<=, _CMP_LE_OQ, _MM_CMPINT_LE) AM_COMPARE(>=, _CMP_GE_OQ, _MM_CMPINT_NLT)
 AM_HD Mask operator&&(Mask a, Mask b) { return {__mmask16(a.v & b.v)}; }
-AM_HD Floats select(Mask m, Floats a, Floats b) {
-    return Floats((FloatBits)_mm512_mask_blend_ps(m.v, (__m512)b.v, (__m512)a.v));
-}
-AM_HD Ints select(Mask m, Ints a, Ints b) {
-    return Ints((IntBits)_mm512_mask_blend_epi32(m.v, (__m512i)b.v, (__m512i)a.v));
-}
+// clang-format on
+AM_HD Floats select(Mask m, Floats a, Floats b) { return Floats((FloatBits)_mm512_mask_blend_ps(m.v, (__m512)b.v, (__m512)a.v)); }
+AM_HD Ints select(Mask m, Ints a, Ints b) { return Ints((IntBits)_mm512_mask_blend_epi32(m.v, (__m512i)b.v, (__m512i)a.v)); }
 #else
-struct Mask { IntBits v; };  // all ones or zero in each lane
+struct Mask {
+    IntBits v;
+};  // all ones or zero in each lane
+// clang-format off
 #define AM_COMPARE(op)                                                              \
     AM_HD Mask operator op(Floats a, Floats b) { return {(IntBits)(a.v op b.v)}; } \
     AM_HD Mask operator op(Ints a, Ints b) { return {(IntBits)(a.v op b.v)}; }
 AM_COMPARE(<) AM_COMPARE(>) AM_COMPARE(==) AM_COMPARE(<=) AM_COMPARE(>=)
 AM_HD Mask operator&&(Mask a, Mask b) { return {a.v & b.v}; }
+// clang-format on
 AM_HD Floats select(Mask m, Floats a, Floats b) { return Floats((FloatBits)(m.v ? a.v : b.v)); }
 AM_HD Ints select(Mask m, Ints a, Ints b) { return Ints((IntBits)(m.v ? a.v : b.v)); }
 #endif
 #undef AM_COMPARE
 
+AM_HD Floats select(bool m, Floats a, Floats b) { return m ? a : b; }
 AM_HD Ints to_int(Floats a) { return Ints(__builtin_convertvector(a.v, IntBits)); }
 AM_HD Floats to_float(Ints a) { return Floats(__builtin_convertvector(a.v, FloatBits)); }
 AM_HD int highest(Ints a) {
@@ -118,10 +132,14 @@ template <int K> AM_HD Floats byte(const Ints* d) {
     if constexpr (K % 4 == 0) w = w & 255;
     else if constexpr (K % 4 == 3) w = w >> 24;
 #if defined(__AVX512F__)
-    else w = (WordBits)_mm512_shuffle_epi8((__m512i)w, _mm512_set4_epi32(-0xF4 + K % 4, -0xF8 + K % 4, -0xFC + K % 4, -0x100 + K % 4));
+    else
+        w = (WordBits)_mm512_shuffle_epi8((__m512i)w,
+                                          _mm512_set4_epi32(-0xF4 + K % 4, -0xF8 + K % 4, -0xFC + K % 4, -0x100 + K % 4));
 #elif defined(__AVX2__)
-    else w = (WordBits)_mm256_shuffle_epi8((__m256i)w, _mm256_set_epi32(-0xF4 + K % 4, -0xF8 + K % 4, -0xFC + K % 4, -0x100 + K % 4,
-                                                                        -0xF4 + K % 4, -0xF8 + K % 4, -0xFC + K % 4, -0x100 + K % 4));
+    else
+        w = (WordBits)_mm256_shuffle_epi8(
+            (__m256i)w, _mm256_set_epi32(-0xF4 + K % 4, -0xF8 + K % 4, -0xFC + K % 4, -0x100 + K % 4, -0xF4 + K % 4,
+                                         -0xF8 + K % 4, -0xFC + K % 4, -0x100 + K % 4));
 #else
     else w = w >> (K % 4 * 8) & 255;
 #endif
@@ -248,8 +266,8 @@ AM_HD Floats load_pack(const BFloat* p) {
 AM_HD void store_pack(Floats a, float* p) { a.store(p); }
 AM_HD void store_pack(Floats a, BFloat* p) {  // halves.h's to_bfloat
     WordBits u = (WordBits)a.v;
-    ShortBits x = __builtin_convertvector((u & 0x7FFFFFFF) > 0x7F800000 ? u >> 16 | 0x40 : (u + 0x7FFF + (u >> 16 & 1)) >> 16,
-                                          ShortBits);
+    ShortBits x =
+        __builtin_convertvector((u & 0x7FFFFFFF) > 0x7F800000 ? u >> 16 | 0x40 : (u + 0x7FFF + (u >> 16 & 1)) >> 16, ShortBits);
     std::memcpy(p, &x, sizeof x);
 }
 AM_HD void store_pack(Floats a, uint8_t* p) {  // [0, 1] as 0..255
@@ -259,14 +277,18 @@ AM_HD void store_pack(Floats a, uint8_t* p) {  // [0, 1] as 0..255
 }
 #else   // __CUDACC__
 enum : int { LANES = 4 };
-struct Mask { bool v[LANES]; };
+struct Mask {
+    bool v[LANES];
+};
 struct Floats {
     float v[LANES];
     Floats() = default;
     AM_HD Floats(float x) {
         for (int i = 0; i < LANES; ++i) v[i] = x;
     }
+    AM_HD Floats(float a, float b, float c, float d) : v{a, b, c, d} {}
 };
+// clang-format off
 #define AM_LANES(R, name, T, expression)    \
     AM_HD R name(T a, T b) {                \
         R r;                                \
@@ -277,15 +299,20 @@ AM_LANES(Floats, operator+, Floats, a.v[i] + b.v[i]) AM_LANES(Floats, operator-,
 AM_LANES(Floats, operator*, Floats, a.v[i] * b.v[i]) AM_LANES(Floats, operator/, Floats, a.v[i] / b.v[i])
 AM_LANES(Mask, operator>, Floats, a.v[i] > b.v[i]) AM_LANES(Mask, operator<, Floats, a.v[i] < b.v[i])
 AM_LANES(Mask, operator>=, Floats, a.v[i] >= b.v[i]) AM_LANES(Mask, operator==, Floats, a.v[i] == b.v[i])
-AM_LANES(Floats, min_, Floats, fminf(a.v[i], b.v[i])) AM_LANES(Floats, max_, Floats, fmaxf(a.v[i], b.v[i]))
+AM_LANES(Floats, min_, Floats, min_(a.v[i], b.v[i])) AM_LANES(Floats, max_, Floats, max_(a.v[i], b.v[i]))
 AM_LANES(Mask, operator&&, Mask, a.v[i] && b.v[i])
 #undef AM_LANES
 AM_HD Floats abs_(Floats a) {
-    for (int i = 0; i < LANES; ++i) a.v[i] = fabsf(a.v[i]);
+    for (int i = 0; i < LANES; ++i) a.v[i] = abs_(a.v[i]);
     return a;
 }
+// clang-format on
 AM_HD Floats select(Mask m, Floats a, Floats b) {
     for (int i = 0; i < LANES; ++i) a.v[i] = m.v[i] ? a.v[i] : b.v[i];
+    return a;
+}
+AM_HD Floats select(bool m, Floats a, Floats b) {  // lane by lane: a choice between two packs would need their addresses
+    for (int i = 0; i < LANES; ++i) a.v[i] = m ? a.v[i] : b.v[i];
     return a;
 }
 AM_HD Floats floor_(Floats a) {
@@ -296,10 +323,21 @@ AM_HD Floats floor_(Floats a) {
 
 template <class F> AM_HD F clamp_(F x, F low, F high) { return min_(max_(x, low), high); }
 template <class F> AM_HD F unit_clamp(F x) { return clamp_(x, F(0.0f), F(1.0f)); }
+#if defined(__CUDA_ARCH__)
+AM_HD float unit_clamp(float x) { return __saturatef(x); }  // comes with the instruction before it
+AM_HD Floats unit_clamp(Floats x) {
+    for (int i = 0; i < LANES; ++i) x.v[i] = __saturatef(x.v[i]);
+    return x;
+}
+#endif
 
-template <class F> struct IntOf { using type = int; };
+template <class F> struct IntOf {
+    using type = int;
+};
 #if !defined(__CUDACC__)
-template <> struct IntOf<Floats> { using type = Ints; };
+template <> struct IntOf<Floats> {
+    using type = Ints;
+};
 #endif
 
 }}  // namespace anamorph::AM_LEVEL

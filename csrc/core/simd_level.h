@@ -4,6 +4,6 @@
 namespace anamorph {
 enum class SimdLevel { base, avx2, avx512 };
 SimdLevel simd_level();
-const char* simd_name();                  // "base", "avx2" or "avx512"
-bool use_simd(const char* name);          // from now on; false where the machine does not have it
+const char* simd_name();          // "base", "avx2" or "avx512"
+bool use_simd(const char* name);  // from now on; false where the machine does not have it
 }  // namespace anamorph

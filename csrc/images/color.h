@@ -39,16 +39,17 @@ template <class F> AM_HD void turn_hue(F* c, float turn) {
     c[2] = clamp_(most - abs_(h - F(4.0f) * chroma), low, top);
 }
 
-// The channels in the order that lies at `u` in [0, 1) among all C! of them, which stand as words in a dictionary do.
-template <int C, class F> AM_HD void permute(float u, F* c) {
-    for (int i = 0; i < C - 1; ++i) {  // the next of the channels left, the others move up
-        u *= float(C - i);
-        int next = min_(int(u), C - 1 - i);
-        u -= float(next);
-        F picked = c[i];
-        for (int k = i + 1; k < C; ++k) picked = k == i + next ? c[k] : picked;  // constant indices: on a GPU these are registers
-        for (int k = C - 1; k > i; --k) c[k] = k <= i + next ? c[k - 1] : c[k];
-        c[i] = picked;
+// The channels in the order that lies at `u` in [0, 1) among all C! of them, which stand as words in a dictionary do. Channel I
+// is the next of those left, the others move up. (Every index is a constant: on a GPU the channels are registers.)
+template <int C, int I = 0, class F> AM_HD void permute(float u, F* c) {
+    if constexpr (I < C - 1) {
+        u *= float(C - I);
+        int next = min_(int(u), C - 1 - I);
+        F picked = c[I];
+        for (int k = I + 1; k < C; ++k) picked = select(k == I + next, c[k], picked);
+        for (int k = C - 1; k > I; --k) c[k] = select(k <= I + next, c[k - 1], c[k]);
+        c[I] = picked;
+        permute<C, I + 1>(u - float(next), c);
     }
 }
 

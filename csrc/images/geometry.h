@@ -10,11 +10,11 @@ namespace anamorph {
 
 struct View {
     double m[9];
-    double w, h;                // of the view, in its own pixels
+    double w, h;  // of the view, in its own pixels
     double source_w, source_h;
-    double rect[4];             // source pixels that may be read
-    double slope[2];            // view pixels per source pixel at the frame beyond which the fill begins; 0: none
-    double filter[2];           // antialias support
+    double rect[4];    // source pixels that may be read
+    double slope[2];   // view pixels per source pixel at the frame beyond which the fill begins; 0: none
+    double filter[2];  // antialias support
     double fill[4];
     int interp, border;
     bool filled, antialias;
@@ -39,8 +39,7 @@ struct View {
     AM_HD void compose(const double n[9], double new_w, double new_h) {
         double r[9];
         for (int i = 0; i < 3; ++i)
-            for (int j = 0; j < 3; ++j)
-                r[3 * i + j] = (m[3 * i] * n[j] + m[3 * i + 1] * n[3 + j]) + m[3 * i + 2] * n[6 + j];
+            for (int j = 0; j < 3; ++j) r[3 * i + j] = (m[3 * i] * n[j] + m[3 * i + 1] * n[3 + j]) + m[3 * i + 2] * n[6 + j];
         for (int i = 0; i < 9; ++i) m[i] = r[i];
         w = new_w;
         h = new_h;
@@ -96,8 +95,8 @@ struct View {
     }
 
     // torchvision's affine: rotation about the centre (clockwise degrees), translation, scale, shear (degrees).
-    AM_HD void affine(double angle, double tx, double ty, double scale, double shear_x, double shear_y,
-                      double cx, double cy, const double* color) {
+    AM_HD void affine(double angle, double tx, double ty, double scale, double shear_x, double shear_y, double cx, double cy,
+                      const double* color) {
         fill_outside(color);
         double s_rs, c_rs, s_sx, c_sx, s_sy, c_sy, s_r, c_r;
         exact::sincos_deg(angle - shear_y, s_rs, c_rs);
@@ -114,9 +113,7 @@ struct View {
     }
 
     // torchvision's rounding of an expanded frame: to 1e-4 towards zero first, so that noise does not cost a pixel.
-    static AM_HD double cut_noise(double x) {
-        return (x < 0.0 ? -exact::floor(-x * 1e4) : exact::floor(x * 1e4)) * 1e-4;
-    }
+    static AM_HD double cut_noise(double x) { return (x < 0.0 ? -exact::floor(-x * 1e4) : exact::floor(x * 1e4)) * 1e-4; }
     static AM_HD double whole_below(double x) { return exact::floor(cut_noise(x)); }
     static AM_HD double whole_above(double x) { return -exact::floor(-cut_noise(x)); }
 
@@ -150,14 +147,21 @@ struct View {
             double x = to[2 * i], y = to[2 * i + 1], u = from[2 * i], v = from[2 * i + 1];
             double r0[9] = {x, y, 1.0, 0.0, 0.0, 0.0, -(u * x), -(u * y), u};
             double r1[9] = {0.0, 0.0, 0.0, x, y, 1.0, -(v * x), -(v * y), v};
-            for (int j = 0; j < 9; ++j) { a[2 * i][j] = r0[j]; a[2 * i + 1][j] = r1[j]; }
+            for (int j = 0; j < 9; ++j) {
+                a[2 * i][j] = r0[j];
+                a[2 * i + 1][j] = r1[j];
+            }
         }
         for (int k = 0; k < 8; ++k) {
             int best = k;
             for (int i = k + 1; i < 8; ++i)
                 if (exact::absolute(a[i][k]) > exact::absolute(a[best][k])) best = i;
             if (a[best][k] == 0.0) return;  // degenerate quad: the view stays as it is
-            for (int j = k; j < 9; ++j) { double t = a[k][j]; a[k][j] = a[best][j]; a[best][j] = t; }
+            for (int j = k; j < 9; ++j) {
+                double t = a[k][j];
+                a[k][j] = a[best][j];
+                a[best][j] = t;
+            }
             for (int i = k + 1; i < 8; ++i) {
                 double f = a[i][k] / a[k][k];
                 for (int j = k; j < 9; ++j) a[i][j] = a[i][j] - f * a[k][j];

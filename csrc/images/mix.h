@@ -3,39 +3,9 @@
 #include <math.h>
 #include "../core/philox.h"
 #include "../core/simd.h"
-#include "taps.h"
+#include "render_args.h"
 
 namespace anamorph {
-
-struct Targets {
-    const int64_t* labels;   // [B] class ids, or
-    const float* soft;       // [B, K] rows
-    int64_t soft_stride;
-    float* out;              // [B, K]
-    int32_t classes;
-    float smoothing;
-    int64_t* pair_a;         // pairs: [B] each
-    int64_t* pair_b;
-    float* pair_lam;
-};
-
-enum : int { MEAN_PARTS = 16 };  // blocks that add up a view's grey, each into a cell of its own
-
-struct RenderArgs {
-    Images in;
-    const int32_t* rows;     // [B, info.row_words]
-    RecipeInfo info;
-    int32_t out_h, out_w, out_dtype;
-    uint8_t* out;
-    int64_t out_n, out_c, out_y, out_x;  // strides, elements
-    float scale[4], bias[4];             // out = value * scale + bias (Normalize)
-    float mean[4], std[4];               // of Normalize, for erasures written in its units
-    const float* mask;                   // [B, 1, H, W] or null
-    int64_t mask_n, mask_y, mask_x;
-    const float* mask_lam;               // [B] or null
-    float* means;                        // CUDA: [B, max_contrasts, MEAN_PARTS] sums of grey, else null
-    Targets targets;
-};
 
 // How many there are, whatever a row from a file says.
 AM_HD int count_of(const int32_t* row, int word, int most) { return row[word] < 0 ? 0 : row[word] < most ? row[word] : most; }
@@ -53,6 +23,27 @@ AM_HD int partner_of(const RenderArgs& a, const int32_t* row, int i) {
     return p >= 0 && p < a.in.batch ? p : i;
 }
 
+// A whole view of width x height, shrunk into the box.
+AM_HD Place place_in(const int32_t* box, int width, int height) {
+    float w = float(box[2]) - float(box[0]), h = float(box[3]) - float(box[1]);
+    float sx = float(width) / (w >= 1.0f ? w : 1.0f),
+          sy = float(height) / (h >= 1.0f ? h : 1.0f);  // of an empty box nothing is drawn
+    return {sx, -sx * float(box[0]), sy, -sy * float(box[1])};
+}
+
+// Where in its view output row or column `at` lies, as erasures see it.
+AM_HD int erased_at(float scale, float shift, int at) { return int(scale * (float(at) + 0.5f) + shift); }
+
+// sin and cos of `t` full turns.
+AM_HD void sincos_turn(float t, float& sine, float& cosine) {
+#if defined(__CUDA_ARCH__)
+    sincospif(2.0f * t, &sine, &cosine);  // sinf's way for large angles takes memory
+#else
+    sine = sinf(6.2831853071795865f * t);
+    cosine = cosf(6.2831853071795865f * t);
+#endif
+}
+
 // What an erasure writes at (x, y) of its view: C channels. Its noise is normal, two numbers of Box and Muller's for two words.
 template <int C> AM_HD void erased_pixel(const RenderArgs& a, const int32_t* e, int x, int y, float* out) {
     int mode = e[4] & 15;
@@ -62,9 +53,10 @@ template <int C> AM_HD void erased_pixel(const RenderArgs& a, const int32_t* e, 
         Philox4 p = philox4x32_10(uint32_t(each ? x : 0), uint32_t(each ? y : 0), 0u, 0xE8A5Eu, uint32_t(e[5]), 0u);
         for (int c = 0; c < C; c += 2) {
             float u = (float(p.v[c] >> 8) + 0.5f) * 5.9604644775390625e-08f, t = float(p.v[c + 1] >> 8) * 5.9604644775390625e-08f;
-            float r = sqrtf(-2.0f * logf(u));
-            out[c] = r * cosf(6.2831853071795865f * t);
-            if (c + 1 < C) out[c + 1] = r * sinf(6.2831853071795865f * t);
+            float r = sqrtf(-2.0f * logf(u)), sine, cosine;
+            sincos_turn(t, sine, cosine);
+            out[c] = r * cosine;
+            if (c + 1 < C) out[c + 1] = r * sine;
         }
     }
     if (e[4] & SLOT_NORMALISED)
@@ -97,23 +89,7 @@ AM_HD void write_targets(const RenderArgs& a, int i, int worker = 0, int workers
         t.pair_lam[i] = lam;
         return;
     }
-    for (int k = worker; k < t.classes; k += workers)
-        t.out[int64_t(i) * t.classes + k] = soft_target(t, i, partner, lam, k);
+    for (int k = worker; k < t.classes; k += workers) t.out[int64_t(i) * t.classes + k] = soft_target(t, i, partner, lam, k);
 }
 
-namespace AM_LEVEL {
-
-AM_HD void store_scalar(uint8_t* base, int64_t at, int dtype, float v) {
-    switch (dtype) {
-        case U8: {
-            float q = v * 255.0f + 0.5f;
-            base[at] = uint8_t(q < 0.0f ? 0 : q > 255.0f ? 255 : int(q));
-            break;
-        }
-        case F32: ((float*)base)[at] = v; break;
-        case F16: ((Half*)base)[at] = to_half(v); break;
-        default: ((BFloat*)base)[at] = to_bfloat(v); break;
-    }
-}
-
-}}  // namespace anamorph::AM_LEVEL
+}  // namespace anamorph

@@ -30,7 +30,7 @@ struct Draw {
         }
         return buffer[used++];
     }
-    AM_HD double unit() { return double(word()) * 2.3283064365386963e-10; }         // [0, 1), 32 bits, exact
+    AM_HD double unit() { return double(word()) * 2.3283064365386963e-10; }          // [0, 1), 32 bits, exact
     AM_HD double open() { return (double(word()) + 0.5) * 2.3283064365386963e-10; }  // (0, 1)
     AM_HD double uniform(double a, double b) { return a + (b - a) * unit(); }
     AM_HD double below(double n) { return exact::floor(unit() * n); }  // an integer 0 .. n-1
@@ -92,7 +92,11 @@ struct Permutation {
     AM_HD uint32_t forward(uint32_t x) const {
         do {
             uint32_t l = x >> half, r = x & mask;
-            for (int i = 0; i < ROUNDS; ++i) { uint32_t t = l ^ round(r, key[i]); l = r; r = t; }
+            for (int i = 0; i < ROUNDS; ++i) {
+                uint32_t t = l ^ round(r, key[i]);
+                l = r;
+                r = t;
+            }
             x = (l << half) | r;
         } while (x >= n);
         return x;
@@ -100,7 +104,11 @@ struct Permutation {
     AM_HD uint32_t backward(uint32_t x) const {
         do {
             uint32_t l = x >> half, r = x & mask;
-            for (int i = ROUNDS - 1; i >= 0; --i) { uint32_t t = r ^ round(l, key[i]); r = l; l = t; }
+            for (int i = ROUNDS - 1; i >= 0; --i) {
+                uint32_t t = r ^ round(l, key[i]);
+                r = l;
+                l = t;
+            }
             x = (l << half) | r;
         } while (x >= n);
         return x;
@@ -110,22 +118,22 @@ struct Permutation {
 struct PlanArgs {
     const Slot* slots;
     RecipeInfo info;
-    const int64_t* index;        // [B]
-    const int64_t* sizes;        // [B, 2] height, width; null: source_h, source_w
-    const int64_t* epoch_cell;   // null: epoch. On a device, so that a replayed graph reads the new epoch
+    const int64_t* index;       // [B]
+    const int64_t* sizes;       // [B, 2] height, width; null: source_h, source_w
+    const int64_t* epoch_cell;  // null: epoch. On a device, so that a replayed graph reads the new epoch
     int64_t source_h, source_w;
     uint64_t seed;
     uint32_t epoch, view;
     int32_t batch;
-    int32_t* rows;               // [B, row_words]
+    int32_t* rows;  // [B, row_words]
 };
 
 // One branch list being run: control slots nest at most this deep (checked when the recipe is built).
 enum : int { MAX_DEPTH = 6, MAX_BRANCHES = 11 };
 struct Frame {
-    int first, after;     // first BRANCH marker; the slot after the whole block
-    int count, next;      // branches to run, how many have begun
-    int until;            // end of the branch that is running
+    int first, after;  // first BRANCH marker; the slot after the whole block
+    int count, next;   // branches to run, how many have begun
+    int until;         // end of the branch that is running
     unsigned char order[MAX_BRANCHES];
 };
 
@@ -214,8 +222,16 @@ struct RowWriter {
     AM_HD void random_crop(const Slot& s, Draw& d) {
         double left = s.p[2], top = s.p[3], w = view.w + s.p[2] + s.p[4], h = view.h + s.p[3] + s.p[5];
         if (s.flags & SLOT_PAD_IF_NEEDED) {
-            if (h < s.p[0]) { double need = s.p[0] - h; top += need; h += 2.0 * need; }
-            if (w < s.p[1]) { double need = s.p[1] - w; left += need; w += 2.0 * need; }
+            if (h < s.p[0]) {
+                double need = s.p[0] - h;
+                top += need;
+                h += 2.0 * need;
+            }
+            if (w < s.p[1]) {
+                double need = s.p[1] - w;
+                left += need;
+                w += 2.0 * need;
+            }
         }
         double y = d.below(exact::maximum(h - s.p[0], 0.0) + 1.0) - top;
         double x = d.below(exact::maximum(w - s.p[1], 0.0) + 1.0) - left;
@@ -249,8 +265,8 @@ struct RowWriter {
     AM_HD void rotate(const Slot& s, Draw& d) {
         double angle = d.uniform(s.p[0], s.p[1]);
         resampled(s);
-        view.rotate(angle, s.p[2] != 0.0 ? s.p[3] : view.w * 0.5, s.p[2] != 0.0 ? s.p[4] : view.h * 0.5,
-                    s.flags & SLOT_EXPAND, s.p + 5);
+        view.rotate(angle, s.p[2] != 0.0 ? s.p[3] : view.w * 0.5, s.p[2] != 0.0 ? s.p[4] : view.h * 0.5, s.flags & SLOT_EXPAND,
+                    s.p + 5);
     }
 
     // p: distortion scale, fill. torchvision's corners are whole pixels drawn in the four quarters.
@@ -356,7 +372,10 @@ struct RowWriter {
             case OP_ROTATE: rotate(s, d); break;
             case OP_PERSPECTIVE: perspective(s, d); break;
             case OP_ERASE: erase(s, d); break;
-            case OP_MIXUP: case OP_CUTMIX: case OP_RESIZEMIX: case OP_MASKMIX: mix(s, d); break;
+            case OP_MIXUP:
+            case OP_CUTMIX:
+            case OP_RESIZEMIX:
+            case OP_MASKMIX: mix(s, d); break;
             default: color(s.op, d.uniform(s.p[0], s.p[1])); break;  // a recipe's other ops have been refused
         }
     }
@@ -402,7 +421,9 @@ struct RowWriter {
                     for (int b = 0; b < s.k; ++b) f.order[b] = (unsigned char)b;
                     for (int b = s.k - 1; b > 0; --b) {  // Fisher-Yates
                         int c = int(d.below(double(b + 1)));
-                        unsigned char t = f.order[b]; f.order[b] = f.order[c]; f.order[c] = t;
+                        unsigned char t = f.order[b];
+                        f.order[b] = f.order[c];
+                        f.order[c] = t;
                     }
                 } else if (d.unit() < s.p[0]) {
                     double u = d.unit();

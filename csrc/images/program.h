@@ -13,6 +13,7 @@ enum : int { MAX_SIDE = 1 << 15, MAX_STEPS = 64 };  // positions are float32: 1/
 // Control ops run the slots that belong to them. APPLY: with probability p[0]. CHOICE: with probability p[0] one of k branches,
 // p[1..k] their cumulative probabilities. ORDER: all of k branches, in a random order. BRANCH heads a branch.
 // A colour op is also the op code of the row's step, and its number is drawn uniformly from [p[0], p[1]).
+// clang-format off
 //        name              code  kind      colours means erasures mixes
 #define AM_OPS(X)                                          \
     X(APPLY,                 1, CONTROL,    0, 0, 0, 0)    \
@@ -43,6 +44,7 @@ enum : int { MAX_SIDE = 1 << 15, MAX_STEPS = 64 };  // positions are float32: 1/
     X(CUTMIX,               61, MIX,        0, 0, 0, 1)    \
     X(RESIZEMIX,            62, MIX,        0, 0, 0, 1)    \
     X(MASKMIX,              63, MIX,        0, 0, 0, 1)
+// clang-format on
 
 enum class Kind : int32_t { CONTROL, GEOMETRY, COLOR, ERASE, MIX };
 
@@ -69,6 +71,17 @@ constexpr OpLine OPS[] = {
 #undef AM_OP
 };
 
+// Does a colour step need the view's mean before it?
+AM_HD bool needs_mean(int32_t op) {
+    switch (op) {
+#define AM_OP(name, code, kind, colors, means, ...) \
+    case code: return means;
+        AM_OPS(AM_OP)
+#undef AM_OP
+        default: return false;
+    }
+}
+
 struct Slot {
     int32_t op;
     int32_t n;      // control: slots that belong to it
@@ -77,6 +90,7 @@ struct Slot {
     double p[12];
 };
 
+// clang-format off
 enum SlotFlag : int32_t {
     SLOT_INTERP = 3,          // 0 nearest, 1 bilinear, 2 bicubic
     SLOT_ANTIALIAS = 4,
@@ -88,6 +102,7 @@ enum SlotFlag : int32_t {
     SLOT_PARTNER_SHIFT = 10,  // two bits: Partner
     SLOT_NORMALISED = 1 << 12,  // erase: the value is in the units after Normalize
 };
+// clang-format on
 
 enum Border : int32_t { BORDER_CONSTANT = 0, BORDER_EDGE = 1, BORDER_REFLECT = 2, BORDER_SYMMETRIC = 3 };
 enum Partner : int32_t { PARTNER_DERANGE = 0, PARTNER_ROLL = 1, PARTNER_FLIP = 2 };
@@ -95,6 +110,7 @@ enum MixRule : int32_t { MIX_NONE = 0, MIX_CONSTANT = 1, MIX_BOX = 2, MIX_RESIZE
 enum EraseMode : int32_t { ERASE_CONSTANT = 0, ERASE_CHANNEL_NOISE = 1, ERASE_PIXEL_NOISE = 2 };
 
 // The words of a plan row. Floats are stored by their bits.
+// clang-format off
 enum Word : int {
     W_MATRIX = 0,     // 9 floats: output pixel (edge coordinates, centres at +0.5) -> source position
     W_RECT = 9,       // 4 floats x0 y0 x1 y1: the part of the source the view may read
@@ -113,12 +129,13 @@ enum Word : int {
     W_VIEW = 35,      // 2 floats: the last view's width and height (before a final crop), for people
     W_HEADER = 40,    // colour ops start here: COLOR_WORDS each, then erasures: ERASE_WORDS each
 };
+// clang-format on
 enum : int { COLOR_WORDS = 4, ERASE_WORDS = 12 };
 
 enum RowFlag : int32_t {
     ROW_INTERP = 3,
     ROW_PERSPECTIVE = 4,
-    ROW_ANTIALIAS = 8,   // weights outside the rect are dropped, the others renormalised
+    ROW_ANTIALIAS = 8,  // weights outside the rect are dropped, the others renormalised
     ROW_FILL = 16,
     ROW_BORDER_SHIFT = 5,
 };

@@ -7,6 +7,15 @@ namespace anamorph {
 
 enum Dtype : int32_t { U8 = 0, F32 = 1, F16 = 2, BF16 = 3 };
 AM_HD int dtype_bytes(int dtype) { return dtype == U8 ? 1 : dtype == F32 ? 4 : 2; }
+// On the host: f with a value of the dtype's type, whose type is what counts.
+template <class F> auto by_dtype(int dtype, const F& f) {
+    switch (dtype) {
+        case U8: return f(uint8_t{});
+        case F32: return f(float{});
+        case F16: return f(Half{});
+        default: return f(BFloat{});
+    }
+}
 
 // A batch of pictures: one strided block, or (offsets given) pictures of different sizes, each packed [H, W, C].
 struct Images {
@@ -52,7 +61,7 @@ struct Reading {
     bool perspective, antialias, filled, bytes;
     // The window of nx x ny taps around a position: all whose centres are less than `reach` away.
     Kernel kernel;
-    int nx, ny;    // no more than the rect holds, where those beyond it are dropped
+    int nx, ny;                                    // no more than the rect holds, where those beyond it are dropped
     float reach_x, reach_y, inverse_x, inverse_y;  // inverse: 1 / how much the kernel is widened
     float cubic;                                   // Keys' a
     bool drop;     // taps beyond the rect weigh nothing and the others are renormalised; else they read by the border's rule
@@ -104,7 +113,10 @@ AM_HD Reading reading_of(const int32_t* row, const Picture& pic) {
     ay = ay < 0 ? 0 : ay > pic.h - 1 ? pic.h - 1 : ay;
     bx = bx - 1 > pic.w - 1 ? pic.w - 1 : bx - 1 < ax ? ax : bx - 1;
     by = by - 1 > pic.h - 1 ? pic.h - 1 : by - 1 < ay ? ay : by - 1;
-    r.tap_x0 = ax; r.tap_y0 = ay; r.tap_x1 = bx; r.tap_y1 = by;
+    r.tap_x0 = ax;
+    r.tap_y0 = ay;
+    r.tap_x1 = bx;
+    r.tap_y1 = by;
     r.slope_x = word_float(row[W_SLOPE]);
     r.slope_y = word_float(row[W_SLOPE + 1]);
     r.filter_x = filter_of(word_float(row[W_FILTER]));
@@ -121,40 +133,42 @@ AM_HD Reading reading_of(const int32_t* row, const Picture& pic) {
     return r;
 }
 
-// A view of the view: output x -> scale * x + shift first (ResizeMix shrinks the partner's whole view into a box).
-AM_HD void shrink_reading(Reading& r, float sx, float tx, float sy, float ty) {
+// Which place of a view an output pixel shows: output (x, y) -> view (sx * x + tx, sy * y + ty).
+struct Place {
+    float sx, tx, sy, ty;
+};
+
+// The reading of the view at that place.
+AM_HD void shrink_reading(Reading& r, const Place& p) {
     for (int i = 0; i < 3; ++i) {
         float a = r.m[3 * i], b = r.m[3 * i + 1];
-        r.m[3 * i] = a * sx;
-        r.m[3 * i + 1] = b * sy;
-        r.m[3 * i + 2] = a * tx + b * ty + r.m[3 * i + 2];
+        r.m[3 * i] = a * p.sx;
+        r.m[3 * i + 1] = b * p.sy;
+        r.m[3 * i + 2] = a * p.tx + b * p.ty + r.m[3 * i + 2];
     }
     if (r.interp == 0) r.interp = 1;
     if (r.antialias) {
-        r.filter_x = r.filter_x * sx < 1.0f ? 1.0f : r.filter_x * sx;
-        r.filter_y = r.filter_y * sy < 1.0f ? 1.0f : r.filter_y * sy;
+        r.filter_x = filter_of(r.filter_x * p.sx);
+        r.filter_y = filter_of(r.filter_y * p.sy);
     }
     choose_window(r);
 }
 
 namespace AM_LEVEL {
 
-AM_HD float load_scalar(const uint8_t* base, int64_t at, int dtype) {
-    switch (dtype) {
-        case U8: return float(base[at]) * (1.0f / 255.0f);
-        case F32: return ((const float*)base)[at];
-        case F16: return to_float(((const Half*)base)[at]);
-        default: return to_float(((const BFloat*)base)[at]);
-    }
-}
+// A source's taps are as they lie in memory; times SCALE they are in the engine's units.
+template <class T> constexpr float SCALE_OF = sizeof(T) == 1 ? 1.0f / 255.0f : 1.0f;
 
-// Any dtype, any strides.
-template <int C> struct AnySource {
-    Picture p;
-    AM_HD explicit AnySource(const Picture& pic) : p(pic) {}
+// Any strides.
+template <int C, class T> struct StridedSource {
+    static constexpr float SCALE = SCALE_OF<T>;
+    const T* data;
+    int64_t stride_h, stride_w, stride_c;
+    AM_HD explicit StridedSource(const Picture& p)
+        : data(reinterpret_cast<const T*>(p.data)), stride_h(p.stride_h), stride_w(p.stride_w), stride_c(p.stride_c) {}
     AM_HD void tap(int x, int y, float* out) const {
-        int64_t at = y * p.stride_h + x * p.stride_w;
-        for (int c = 0; c < C; ++c) out[c] = load_scalar(p.data, at + c * p.stride_c, p.dtype);
+        const T* p = data + y * stride_h + x * stride_w;
+        for (int c = 0; c < C; ++c) out[c] = to_float(p[c * stride_c]);
     }
 #if !defined(__CUDACC__)
     AM_HD void tap(Ints x, Ints y, Floats* out) const {
@@ -169,6 +183,7 @@ template <int C> struct AnySource {
 
 // uint8 with the channels of a pixel side by side. On a CPU staged_rows.h reads such pictures.
 template <int C> struct ByteSource {
+    static constexpr float SCALE = SCALE_OF<uint8_t>;
     const uint8_t* data;
     int stride_h, stride_w;  // bytes
     AM_HD explicit ByteSource(const Picture& p) : data(p.data), stride_h(int(p.stride_h)), stride_w(int(p.stride_w)) {}
@@ -185,7 +200,7 @@ template <int C> struct ByteSource {
     }
     AM_HD void tap(int x, int y, float* out) const {
         const uint8_t* p = data + y * stride_h + x * stride_w;
-        for (int c = 0; c < C; ++c) out[c] = load(p + c) * (1.0f / 255.0f);
+        for (int c = 0; c < C; ++c) out[c] = load(p + c);
     }
 };
 
@@ -287,7 +302,7 @@ template <int C, class F, class Source> AM_HD void bilinear(const Source& s, con
     s.tap(x1, y0, b);
     s.tap(x0, y1, c);
     s.tap(x1, y1, d);
-    for (int k = 0; k < C; ++k) out[k] = lerp(lerp(a[k], b[k], share_x), lerp(c[k], d[k], share_x), share_y);
+    for (int k = 0; k < C; ++k) out[k] = lerp(lerp(a[k], b[k], share_x), lerp(c[k], d[k], share_x), share_y) * F(Source::SCALE);
 }
 
 // A cubic overshoots, and a byte cannot.
@@ -301,37 +316,45 @@ template <class F> AM_HD F mean(const Reading& r, F sum, F total, float fill, fl
     return select(none, F(fill), within(r, sum * inverse));
 }
 
+// The weighed taps of a window from (x0, y0) on, and the sum of their weights. INSIDE: none lies beyond the rect, as always where
+// such taps would be dropped.
+template <bool INSIDE, int C, class F, class I, class Source>
+AM_HD void sum_window(const Source& s, const Reading& r, I x0, I y0, F behind_x, F behind_y, F* sum, F& total) {
+    bool paint = r.filled && r.kernel == CUBIC && !r.drop;  // a cubic tap beyond the frame reads the fill
+    for (int c = 0; c < C; ++c) sum[c] = F(0.0f);
+    total = F(0.0f);
+    for (int j = 0; j < r.ny; ++j) {
+        I iy = y0 + I(j), y = INSIDE ? iy : border_index(iy, r.tap_y0, r.tap_y1, r.border);
+        F wy = tap_weight(r.kernel, r.cubic, behind_y - F(float(j)), r.inverse_y);
+        for (int i = 0; i < r.nx; ++i) {
+            I ix = x0 + I(i), x = INSIDE ? ix : border_index(ix, r.tap_x0, r.tap_x1, r.border);
+            F weight = wy * tap_weight(r.kernel, r.cubic, behind_x - F(float(i)), r.inverse_x), v[C];
+            s.tap(x, y, v);
+            if (!INSIDE && paint) {
+                auto in = ix >= I(r.tap_x0) && ix <= I(r.tap_x1) && iy >= I(r.tap_y0) && iy <= I(r.tap_y1);
+                for (int c = 0; c < C; ++c) v[c] = select(in, v[c], F(r.fill[c] * (1.0f / Source::SCALE)));
+            }
+            for (int c = 0; c < C; ++c) sum[c] = sum[c] + weight * v[c];
+            total = total + weight;
+        }
+    }
+}
+
 // Separable weights over the window: bicubic, and any antialiased shrinking.
 template <int C, class F, class Source> AM_HD void weighed(const Source& s, const Reading& r, F sx, F sy, F* out) {
     using I = typename IntOf<F>::type;
     I x0, y0;
-    F behind_x, behind_y, total = F(0.0f), sum[C];
+    F behind_x, behind_y, total, sum[C];
     if (r.movable) {
         window(sx, r.reach_x, r.tap_x0, r.tap_x1 - r.nx + 1, x0, behind_x);
         window(sy, r.reach_y, r.tap_y0, r.tap_y1 - r.ny + 1, y0, behind_y);
+        sum_window<true, C>(s, r, x0, y0, behind_x, behind_y, sum, total);
     } else {
         window(sx, r.reach_x, x0, behind_x);
         window(sy, r.reach_y, y0, behind_y);
+        sum_window<false, C>(s, r, x0, y0, behind_x, behind_y, sum, total);
     }
-    for (int c = 0; c < C; ++c) sum[c] = F(0.0f);
-    bool paint = r.filled && r.kernel == CUBIC && !r.drop;  // a cubic tap beyond the frame reads the fill
-    for (int j = 0; j < r.ny; ++j) {
-        I iy = y0 + I(j);
-        F wy = tap_weight(r.kernel, r.cubic, behind_y - F(float(j)), r.inverse_y);
-        auto y_in = iy >= I(r.tap_y0) && iy <= I(r.tap_y1);
-        if (!r.movable) iy = border_index(iy, r.tap_y0, r.tap_y1, r.border);
-        for (int i = 0; i < r.nx; ++i) {
-            I ix = x0 + I(i);
-            F weight = wy * tap_weight(r.kernel, r.cubic, behind_x - F(float(i)), r.inverse_x), v[C];
-            auto x_in = ix >= I(r.tap_x0) && ix <= I(r.tap_x1);
-            if (!r.movable) ix = border_index(ix, r.tap_x0, r.tap_x1, r.border);
-            s.tap(ix, iy, v);
-            for (int c = 0; c < C; ++c)
-                sum[c] = sum[c] + weight * (paint ? select(x_in && y_in, v[c], F(r.fill[c])) : v[c]);
-            total = total + weight;
-        }
-    }
-    for (int c = 0; c < C; ++c) out[c] = mean(r, sum[c], total, r.fill[c], 1.0f);
+    for (int c = 0; c < C; ++c) out[c] = mean(r, sum[c], total, r.fill[c], Source::SCALE);
 }
 
 // The value at output position (x, y) (edge coordinates), in [0, 1] for uint8 sources.
@@ -345,6 +368,7 @@ template <int C, class F, class Source> AM_HD void sample(const Source& s, const
         window(sx, 0.5f, ix, behind);
         window(sy, 0.5f, iy, behind);
         s.tap(border_index(ix, r.tap_x0, r.tap_x1, r.border), border_index(iy, r.tap_y0, r.tap_y1, r.border), out);
+        for (int c = 0; c < C; ++c) out[c] = out[c] * F(Source::SCALE);
     } else if (r.kernel == LINEAR) {
         bilinear<C>(s, r, sx, sy, out);
     } else {
@@ -353,4 +377,5 @@ template <int C, class F, class Source> AM_HD void sample(const Source& s, const
     frame<C>(r, sx, sy, z, out);
 }
 
-}}  // namespace anamorph::AM_LEVEL
+}  // namespace AM_LEVEL
+}  // namespace anamorph

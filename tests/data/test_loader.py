@@ -986,9 +986,15 @@ def test_iterable_datasets_are_refused():
 @pytest.mark.parametrize("decoder", ["auto", "dali"])
 def test_missing_dali_says_what_to_install(folder, monkeypatch, decoder):
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)  # makes the import fail
-    with pytest.raises(am.MissingDependencyError, match=r"pip install anamorph\[dali\].*decoder='pillow'"):
+    with pytest.raises(am.MissingDependencyError, match=r"'anamorph\[dali\]', or pass decoder='pillow'"):
         am.Loader(folder, StubRecipe(), 2, decoder=decoder)
     am.Loader(folder, StubRecipe(), 2, decoder="pillow")
+
+
+def test_missing_pillow_says_what_to_install(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(am.MissingDependencyError, match=r"^decoder='pillow' needs an extra: .*'anamorph\[pillow\]' \("):
+        am.Loader(folder, StubRecipe(), 2, decoder="pillow")
 
 
 # ---------------------------------------------------------------- with the engine and in frameworks

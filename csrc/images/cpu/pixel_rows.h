@@ -47,8 +47,8 @@ template <int C, class T> void pixel_row(const Reading& r, const Dense& d, int p
             fetch_tap<C, T>(d, plane, j * int64_t(d.stride_h) + i * pixel, most, xa, xb, s.at, slots);
             bool first = i + j == 0;
             for (int x = xa; x < xb; x += LANES) {
-                Floats weight = axis_weight(r, Floats::load(s.x + x), i, r.inverse_x) *
-                                axis_weight(r, Floats::load(s.y + x), j, r.inverse_y);
+                Floats weight =
+                    axis_weight(r, Floats::load(s.x + x), i, r.inverse_x) * axis_weight(r, Floats::load(s.y + x), j, r.inverse_y);
                 Ints words[4];
                 deal<(C == 4 ? 4 : 3)>(reinterpret_cast<const uint8_t*>(slots + 4 * x), words);
                 (first ? weight : Floats::load(total + x) + weight).store(total + x);

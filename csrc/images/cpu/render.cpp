@@ -5,7 +5,10 @@
 
 namespace anamorph {
 
-#define AM_DECLARE(level) namespace level { void render_task(const RenderArgs&, int, int, int); }
+#define AM_DECLARE(level)                               \
+    namespace level {                                   \
+    void render_task(const RenderArgs&, int, int, int); \
+    }
 AM_DECLARE(base)
 #if defined(AM_X86)
 AM_DECLARE(avx2)

@@ -77,10 +77,10 @@ template <int C, int N> void sum_along(const float* line, int from, const int* f
 struct Square {
     bool fits = false;
     int n = 0;
-    bool whole = true;          // no pixel has a share of the fill
-    int* first = nullptr;       // [pitch]
-    float *weights = nullptr;   // [pitch][n]
-    float *inside = nullptr;    // [pitch]
+    bool whole = true;         // no pixel has a share of the fill
+    int* first = nullptr;      // [pitch]
+    float* weights = nullptr;  // [pitch][n]
+    float* inside = nullptr;   // [pitch]
     float *down = nullptr, *line = nullptr, *slots = nullptr;
 
     // A view that has two taps each way and few pixels in a row is better off without the sum of whole lines.

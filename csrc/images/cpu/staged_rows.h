@@ -12,9 +12,9 @@ constexpr float BYTE = 1.0f / 255.0f;
 struct Stage {
     enum : int { MAX_SLOT = 16, MAX_TAPS = 5, SPARE = 64 };
     int pitch;
-    int32_t* at;            // values from the picture's first to the window's first tap
-    float *x, *y;           // how far the position lies behind that tap's centre; LINEAR: the share of the second tap
-    uint8_t* bytes;         // ny lines of `pitch` slots
+    int32_t* at;     // values from the picture's first to the window's first tap
+    float *x, *y;    // how far the position lies behind that tap's centre; LINEAR: the share of the second tap
+    uint8_t* bytes;  // ny lines of `pitch` slots
     static size_t floats(int pitch) { return size_t(pitch) * (3 + MAX_TAPS * MAX_SLOT / 4) + SPARE; }
     Stage(float* room, int p)
         : pitch(p), at(reinterpret_cast<int32_t*>(room)), x(room + p), y(room + 2 * p),
@@ -26,7 +26,7 @@ struct Dense {
     const uint8_t* data;
     int stride_h;  // values, as the picture's span
     int span;
-    int size;      // bytes of a value
+    int size;  // bytes of a value
 };
 
 template <int C> bool is_dense(const Picture& p) {
@@ -187,6 +187,7 @@ template <int C> void weigh_wide(const Reading& r, const Dense& d, int channel, 
 // Pixels [xa, xb) of row y, without the frame, into buf's channels `channel` and on.
 template <int C> void sample_row(const Reading& r, const Dense& d, int channel, int most, int xa, int xb, const Stage& s,
                                  float* buf) {
+    // clang-format off
 #define AM_WINDOW(N, KERNEL)                                                                       \
     if constexpr (N * C <= Stage::MAX_SLOT)                                                        \
         if (r.nx == N && r.kernel == KERNEL && r.ny <= Stage::MAX_TAPS) {                          \
@@ -198,6 +199,7 @@ template <int C> void sample_row(const Reading& r, const Dense& d, int channel, 
     AM_WINDOW(4, CUBIC) AM_WINDOW(5, CUBIC)
 #undef AM_WINDOW
     weigh_wide<C>(r, d, channel, most, xa, xb, s, buf);
+    // clang-format on
 }
 
 // The columns of row y whose positions lie between (left, top) and (right, bottom), give or take a pixel inwards.
@@ -207,8 +209,7 @@ struct Between {
 };
 inline Between between(const Reading& r, double left, double top, double right, double bottom) {
     double mx = r.m[0], my = r.m[3];
-    return {left, top, right, bottom, mx * mx > 1e-12 ? 1.0 / mx : 0.0, my * my > 1e-12 ? 1.0 / my : 0.0,
-            false, r.perspective};
+    return {left, top, right, bottom, mx * mx > 1e-12 ? 1.0 / mx : 0.0, my * my > 1e-12 ? 1.0 / my : 0.0, false, r.perspective};
 }
 inline void columns(const Between& k, const Reading& r, int y, int width, int& a, int& b) {
     a = 0;

@@ -7,9 +7,14 @@ namespace anamorph {
 namespace {
 
 // The program travels as a kernel parameter: nothing to upload, no state on the device, and a CUDA graph keeps its copy.
-template <int N> struct Program { Slot slots[N]; };
+template <int N> struct Program {
+    Slot slots[N];
+};
 
-template <int N> __global__ void plan_kernel(const __grid_constant__ Program<N> program, PlanArgs args) {
+enum : int { THREADS = 32 };  // few rows, long threads: spread them over the multiprocessors
+
+template <int N>
+__global__ void __launch_bounds__(THREADS) plan_kernel(const __grid_constant__ Program<N> program, PlanArgs args) {
     int i = int(blockIdx.x) * int(blockDim.x) + int(threadIdx.x);
     if (i >= args.batch) return;
     args.slots = program.slots;
@@ -19,14 +24,13 @@ template <int N> __global__ void plan_kernel(const __grid_constant__ Program<N> 
 template <int N> void draw(const PlanArgs& args, void* stream) {
     Program<N> program{};
     std::memcpy(program.slots, args.slots, sizeof(Slot) * (args.info.slots + 1));  // plan_row looks one slot ahead
-    const int threads = 32;  // few rows, long threads: spread them over the multiprocessors
-    launch("plan", plan_kernel<N>, unsigned(args.batch + threads - 1) / threads, threads, 0, stream, program, args);
+    launch("plan", plan_kernel<N>, unsigned(args.batch + THREADS - 1) / THREADS, THREADS, 0, stream, program, args);
 }
 
 }  // namespace
 
 void plan_cuda(const PlanArgs& args, void* stream) {
-    if (args.info.slots < 32) draw<32>(args, stream);       // 3.5 KB of parameters
+    if (args.info.slots < 32) draw<32>(args, stream);         // 3.5 KB of parameters
     else if (args.info.slots < 257) draw<257>(args, stream);  // 28 KB; the limit is 32,764 bytes
     else fail<ArgumentError>("transforms: expected at most 256 slots, given ", args.info.slots);
 }

@@ -1,221 +1,182 @@
-// Rendering on a GPU. A block works on one sample; each thread takes four neighbouring pixels at a time, so that a colour
-// step is decoded once for four and they are stored together. What the block shares lies in shared memory.
+// Rendering on a GPU. A block works on one sample: what its threads share of it lies in shared memory. A warp takes 32 columns of
+// four rows, a thread the four pixels of a column: what lanes read and write at a time lies side by side, a colour step is decoded
+// once for four pixels, and what a block reads of the picture is a patch, however the view is turned.
 #define AM_LEVEL cuda
 #include "../../core/launch.h"
+#include "../../core/warp.h"
 #include "../color.h"
 #include "../render.h"
+#include "../stages.h"
 
 namespace anamorph {
 namespace {
 
 using namespace cuda;
 
-enum : int { THREADS = 256, ROUNDS = 4 };
+// Blocks of TILE columns and ROUNDS times TILE rows.
+enum : int { THREADS = 256, TILE = 32, ROUNDS = 4 };
+static_assert(int(TILE) == WARP && TILE == THREADS / WARP * LANES, "a warp is as wide as a tile, a block's warps as high");
 
-// A sample as its block sees it.
-struct Side {
-    const int32_t* row;
-    Picture picture;
-    Reading reading;
-    int colors, erases;
-    float means[MAX_STEPS];  // by contrast step
+// How many blocks share a multiprocessor's registers: four leave a thread 64, two 128, which strides of any kind take.
+template <class Source> constexpr int BLOCKS = 2;
+template <int C> constexpr int BLOCKS<ByteSource<C>> = 4;
+
+// The four pixels of a thread: stages.h's walk.
+template <int C, class Source> struct Column {
+    static constexpr bool NARROWS = false;
+    const RenderArgs& args;
+    int i;
+    float4 (*kept)[THREADS];  // [C][THREADS], shared memory: the own view while the partner's is drawn
+
+    struct At {
+        int x, y;  // the uppermost
+    };
+    struct Pixels {
+        Floats c[C];
+    };
+
+    AM_D Pixels begin() const { return {}; }
+    AM_D Progress taps(const Layer& v, const At& at, Pixels& px) const {
+        Source source(v.picture);
+        AM_UNROLL
+        for (int p = 0; p < LANES; ++p) {
+            float pixel[C];
+            sample<C>(source, v.reading, float(at.x) + 0.5f, float(at.y + p) + 0.5f, pixel);
+            AM_UNROLL
+            for (int k = 0; k < C; ++k) px.c[k].v[p] = pixel[k];
+        }
+        return {0, 0};
+    }
+    AM_D void color(int op, float number, float mean, const At&, Pixels& px) const {
+        color_step<C>(op, number, mean, args.in.dtype == U8, px.c);
+    }
+    AM_D void erase(const Layer& v, const int32_t* e, const At& at, Pixels& px) const {
+        int vx = erased_at(v.place.sx, v.place.tx, at.x);
+        if (vx < e[0] || vx >= e[2]) return;
+        AM_UNROLL
+        for (int p = 0; p < LANES; ++p) {
+            int vy = erased_at(v.place.sy, v.place.ty, at.y + p);
+            if (vy < e[1] || vy >= e[3]) continue;
+            float pixel[C];
+            erased_pixel<C>(args, e, vx, vy, pixel);
+            AM_UNROLL
+            for (int k = 0; k < C; ++k) px.c[k].v[p] = pixel[k];
+        }
+    }
+    AM_D bool narrow(const int32_t* box, const At& at, At&) const {
+        return at.x >= box[0] && at.x < box[2] && at.y + LANES > box[1] && at.y < box[3];
+    }
+    AM_D void keep(Pixels& px) const {
+        AM_UNROLL
+        for (int k = 0; k < C; ++k) kept[k][threadIdx.x] = make_float4(px.c[k].v[0], px.c[k].v[1], px.c[k].v[2], px.c[k].v[3]);
+    }
+    AM_D void mix(const int32_t* row, const At& at, Pixels& px) const {
+        int rule = row[W_MIX];
+        Floats keep(word_float(row[W_LAM]));
+        AM_UNROLL
+        for (int p = 0; p < LANES; ++p) {
+            int y = at.y + p;
+            if (rule == MIX_BOX || rule == MIX_RESIZED_BOX) keep.v[p] = y >= row[W_BOX + 1] && y < row[W_BOX + 3] ? 0.0f : 1.0f;
+            else if (rule == MIX_MASK && args.mask && shown(at.x, y))
+                keep.v[p] = args.mask[i * args.mask_n + y * args.mask_y + at.x * args.mask_x];
+        }
+        AM_UNROLL
+        for (int k = 0; k < C; ++k) {
+            float4 own = kept[k][threadIdx.x];
+            px.c[k] = lerp(px.c[k], Floats(own.x, own.y, own.z, own.w), keep);
+        }
+    }
+    AM_D int left_to_store(const Layer&, const At&) const { return 0; }
+    AM_D void store(const Layer&, const At& at, Progress, const Pixels& px) const {
+        switch (args.out_dtype) {
+            case U8: put(args.out, at, px); break;
+            case F32: put(reinterpret_cast<float*>(args.out), at, px); break;
+            case F16: put(reinterpret_cast<Half*>(args.out), at, px); break;
+            default: put(reinterpret_cast<BFloat*>(args.out), at, px); break;
+        }
+    }
+
+private:
+    AM_D bool shown(int x, int y) const { return x < args.out_w && y < args.out_h; }
+    template <class T> AM_D void put(T* out, const At& at, const Pixels& px) const {
+        out += i * args.out_n + at.y * args.out_y + at.x * args.out_x;
+        AM_UNROLL
+        for (int p = 0; p < LANES; ++p, out += args.out_y)
+            if (shown(at.x, at.y + p))
+                for (int k = 0; k < C; ++k) store_value(px.c[k].v[p] * args.scale[k] + args.bias[k], out + k * args.out_c);
+    }
 };
 
-__device__ void open_side(const RenderArgs& a, int i, Side& s) {
-    s.row = a.rows + int64_t(i) * a.info.row_words;
-    s.picture = picture_of(a.in, i, dtype_bytes(a.in.dtype));
-    s.reading = reading_of(s.row, s.picture);
-    s.colors = count_of(s.row, W_COLORS, a.info.most.colors);
-    s.erases = count_of(s.row, W_ERASES, a.info.most.erases);
-}
-
-// The grey means of the steps before `end`, from the parts that mean_kernel left. Always in the same order.
-__device__ void read_means(const RenderArgs& a, int i, int end, int lane, Side& s) {
-    for (int k = lane; k < end; k += 32) {
-        const float* parts = a.means + (int64_t(i) * a.info.most.means + k) * MEAN_PARTS;
+// The grey means of the view's steps before mean `end`, from the parts that mean_kernel left.
+AM_D void read_means(const RenderArgs& a, int i, int end, int lane, Layer& v) {
+    for (int n = lane; n < end; n += WARP) {
+        const float* parts = a.means + (int64_t(i) * a.info.most.means + n) * MEAN_PARTS;
         float sum = 0.0f;
         for (int p = 0; p < MEAN_PARTS; ++p) sum += parts[p];
-        s.means[k] = sum / (float(a.out_h) * float(a.out_w));
+        v.means[n] = sum / (float(a.out_h) * float(a.out_w));
     }
-}
-
-// Four pixels from (x, y) on, through the taps, then the colour steps [0, colors).
-template <int C, class Source>
-__device__ void draw(const RenderArgs& a, const Side& s, const Reading& r, int x, int y, int colors, Floats* c) {
-    Source source(s.picture);
-#pragma unroll
-    for (int p = 0; p < LANES; ++p) {
-        float v[C];
-        sample<C>(source, r, float(x + p) + 0.5f, float(y) + 0.5f, v);
-        for (int k = 0; k < C; ++k) c[k].v[p] = v[k];
-    }
-    int contrasts = 0;
-    for (int j = 0; j < colors; ++j) {
-        int2 w = *reinterpret_cast<const int2*>(color_words(s.row, j));
-        float mean = w.x == OP_CONTRAST ? s.means[contrasts++] : 0.0f;
-        color_step<C>(w.x, word_float(w.y), mean, a.in.dtype == U8, c);
-    }
-}
-
-// Erasures of the view that lies under the output pixels by x -> sx * x + tx.
-template <int C>
-__device__ void erase(const RenderArgs& a, const Side& s, int x, int y, float sx, float tx, float sy, float ty, Floats* c) {
-    for (int k = 0; k < s.erases; ++k) {
-        const int32_t* e = erase_words(a.info, s.row, k);
-        int vy = int(sy * (float(y) + 0.5f) + ty);
-        if (vy < e[1] || vy >= e[3]) continue;
-        for (int p = 0; p < LANES; ++p) {
-            int vx = int(sx * (float(x + p) + 0.5f) + tx);
-            if (vx < e[0] || vx >= e[2]) continue;
-            float v[C];
-            erased_pixel<C>(a, e, vx, vy, v);
-            for (int q = 0; q < C; ++q) c[q].v[p] = v[q];
-        }
-    }
-}
-
-template <int C, class Source> __device__ void draw_view(const RenderArgs& a, const Side& s, int x, int y, Floats* c) {
-    draw<C, Source>(a, s, s.reading, x, y, s.colors, c);
-    if (s.erases) erase<C>(a, s, x, y, 1.0f, 0.0f, 1.0f, 0.0f, c);
 }
 
 template <int C, class Source>
-__device__ void mix(const RenderArgs& a, const Side& own, const Side& other, int i, int x, int y, Floats* c) {
-    int rule = own.row[W_MIX];
-    Floats d[C];
-    if (rule == MIX_CONSTANT || rule == MIX_MASK) {
-        draw_view<C, Source>(a, other, x, y, d);
-        Floats keep(word_float(own.row[W_LAM]));
-        if (rule == MIX_MASK && a.mask)
-            for (int p = 0; p < LANES; ++p)
-                if (x + p < a.out_w) keep.v[p] = a.mask[i * a.mask_n + y * a.mask_y + (x + p) * a.mask_x];
-        for (int k = 0; k < C; ++k) c[k] = d[k] + keep * (c[k] - d[k]);
-        return;
-    }
-    const int32_t* box = own.row + W_BOX;
-    if (y < box[1] || y >= box[3] || x + LANES <= box[0] || x >= box[2]) return;
-    if (rule == MIX_BOX) {
-        draw_view<C, Source>(a, other, x, y, d);
-    } else {
-        float sx = float(a.out_w) / float(box[2] - box[0]), sy = float(a.out_h) / float(box[3] - box[1]);
-        float tx = -sx * float(box[0]), ty = -sy * float(box[1]);
-        Reading r = other.reading;
-        shrink_reading(r, sx, tx, sy, ty);
-        draw<C, Source>(a, other, r, x, y, other.colors, d);
-        erase<C>(a, other, x, y, sx, tx, sy, ty, d);
-    }
-    for (int p = 0; p < LANES; ++p)
-        if (x + p >= box[0] && x + p < box[2])
-            for (int k = 0; k < C; ++k) c[k].v[p] = d[k].v[p];
-}
-
-// Four values side by side in memory, in one store.
-__device__ void store_four(uint8_t* base, int64_t at, int dtype, const float* v) {
-    if (dtype == F32) {
-        *reinterpret_cast<float4*>(base + at * 4) = make_float4(v[0], v[1], v[2], v[3]);
-        return;
-    }
-    alignas(8) uint8_t packed[8];
-    for (int p = 0; p < 4; ++p) store_scalar(packed, p, dtype, v[p]);
-    if (dtype == U8) *reinterpret_cast<uint32_t*>(base + at) = *reinterpret_cast<const uint32_t*>(packed);
-    else *reinterpret_cast<uint2*>(base + at * 2) = *reinterpret_cast<const uint2*>(packed);
-}
-
-template <int C> __device__ void store(const RenderArgs& a, int i, int x, int y, Floats* c) {
-    int64_t at = i * a.out_n + y * a.out_y + x * a.out_x;
-    int bytes = dtype_bytes(a.out_dtype);
-    for (int k = 0; k < C; ++k) c[k] = c[k] * Floats(a.scale[k]) + Floats(a.bias[k]);
-    bool four = x + LANES <= a.out_w;
-    if (four && a.out_x == 1) {
-        for (int k = 0; k < C; ++k) {
-            int64_t from = at + k * a.out_c;
-            if ((reinterpret_cast<uintptr_t>(a.out) + from * bytes) % (4 * bytes) == 0) {
-                store_four(a.out, from, a.out_dtype, c[k].v);
-            } else {
-                for (int p = 0; p < LANES; ++p) store_scalar(a.out, from + p, a.out_dtype, c[k].v[p]);
-            }
-        }
-    } else if (four && a.out_c == 1 && a.out_x == C &&
-               (reinterpret_cast<uintptr_t>(a.out) + at * bytes) % (4 * bytes) == 0) {  // channels last: 4 C values in a row
-        float flat[4 * C];
-        for (int p = 0; p < LANES; ++p)
-            for (int k = 0; k < C; ++k) flat[p * C + k] = c[k].v[p];
-        for (int q = 0; q < C; ++q) store_four(a.out, at + 4 * q, a.out_dtype, flat + 4 * q);
-    } else {
-        for (int p = 0; p < LANES && x + p < a.out_w; ++p)
-            for (int k = 0; k < C; ++k) store_scalar(a.out, at + p * a.out_x + k * a.out_c, a.out_dtype, c[k].v[p]);
-    }
-}
-
-template <int C, class Source> __global__ void __launch_bounds__(THREADS) render_kernel(RenderArgs a, int tiles) {
-    __shared__ Side own, other;
-    int i = int(blockIdx.x) / tiles, tile = int(blockIdx.x) % tiles, lane = int(threadIdx.x) % 32;
+__global__ void __launch_bounds__(THREADS, BLOCKS<Source>) render_kernel(const __grid_constant__ RenderArgs a, int tiles) {
+    __shared__ Layer own, other;
+    __shared__ float4 kept[C][THREADS];
+    int i = int(blockIdx.x) / tiles, tile = int(blockIdx.x) % tiles, lane = int(threadIdx.x) % WARP,
+        warp = int(threadIdx.x) / WARP;
     const int32_t* row = a.rows + int64_t(i) * a.info.row_words;
-    bool mixed = row[W_MIX] != MIX_NONE;
-    int warp = int(threadIdx.x) / 32, partner = partner_of(a, row, i);
-    if (warp == 0) {
-        if (lane == 0) open_side(a, i, own);
-        if (a.means) read_means(a, i, a.info.most.means, lane, own);
-    } else if (warp == 1 && mixed) {
-        if (lane == 0) open_side(a, partner, other);
-        if (a.means) read_means(a, partner, a.info.most.means, lane, other);
+    if (warp < 2) {  // a warp for each view
+        Layer& v = warp == 0 ? own : other;
+        int from = warp == 0 ? i : partner_of(a, row, i);
+        if (lane == 0) {
+            open_layer(a, from, v);
+            if (warp == 1) place_layer(a, row, v);
+        }
+        if (a.means) read_means(a, from, a.info.most.means, lane, v);
     }
     if (tile == 0) write_targets(a, i, int(threadIdx.x), THREADS);
     __syncthreads();
 
-    int across = (a.out_w + LANES - 1) / LANES, groups = across * a.out_h;
-    for (int round = 0; round < ROUNDS; ++round) {
-        int g = (tile * ROUNDS + round) * THREADS + int(threadIdx.x);
-        if (g >= groups) return;
-        int x = g % across * LANES, y = g / across;
-        Floats c[C];
-        draw_view<C, Source>(a, own, x, y, c);
-        if (mixed) mix<C, Source>(a, own, other, i, x, y, c);
-        store<C>(a, i, x, y, c);
-    }
+    int across = (a.out_w + TILE - 1) / TILE;
+    int x = tile % across * TILE + lane, y = tile / across * (TILE * ROUNDS) + warp * LANES;
+    Column<C, Source> walk{a, i, kept};
+    for (int round = 0; round < ROUNDS && y < a.out_h; ++round, y += TILE) render(walk, own, other, {x, y});
 }
 
-// One of MEAN_PARTS sums of the grey of a view just before its contrast step number `step`.
-template <int C, class Source> __global__ void __launch_bounds__(THREADS) mean_kernel(RenderArgs a, int step) {
-    __shared__ Side side;
-    __shared__ float sums[THREADS];
-    __shared__ int colors;
+// One of MEAN_PARTS sums of the grey of a view just before the step that needs mean `n`.
+template <int C, class Source>
+__global__ void __launch_bounds__(THREADS, BLOCKS<Source>) mean_kernel(const __grid_constant__ RenderArgs a, int n) {
+    __shared__ Layer view;
+    __shared__ float room[THREADS / WARP];
+    __shared__ int step;
     int i = int(blockIdx.x) / MEAN_PARTS, part = int(blockIdx.x) % MEAN_PARTS;
-    float* cell = a.means + (int64_t(i) * a.info.most.means + step) * MEAN_PARTS + part;
+    int lane = int(threadIdx.x) % WARP, warp = int(threadIdx.x) / WARP;
     if (threadIdx.x == 0) {
-        open_side(a, i, side);
-        colors = -1;
-        for (int j = 0, seen = 0; j < side.colors && colors < 0; ++j)
-            if (color_words(side.row, j)[0] == OP_CONTRAST && seen++ == step) colors = j;
-        if (colors < 0) *cell = 0.0f;
+        open_layer(a, i, view);
+        step = step_of_mean(view, n);
     }
-    if (threadIdx.x < 32) read_means(a, i, step, int(threadIdx.x), side);
+    if (warp == 0) read_means(a, i, n, lane, view);
     __syncthreads();
-    if (colors < 0) return;
 
-    int across = (a.out_w + LANES - 1) / LANES, groups = across * a.out_h;
+    int across = (a.out_w + TILE - 1) / TILE, tiles = step < 0 ? 0 : across * ((a.out_h + TILE - 1) / TILE);
+    Column<C, Source> walk{a, i, nullptr};
     float sum = 0.0f;
-    for (int g = part * THREADS + int(threadIdx.x); g < groups; g += MEAN_PARTS * THREADS) {
-        int x = g % across * LANES, y = g / across;
-        Floats c[C];
-        draw<C, Source>(a, side, side.reading, x, y, colors, c);
-        Floats grey = gray<C>(c);
-        for (int p = 0; p < LANES && x + p < a.out_w; ++p) sum += grey.v[p];
+    for (int tile = part; tile < tiles; tile += MEAN_PARTS) {
+        typename Column<C, Source>::At at = {tile % across * TILE + lane, tile / across * TILE + warp * LANES};
+        auto px = walk.begin();
+        draw(walk, view, at, step, px);
+        Floats grey = gray<C>(px.c);
+        AM_UNROLL
+        for (int p = 0; p < LANES; ++p)
+            if (at.x < a.out_w && at.y + p < a.out_h) sum += grey.v[p];
     }
-    sums[threadIdx.x] = sum;
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (int(threadIdx.x) < half) sums[threadIdx.x] += sums[threadIdx.x + half];
-    }
-    if (threadIdx.x == 0) *cell = sums[0];
+    sum = block_sum<THREADS>(sum, room);
+    if (threadIdx.x == 0) a.means[(int64_t(i) * a.info.most.means + n) * MEAN_PARTS + part] = sum;
 }
 
 template <int C, class Source> void run(const RenderArgs& a, void* stream) {
-    for (int step = 0; step < a.info.most.means; ++step) {  // each needs the one before
-        launch("mean", mean_kernel<C, Source>, unsigned(a.in.batch) * MEAN_PARTS, THREADS, 0, stream, a, step);
-    }
-    int64_t groups = int64_t((a.out_w + LANES - 1) / LANES) * a.out_h;
-    int64_t tiles = (groups + THREADS * ROUNDS - 1) / (THREADS * ROUNDS);
+    for (int n = 0; n < a.info.most.means; ++n)  // each needs the one before
+        launch("mean", mean_kernel<C, Source>, unsigned(a.in.batch) * MEAN_PARTS, THREADS, 0, stream, a, n);
+    int64_t tiles = int64_t((a.out_w + TILE - 1) / TILE) * ((a.out_h + TILE * ROUNDS - 1) / (TILE * ROUNDS));
     if (tiles * a.in.batch > 0x7FFFFFFF) fail<ShapeError>("images: expected a smaller batch, given ", a.in.batch, " pictures");
     launch("render", render_kernel<C, Source>, unsigned(tiles * a.in.batch), THREADS, 0, stream, a, int(tiles));
 }
@@ -224,7 +185,7 @@ template <int C> void choose(const RenderArgs& a, void* stream) {
     // Bytes side by side: the same for all pictures, as ragged ones are packed.
     bool packed = a.in.offsets ? a.in.dtype == U8 : ByteSource<C>::fits(picture_of(a.in, 0, dtype_bytes(a.in.dtype)));
     if (packed) return run<C, ByteSource<C>>(a, stream);
-    run<C, AnySource<C>>(a, stream);
+    by_dtype(a.in.dtype, [&](auto value) { run<C, StridedSource<C, decltype(value)>>(a, stream); });
 }
 
 }  // namespace

@@ -17,6 +17,7 @@ from anamorph.bench.rounds import steady
 from anamorph.bench.work import ENTRIES, Entry, Work, photographs
 from anamorph.cli.arguments import Help, Parser, output_file
 from anamorph.core.errors import ArgumentError, DeviceError
+from anamorph.core.extras import extra
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,8 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     threads = choose_threads(options.threads) if device.type == "cpu" else [1]
     target = None if options.json is None else output_file("bench: --json", options.json)
 
-    from anamorph.bench import report  # needs rich
+    with extra("bench", "anamorph bench"):
+        from anamorph.bench import report
 
+        pictures = photographs(options.batch)
     results: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.facts(), "versions": machine.versions(), "anamorph": am.info(),
@@ -52,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                      "seconds": options.seconds, "threads": threads},
     }
     with steady(), torch.no_grad(), report.progress() as status:
-        results.update(bench.run_chain(entries, Work(photographs(options.batch), device), threads, options.rounds,
+        results.update(bench.run_chain(entries, Work(pictures, device), threads, options.rounds,
                                  options.seconds, status))
         if any(e.ours for e in entries):
             status("host overhead")

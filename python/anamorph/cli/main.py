@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from anamorph import __version__
 from anamorph.cli.arguments import Help, Parser
 from anamorph.core.errors import AnamorphError
+from anamorph.core.extras import extra
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,27 +53,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def info() -> None:
-    """Print ``anamorph.info()`` as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """Print ``anamorph.info()``, a line for each fact."""
     import anamorph as am
 
-    table = Table(title="anamorph", title_style="bold", show_header=False, title_justify="left")
-    table.add_column(style="cyan", no_wrap=True)
-    table.add_column(overflow="fold")
     for name, value in am.info().items():
-        table.add_row(name.replace("_", " "), shown(value))
-    Console().print(table)
+        print(f"{name.replace('_', ' '):<12}  {shown(value)}")
 
 
 def shown(value: object) -> str:
     """A value of ``info()`` for people."""
-    if value is None:
-        return "[dim]-[/]"
-    if isinstance(value, bool):
-        return "[green]yes[/]" if value else "[yellow]no[/]"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return {None: "-", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -86,12 +76,14 @@ def run(arguments: Sequence[str]) -> int:
     if options.command == "info":
         info()
     elif options.command == "preview":
-        from anamorph.cli.preview import preview
+        with extra("pillow", "anamorph preview"):
+            from anamorph.cli.preview import preview
 
         print(preview(options.images, options.recipe, options.output, views=options.views, seed=options.seed,
                       epoch=options.epoch, cell=options.size))
     elif options.command == "train":
-        from anamorph.cli.train import main as train
+        with extra("demo", "anamorph train"):
+            from anamorph.cli.train import main as train
 
         del options.command
         train(**vars(options))
@@ -102,10 +94,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. A mistake of the user's is one line on stderr and exit code 2, never a traceback."""
     try:
         return run(sys.argv[1:] if arguments is None else arguments)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("anamorph"):
-            raise
-        return failed(f"{error.name} is not installed; try: pip install 'anamorph[demo,dali]'")
     except (AnamorphError, OSError) as error:
         return failed(str(error))
     except KeyboardInterrupt:

