@@ -1,5 +1,7 @@
 # make demo    train a small net with and without augmentation on real pictures; results in out/
 # make test    the test suite
+# make sanitize the CPU's code and the emulated CUDA code with AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
+# make sanitize-quick  the part of it that CI runs
 # make bench   anamorph against its peers
 # make cuda    compile the CUDA code for one architecture, with the CUDA compiler of constraints.txt; needs no GPU
 # make cuda-report  what each CUDA kernel takes of a GPU, against bench/cuda_ceilings.json
@@ -29,13 +31,32 @@ INSTALL := PATH="$(BIN):$$PATH" $(PIP) install --constraint constraints.txt --no
            --config-settings=build-dir=build/wheel --config-settings=cmake.define.ANAMORPH_CUDA=$(CUDA) \
            --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES=native
 
-.PHONY: demo test bench cuda cuda-report package release lint clean
+EMULATION := $(shell find tests/emulation -type f -not -name '*.py' -not -path '*/__pycache__/*')
+
+# $(call SANITIZED,build,sanitizer): the tests with that build. A sanitizer comes before everything else in the process, and what
+# it says is not pytest's to keep.
+SANITIZED = PYTHONPATH=$(abspath build/$(1)/python) ANAMORPH_EMULATION=$(abspath build/$(1)) \
+            LD_PRELOAD="$$($(CXX) -print-file-name=lib$(2).so):$$($(CXX) -print-file-name=libstdc++.so)" \
+            ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS="$(TSAN_OPTIONS)" \
+            $(BIN)/python -m pytest --capture=sys
+TSAN_OPTIONS := die_after_fork=0 suppressions=$(abspath tests/emulation/thread_sanitizer.supp)
+
+.PHONY: demo test sanitize sanitize-quick bench cuda cuda-report package release lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/anamorph train $(ARGS)
 
-test: $(VENV)/.test
+test: $(VENV)/.test build/emulation/.built
 	$(BIN)/python -m pytest tests $(ARGS)
+
+sanitize: $(VENV)/.test build/address/.built build/thread/.built
+	$(call SANITIZED,address,asan) tests/emulation tests/images tests/test_bad_input.py
+	build/address/threads
+	$(call SANITIZED,thread,tsan) tests/images/test_threads.py tests/images/test_render.py tests/data -k "not emulated"
+	TSAN_OPTIONS="$(TSAN_OPTIONS)" build/thread/threads
+
+sanitize-quick: $(VENV)/.test build/address/.built
+	$(call SANITIZED,address,asan) tests/emulation tests/images/test_render.py
 
 bench: $(VENV)/.bench
 	$(BIN)/anamorph bench $(ARGS)
@@ -114,6 +135,12 @@ $(VENV)/.demo: $(VENV)/.torch $(VENV)/.tools $(NVCC) $(SOURCES)
 $(VENV)/.test: $(VENV)/.torch $(VENV)/.tools $(NVCC) $(SOURCES)
 	$(PIP) install --constraint constraints.txt --no-deps torchvision
 	$(INSTALL) ".[demo,test]"
+	touch $@
+
+build/%/.built: $(VENV)/.tools $(SOURCES) $(EMULATION)
+	PATH="$(BIN):$$PATH" cmake -S tests/emulation -B $(@D) -G Ninja -DSANITIZE=$(filter address thread,$*) \
+	    -DPython_EXECUTABLE=$(BIN)/python -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+	PATH="$(BIN):$$PATH" cmake --build $(@D)
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.test

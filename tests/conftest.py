@@ -36,7 +36,7 @@ def route(request):
 
 @pytest.fixture
 def simd(request):
-    """The test at every instruction set that this machine has, and by the CUDA code; called with a name, it changes to another."""
+    """The test at every instruction set of this machine, and by the CUDA code; called with a name, it changes to another."""
 
     def use(name):
         if not _native.use_simd(name):

@@ -134,7 +134,8 @@ __global__ void atomics(Words in, uint32_t* out, int, int) {
     atomicAnd(&c->both, v | 0xF0), atomicOr(&c->either, v & 0x0F0F), atomicXor(&c->odd, v);
     if (atomicExch(&c->swapped, v) == -1) atomicCAS(&c->slot, 7, 8);  // one thread finds the first -1, one the 7
     atomicInc(&c->up, 9), atomicDec(&c->down, 9);
-    atomicAdd(&c->float_sum, float(v)), atomicAdd(&c->wide_sum, (unsigned long long)(v) << 32), atomicAdd(&c->double_sum, v / 2.0);
+    atomicAdd(&c->float_sum, float(v)), atomicAdd(&c->wide_sum, (unsigned long long)(v) << 32),
+        atomicAdd(&c->double_sum, v / 2.0);
     while (atomicCAS(&c->lock, 0u, 1u)) __nanosleep(100);
     c->guarded = c->guarded + 1;
     __threadfence();
@@ -277,16 +278,18 @@ struct Named {
     const char* name;
     void (*kernel)(Words, uint32_t*, int, int);
 };
-const Named KERNELS[] = {
+// clang-format off
 #define NAMED(k) {#k, k}
+const Named KERNELS[] = {
     NAMED(places), NAMED(shuffles), NAMED(votes), NAMED(reductions), NAMED(active), NAMED(sums), NAMED(turned),
     NAMED(barrier_votes), NAMED(atomics), NAMED(histogram), NAMED(bits), NAMED(vectors), NAMED(handed_over),
     NAMED(missing_barrier), NAMED(missing_second_barrier), NAMED(store_outside), NAMED(load_outside), NAMED(store_to_input),
     NAMED(store_outside_shared), NAMED(store_outside_dynamic), NAMED(unwritten_shared), NAMED(unsynchronised_warp),
     NAMED(shuffle_for_a_fence), NAMED(divided_barrier), NAMED(absent_lane), NAMED(other_masks), NAMED(foreign_mask),
     NAMED(misaligned), NAMED(endless), NAMED(trapped),
-#undef NAMED
 };
+#undef NAMED
+// clang-format on
 
 dim3 as_dim3(const std::vector<unsigned>& v) { return {v.at(0), v.size() > 1 ? v[1] : 1, v.size() > 2 ? v[2] : 1}; }
 
@@ -296,7 +299,7 @@ void run_kernel(const std::string& name, std::vector<unsigned> grid, std::vector
                 void* out, int a, int b) {
     for (const Named& k : KERNELS)
         if (name == k.name)
-            return anamorph::launch(k.name, k.kernel, as_dim3(grid), as_dim3(block), shared, nullptr,
-                                    static_cast<Words>(in), static_cast<uint32_t*>(out), a, b);
+            return anamorph::launch(k.name, k.kernel, as_dim3(grid), as_dim3(block), shared, nullptr, static_cast<Words>(in),
+                                    static_cast<uint32_t*>(out), a, b);
     anamorph::fail<anamorph::ArgumentError>("name: expected a kernel's, given ", name);
 }

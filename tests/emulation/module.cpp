@@ -16,20 +16,26 @@ PYBIND11_MODULE(_emulated, m) {
     anamorph::bind_images(m);
     py::register_exception<emulated::Fault>(m, "Fault", PyExc_RuntimeError);
     m.def("set_seed", &emulated::set_seed, "Orders of blocks and threads, and the noise in memory, from here on.");
-    m.def("allow_memory", [](const std::vector<std::tuple<std::string, uintptr_t, size_t, bool>>& given) {
-        emulated::allowed_memory.clear();
-        for (auto& [name, begin, bytes, writable] : given)
-            emulated::allowed_memory.push_back({name, begin, begin + bytes, writable});
-    }, "All that kernels may touch from here on, as (name, address, bytes, writable); nothing: no limit.");
+    m.def(
+        "allow_memory",
+        [](const std::vector<std::tuple<std::string, uintptr_t, size_t, bool>>& given) {
+            emulated::allowed_memory.clear();
+            for (auto& [name, begin, bytes, writable] : given)
+                emulated::allowed_memory.push_back({name, begin, begin + bytes, writable});
+        },
+        "All that kernels may touch from here on, as (name, address, bytes, writable); nothing: no limit.");
     m.def("watch", [](bool on) { emulated::watching = on; }, "Whether accesses are looked at.");
 #if defined(AM_WATCHED)
     m.attr("WATCHED") = true;
 #else
     m.attr("WATCHED") = false;  // a sanitizer has the place of the hooks
 #endif
-    m.def("run_kernel", [](const std::string& name, std::vector<unsigned> grid, std::vector<unsigned> block, size_t shared,
-                           uintptr_t in, uintptr_t out, int a, int b) {
-        run_kernel(name, std::move(grid), std::move(block), shared, reinterpret_cast<const void*>(in),
-                   reinterpret_cast<void*>(out), a, b);
-    }, "One of kernels.cu's; `in` and `out` are addresses.");
+    m.def(
+        "run_kernel",
+        [](const std::string& name, std::vector<unsigned> grid, std::vector<unsigned> block, size_t shared, uintptr_t in,
+           uintptr_t out, int a, int b) {
+            run_kernel(name, std::move(grid), std::move(block), shared, reinterpret_cast<const void*>(in),
+                       reinterpret_cast<void*>(out), a, b);
+        },
+        "One of kernels.cu's; `in` and `out` are addresses.");
 }

@@ -39,9 +39,7 @@ void use_pool(int caller) {
             parallel_for(20, 3, [&](int64_t i) {
                 if (i % 5 == round % 5) throw std::runtime_error("on purpose");
             });
-        } catch (const std::runtime_error&) {
-            thrown = true;
-        }
+        } catch (const std::runtime_error&) { thrown = true; }
         need(thrown, "an error was lost");
     }
 }

@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
-// Shared variables and kernels carry a tag in their mangled names. The runtime finds a kernel's shared variables, their places and
-// sizes, in this module's own symbol table by it; section attributes would say the same, but GCC forgets them in templates.
+// Shared variables and kernels carry a tag in their mangled names. By it the runtime finds a kernel's shared variables, their
+// places and sizes, in this module's own symbol table; section attributes would say the same, but GCC forgets them in templates.
 #define __shared__ static __attribute__((abi_tag("shared")))
 #define __global__ __attribute__((abi_tag("kernel")))
 #define __host__

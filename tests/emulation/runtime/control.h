@@ -6,7 +6,7 @@
 
 namespace emulated {
 
-void set_seed(uint64_t seed);            // of the launches that follow
+void set_seed(uint64_t seed);              // of the launches that follow
 cudaError_t set_error(cudaError_t error);  // what cudaGetLastError will say, unless it is success; returns it
 
 }  // namespace emulated

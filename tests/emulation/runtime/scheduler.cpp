@@ -61,7 +61,7 @@ struct Thread {
     const char* call;  // at which it waits
     Place place;
     Gathering* gathering;
-    unsigned active;   // what __activemask says
+    unsigned active;  // what __activemask says
 };
 
 struct Warp {
@@ -89,7 +89,7 @@ struct Scheduler {
     int ready[MAX_THREADS], ready_count;
     int count, live, waiting;  // threads of the block; not ended; at the barrier
     int votes, vote_result;
-    int pauses;                // since a thread last ended or was waited for
+    int pauses;  // since a thread last ended or was waited for
     std::string fault;
     std::exception_ptr thrown;
 };
@@ -145,14 +145,16 @@ void open_barrier() {
         const Thread& t = s.threads[i];
         if (t.wait != Wait::BARRIER) continue;
         if (!first) first = &t;
-        if (t.place.line != first->place.line || std::strcmp(t.call, first->call) || std::strcmp(t.place.file, first->place.file)) {
+        if (t.place.line != first->place.line || std::strcmp(t.call, first->call) ||
+            std::strcmp(t.place.file, first->place.file)) {
             s.fault = thread_name(int(first - s.threads)) + " waits at " + at_place(*first) + " and " + thread_name(i) + " at " +
                       at_place(t) + ": a barrier is one place for the whole block";
             return;
         }
     }
-    s.vote_result = first->call == BARRIERS[int(Vote::AND)] ? s.votes == s.waiting
-                  : first->call == BARRIERS[int(Vote::OR)] ? s.votes != 0 : s.votes;
+    s.vote_result = first->call == BARRIERS[int(Vote::AND)]  ? s.votes == s.waiting
+                    : first->call == BARRIERS[int(Vote::OR)] ? s.votes != 0
+                                                             : s.votes;
     s.votes = s.waiting = s.pauses = 0;
     watch_barrier();
     for (int i = 0; i < s.count; ++i)
@@ -172,9 +174,7 @@ void end_thread(int thread) {
 void thread_main() {
     try {
         s.call->run(s.call->kernel, s.call->parameters);
-    } catch (...) {
-        s.thrown = std::current_exception();
-    }
+    } catch (...) { s.thrown = std::current_exception(); }
     end_thread(current_thread);
     leave(true);
 }
@@ -188,7 +188,8 @@ bool converge() {
         unsigned together = 0;
         for (int k = i / 32 * 32; k < s.count && k < i / 32 * 32 + 32; ++k) {
             const Thread& other = s.threads[k];
-            if (other.wait == Wait::CONVERGENCE && other.place.line == t.place.line && !std::strcmp(other.place.file, t.place.file))
+            if (other.wait == Wait::CONVERGENCE && other.place.line == t.place.line &&
+                !std::strcmp(other.place.file, t.place.file))
                 together |= 1u << k % 32;
         }
         for (int lane = 0; lane < 32; ++lane) {
@@ -265,13 +266,14 @@ std::string index_text(uint3 i) {
 
 cudaError_t refused(dim3 grid, dim3 block, size_t shared, const void* kernel) {
     uint64_t threads = uint64_t(block.x) * block.y * block.z;
-    if (!grid.x || !grid.y || !grid.z || grid.x > 0x7FFFFFFFu || grid.y > 65535 || grid.z > 65535 || !threads ||
-        block.x > 1024 || block.y > 1024 || block.z > 64 || threads > MAX_THREADS)
+    if (!grid.x || !grid.y || !grid.z || grid.x > 0x7FFFFFFFu || grid.y > 65535 || grid.z > 65535 || !threads || block.x > 1024 ||
+        block.y > 1024 || block.z > 64 || threads > MAX_THREADS)
         return cudaErrorInvalidConfiguration;
     size_t fixed = 0;
     for (const Variable& v : *s.variables) fixed += v.bytes;
     auto allowed = s.dynamic_allowed.find(kernel);
-    size_t most = allowed == s.dynamic_allowed.end() ? SHARED_BYTES - std::min<size_t>(fixed, SHARED_BYTES) : size_t(allowed->second);
+    size_t most =
+        allowed == s.dynamic_allowed.end() ? SHARED_BYTES - std::min<size_t>(fixed, SHARED_BYTES) : size_t(allowed->second);
     return fixed > SHARED_BYTES || shared > most ? cudaErrorInvalidValue : cudaSuccess;
 }
 

@@ -81,20 +81,22 @@ const std::vector<Variable>& shared_variables(const void* kernel) {
 Range module_memory() {
     static const Range range = [] {
         Range found{0, 0};
-        dl_iterate_phdr([](dl_phdr_info* info, size_t, void* out) {
-            auto self = reinterpret_cast<uintptr_t>(&module_memory);
-            Range r{UINTPTR_MAX, 0};
-            for (int i = 0; i < info->dlpi_phnum; ++i) {
-                const ElfW(Phdr)& part = info->dlpi_phdr[i];
-                if (part.p_type != PT_LOAD) continue;
-                uintptr_t begin = info->dlpi_addr + part.p_vaddr;
-                if (begin < r.begin) r.begin = begin;
-                if (begin + part.p_memsz > r.end) r.end = begin + part.p_memsz;
-            }
-            if (self < r.begin || self >= r.end) return 0;
-            *static_cast<Range*>(out) = r;
-            return 1;
-        }, &found);
+        dl_iterate_phdr(
+            [](dl_phdr_info* info, size_t, void* out) {
+                auto self = reinterpret_cast<uintptr_t>(&module_memory);
+                Range r{UINTPTR_MAX, 0};
+                for (int i = 0; i < info->dlpi_phnum; ++i) {
+                    const ElfW(Phdr) & part = info->dlpi_phdr[i];
+                    if (part.p_type != PT_LOAD) continue;
+                    uintptr_t begin = info->dlpi_addr + part.p_vaddr;
+                    if (begin < r.begin) r.begin = begin;
+                    if (begin + part.p_memsz > r.end) r.end = begin + part.p_memsz;
+                }
+                if (self < r.begin || self >= r.end) return 0;
+                *static_cast<Range*>(out) = r;
+                return 1;
+            },
+            &found);
         return found;
     }();
     return range;

@@ -19,10 +19,10 @@ namespace {
 // block or launch is simply old. Within a warp, ticks count a lane's __syncwarp calls.
 enum : uint16_t { NOBODY = 0xFFFF, SEVERAL_WARPS = 0xFFFE, SEVERAL_LANES = 0xFFFD };
 struct Cell {
-    uint32_t written = 0, read = 0;        // epochs
+    uint32_t written = 0, read = 0;          // epochs
     uint32_t write_tick = 0, read_tick = 0;  // SEVERAL_LANES: which of `lane_reads`
     uint16_t writer = NOBODY, reader = NOBODY;
-    bool atomic = false;                   // the write
+    bool atomic = false;  // the write
 };
 struct LaneReads {
     int warp;
@@ -142,7 +142,8 @@ bool inside(Range r, uintptr_t address, size_t n) { return address >= r.begin &&
     const Memory& m = *nearest;
     const std::string size = bytes_text(m.end - m.begin);
     if (address < m.begin) what += " that lie " + bytes_text(m.begin - address) + " before " + m.name + " (" + size + ")";
-    else if (least > 0 || address == m.end) what += " that lie " + bytes_text(address - m.end) + " past the end of " + m.name + " (" + size + ")";
+    else if (least > 0 || address == m.end)
+        what += " that lie " + bytes_text(address - m.end) + " past the end of " + m.name + " (" + size + ")";
     else if (address + n > m.end) what += " across the end of " + m.name + " (" + size + ")";
     else what += " of " + m.name + ", which is only to be read";
     fail_thread(what);
@@ -154,7 +155,8 @@ void global_access(uintptr_t address, size_t n, bool write) {
         if (!write) return;  // constants, and a thread's indices
         fail_thread("writes " + bytes_text(n) + " outside this kernel's shared variables");
     }
-    if (last_memory && address >= last_memory->begin && address + n <= last_memory->end && (!write || last_memory->writable)) return;
+    if (last_memory && address >= last_memory->begin && address + n <= last_memory->end && (!write || last_memory->writable))
+        return;
     for (const Memory& m : allowed_memory)
         if (address >= m.begin && address + n <= m.end && (!write || m.writable)) {
             last_memory = &m;
@@ -243,10 +245,11 @@ void watch_atomic(const void* address, size_t bytes) {
 }  // namespace emulated
 
 // What GCC calls. `unaligned`: the compiler does not know, so the code works at any address; others fault on a device.
-#define AM_HOOKS(n)                                                                             \
-    void __tsan_read##n(void* p) { emulated::check_alignment(p, n); emulated::access(p, n, false); } \
-    void __tsan_write##n(void* p) { emulated::check_alignment(p, n); emulated::access(p, n, true); } \
-    void __tsan_unaligned_read##n(void* p) { emulated::access(p, n, false); }                   \
+// clang-format off
+#define AM_HOOKS(n)                                                                                   \
+    void __tsan_read##n(void* p) { emulated::check_alignment(p, n), emulated::access(p, n, false); }  \
+    void __tsan_write##n(void* p) { emulated::check_alignment(p, n), emulated::access(p, n, true); }  \
+    void __tsan_unaligned_read##n(void* p) { emulated::access(p, n, false); }                         \
     void __tsan_unaligned_write##n(void* p) { emulated::access(p, n, true); }
 extern "C" {
 AM_HOOKS(1) AM_HOOKS(2) AM_HOOKS(4) AM_HOOKS(8) AM_HOOKS(16)
@@ -260,4 +263,5 @@ void __tsan_vptr_read(void**) {}
 // The host's code beside the kernels counts launches.
 long __tsan_atomic64_fetch_add(long* p, long v, int) { return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
 }
+// clang-format on
 #undef AM_HOOKS

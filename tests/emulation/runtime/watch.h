@@ -21,8 +21,8 @@ extern std::vector<Memory> allowed_memory;
 extern bool watching;
 
 void watch_launch(const std::vector<Variable>& variables, Range dynamic, Range stacks, Range parameters);
-void watch_block();                            // a block begins
-void watch_barrier();                          // all its threads have met
+void watch_block();                             // a block begins
+void watch_barrier();                           // all its threads have met
 void watch_syncwarp(int warp, unsigned lanes);  // these have
 
 }  // namespace emulated

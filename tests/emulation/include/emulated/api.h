@@ -18,7 +18,7 @@ enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaSetDevice(int device);
-cudaError_t cudaGetLastError();   // and forgets it
+cudaError_t cudaGetLastError();  // and forgets it
 cudaError_t cudaPeekAtLastError();
 const char* cudaGetErrorName(cudaError_t error);
 const char* cudaGetErrorString(cudaError_t error);
@@ -26,7 +26,9 @@ const char* cudaGetErrorString(cudaError_t error);
 namespace emulated {
 
 // What a kernel did wrong: its name, the block, the thread, and what it was.
-struct Fault : std::runtime_error { using std::runtime_error::runtime_error; };
+struct Fault : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
 
 enum : size_t { SHARED_BYTES = 48 << 10, SHARED_OPT_IN = 227 << 10, PARAMETER_BYTES = 32764 };
 
@@ -49,9 +51,10 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
     static_assert((sizeof(Parameters) + ... + 0) <= PARAMETER_BYTES, "a kernel's parameters are at most 32,764 bytes");
     using Values = std::tuple<Parameters...>;
     const Values values(std::forward<Arguments>(arguments)...);
-    run_grid(name, grid, block, shared, {reinterpret_cast<const void*>(kernel), &values, sizeof values, [](const void* f, const void* v) {
-        std::apply(reinterpret_cast<void (*)(Parameters...)>(const_cast<void*>(f)), *static_cast<const Values*>(v));
-    }});
+    run_grid(name, grid, block, shared,
+             {reinterpret_cast<const void*>(kernel), &values, sizeof values, [](const void* f, const void* v) {
+                  std::apply(reinterpret_cast<void (*)(Parameters...)>(const_cast<void*>(f)), *static_cast<const Values*>(v));
+              }});
 }
 
 }  // namespace emulated

@@ -69,10 +69,12 @@ template <class T> emulated::Bits<T> atomicCAS(T* p, emulated::Same<T> expected,
     return old;
 }
 // The scopes say who may look; here one runs at a time.
-#define EMULATED_SCOPES(name)                                                               \
+#define EMULATED_SCOPES(name)                                                                \
     template <class T, class... A> auto name##_block(T* p, A... a) { return name(p, a...); } \
     template <class T, class... A> auto name##_system(T* p, A... a) { return name(p, a...); }
+// clang-format off
 EMULATED_SCOPES(atomicAdd) EMULATED_SCOPES(atomicSub) EMULATED_SCOPES(atomicMin) EMULATED_SCOPES(atomicMax)
 EMULATED_SCOPES(atomicAnd) EMULATED_SCOPES(atomicOr) EMULATED_SCOPES(atomicXor) EMULATED_SCOPES(atomicInc)
 EMULATED_SCOPES(atomicDec) EMULATED_SCOPES(atomicExch) EMULATED_SCOPES(atomicCAS)
+// clang-format on
 #undef EMULATED_SCOPES

@@ -1,14 +1,14 @@
 // Vector types with a device's sizes and alignments, and dim3.
 #pragma once
 
-#define EMULATED_VECTORS(base, name, two, four)                                                             \
-    struct name##1 { base x; };                                                                             \
-    struct alignas(two) name##2 { base x, y; };                                                             \
-    struct name##3 { base x, y, z; };                                                                       \
-    struct alignas(four) name##4 { base x, y, z, w; };                                                      \
-    inline name##1 make_##name##1(base x) { return {x}; }                                                   \
-    inline name##2 make_##name##2(base x, base y) { return {x, y}; }                                        \
-    inline name##3 make_##name##3(base x, base y, base z) { return {x, y, z}; }                             \
+#define EMULATED_VECTORS(base, name, two, four)                                 \
+    struct name##1 { base x; };                                                 \
+    struct alignas(two) name##2 { base x, y; };                                 \
+    struct name##3 { base x, y, z; };                                           \
+    struct alignas(four) name##4 { base x, y, z, w; };                          \
+    inline name##1 make_##name##1(base x) { return {x}; }                       \
+    inline name##2 make_##name##2(base x, base y) { return {x, y}; }            \
+    inline name##3 make_##name##3(base x, base y, base z) { return {x, y, z}; } \
     inline name##4 make_##name##4(base x, base y, base z, base w) { return {x, y, z, w}; }
 EMULATED_VECTORS(signed char, char, 2, 4)
 EMULATED_VECTORS(unsigned char, uchar, 2, 4)

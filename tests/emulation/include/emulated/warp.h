@@ -33,7 +33,10 @@ template <class T> T from_word(uint64_t word) {
 enum class Way { INDEX, UP, DOWN, XOR };
 inline int source_lane(Way way, int lane, int by, int width) {
     int first = lane & ~(width - 1), last = first + width - 1;
-    int from = way == Way::INDEX ? first + (by & (width - 1)) : way == Way::UP ? lane - by : way == Way::DOWN ? lane + by : lane ^ by;
+    int from = way == Way::INDEX  ? first + (by & (width - 1))
+               : way == Way::UP   ? lane - by
+               : way == Way::DOWN ? lane + by
+                                  : lane ^ by;
     bool inside = way == Way::UP ? from >= first : from <= last;
     return inside ? from : lane;
 }
@@ -108,10 +111,11 @@ template <class T> unsigned __match_all_sync(unsigned mask, T value, int* all_sa
     return *all_same ? all.lanes : 0;
 }
 
-#define EMULATED_REDUCE(name, T, expression)                                                                      \
-    inline T name(unsigned mask, T value, EMULATED_PLACE) {                                                       \
-        return emulated::reduce(#name, mask, value, [](T a, T b) -> T { return expression; }, {file, line});      \
+#define EMULATED_REDUCE(name, T, expression)                                                                 \
+    inline T name(unsigned mask, T value, EMULATED_PLACE) {                                                  \
+        return emulated::reduce(#name, mask, value, [](T a, T b) -> T { return expression; }, {file, line}); \
     }
+// clang-format off
 EMULATED_REDUCE(__reduce_add_sync, unsigned, a + b)
 EMULATED_REDUCE(__reduce_min_sync, unsigned, a < b ? a : b)
 EMULATED_REDUCE(__reduce_max_sync, unsigned, a > b ? a : b)
@@ -121,4 +125,5 @@ EMULATED_REDUCE(__reduce_max_sync, int, a > b ? a : b)
 EMULATED_REDUCE(__reduce_and_sync, unsigned, a & b)
 EMULATED_REDUCE(__reduce_or_sync, unsigned, a | b)
 EMULATED_REDUCE(__reduce_xor_sync, unsigned, a ^ b)
+// clang-format on
 #undef EMULATED_REDUCE
