@@ -63,7 +63,8 @@ AM_HD Progress draw(const Walk& walk, const View& v, const typename Walk::At& at
     Progress done = walk.taps(v, at, px);
     for (; done.step < end; ++done.step) {
         const int32_t* w = color_words(v.row, done.step);
-        float mean = needs_mean(w[0]) ? v.means[done.mean++] : 0.0f;
+        bool has_mean = needs_mean(w[0]) && done.mean < walk.args.info.most.means;  // a row from a file may ask for more
+        float mean = has_mean ? v.means[done.mean++] : 0.0f;
         walk.color(w[0], word_float(w[1]), mean, at, px);
     }
     return done;

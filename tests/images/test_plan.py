@@ -184,3 +184,23 @@ def test_a_saved_plan_is_no_larger_than_its_rows():
     file = io.BytesIO()
     torch.save(am.Recipe([am.RandomHorizontalFlip()]).plan(index, size=(4, 4)), file)
     assert len(file.getvalue()) < 20_000
+
+
+@pytest.mark.parametrize(("word", "value"), [("color", 99), ("color", 1), ("erase", 3)])
+def test_steps_of_another_version_are_named(word, value):
+    recipe = am.Recipe([am.ColorJitter(0.4, 0.4), am.RandomErasing(1.0)])
+    state = recipe.plan(range(3), size=(9, 9)).state_dict()
+    at = am._native.WORDS["HEADER"] + (0 if word == "color" else am._native.COLOR_WORDS * recipe.info["max_colors"] + 4)
+    state["rows"] = state["rows"].clone()
+    state["rows"][1, at] = value
+    with pytest.raises(am.ArgumentError, match="of this version"):
+        am.Plan.from_state_dict(recipe, state)
+
+
+def test_more_contrasts_than_the_recipe_has(route):
+    """A damaged row: both steps ask for a mean, and there is room for one."""
+    recipe = am.Recipe([am.ColorJitter(0.4, 0.4)])
+    plan = recipe.plan(range(2), size=(8, 8))
+    for step in range(2):
+        plan.rows[0, am._native.WORDS["HEADER"] + am._native.COLOR_WORDS * step] = am._native.OPS["CONTRAST"]
+    assert torch.isfinite(am.render(torch.rand(2, 8, 8, 3), plan)).all()

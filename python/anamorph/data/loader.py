@@ -396,7 +396,7 @@ def _shard(value: Any) -> tuple[int, int]:
         rank, world = value
     except (TypeError, ValueError):
         raise ArgumentError(f"shard: expected (rank, world), given {value!r}") from None
-    world = checks.whole("shard[1]", world, 1)
+    world = checks.whole("shard[1]", world, 1, 2**31 - 1)
     return checks.whole("shard[0]", rank, 0, world - 1), world
 
 

@@ -106,7 +106,7 @@ class Plan:
             "turned": round(math.degrees(math.atan2(c, a) if det >= 0 else math.atan2(-c, -a)), 1),
             "mirrored": det < 0,
             "color": [(_OP_NAMES[op], round(value, 3)) for op, value in row.colors()],
-            "erased": [(tuple(e[:4]), _ERASE_NAMES[e[4] & 3]) for e in row.erases(self.recipe.info["max_colors"])],
+            "erased": [(tuple(e[:4]), _ERASE_NAMES[e[4] & 15]) for e in row.erases(self.recipe.info["max_colors"])],
             "mix": None, "partner": None, "lam": 1.0, "box": None,
         }
         rule = row.word("MIX")
@@ -156,6 +156,12 @@ class Plan:
         counts = {"COLORS": info["max_colors"], "ERASES": info["max_erases"], "MIX": len(_MIX_NAMES) - 1}
         if not all(bool(((rows[:, _W[name]] >= 0) & (rows[:, _W[name]] <= most)).all()) for name, most in counts.items()):
             raise ArgumentError("state: expected rows of this recipe, given others of the same length")
+        colors = _steps(rows, _W["HEADER"], _native.COLOR_WORDS, info["max_colors"], "COLORS", 0)
+        erases = _steps(rows, _W["HEADER"] + _native.COLOR_WORDS * info["max_colors"], _native.ERASE_WORDS, info["max_erases"],
+                        "ERASES", 4) & 15
+        known = torch.isin(colors, torch.tensor(sorted(_native.COLOR_OPS)))
+        if not bool(known.all()) or bool((erases >= len(_ERASE_NAMES)).any()):
+            raise ArgumentError("state: expected colour steps and erasures of this version, given others")
         pair = (int(size[0]), int(size[1])) if size.dim() == 1 else None
         output = recipe.output_size(pair or (1, 1))
         if output != (key[3], key[4]):
@@ -164,6 +170,12 @@ class Plan:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.recipe, self.state_dict())
+
+
+def _steps(rows: Tensor, start: int, step: int, most: int, count: str, word: int) -> Tensor:
+    """One word of each colour step or erasure that the rows have."""
+    words = rows[:, start + word:start + step * most:step]
+    return words[torch.arange(most) < rows[:, _W[count], None]]
 
 
 def _restore(recipe: Drawer, state: dict[str, Tensor]) -> Plan:
