@@ -26,12 +26,17 @@ LANES, WARPS, ROUNDS = 4, 8, 4
 # Of 4,096 plans of the chain: rows that shrink and so weigh windows of taps, and what those windows hold on average.
 SHRINKS, TAPS, LINES = 0.257, 6.87, 2.62
 
+# No such steps; no window near an edge; neither nearest nor perspective; other colour steps; other outputs; slow divisions.
+NEVER = "|".join([
+    r"> (erase|mix|narrow|keep):|write_targets:|place_layer:|erases; \+\+k",
+    r"border_index|sum_window<false|cubic_weight|window\(s., (0\.5f|1\.0f|r\.reach_., .0)|unit_clamp\(share_",
+    r"frame: .*inside|1e-8f|z = F\(r\.m|s[xy] \* inverse",
+    r"c\[1\] = c\[2\]|F\(1\.0f\) - c\[i\]|levels|as_byte|permute",
+    r"store: (case (U8|F16)|default)",
+    r"^(render|mean)_kernel: (\}|[^>]*render\(walk[^>]*)$",
+])
 RUNS = [  # the part, how often, which rows
-    ("never in this chain", 0, r"> (erase|mix|narrow|keep):|write_targets:|place_layer:|erases; \+\+k"         # no such steps
-                               r"|border_index|sum_window<false|cubic_weight|window\(s., (0\.5f|1\.0f|r\.reach_., .0)|unit_clamp\(share_"  # borders
-                               r"|frame: .*inside|1e-8f|z = F\(r\.m|s[xy] \* inverse"                         # nearest, perspective
-                               r"|c\[1\] = c\[2\]|F\(1\.0f\) - c\[i\]|levels|as_byte|permute"                # other colours
-                               r"|store: (case (U8|F16)|default)|^(render|mean)_kernel: (\}|[^>]*render\(walk[^>]*)$"),  # slow divisions
+    ("never in this chain", 0, NEVER),
     ("start of a block, by one warp", 1 / WARPS / ROUNDS, r"(open_layer|read_means|step_of_mean):"),
     ("start and end of a block", 1 / ROUNDS, r"^\w+_kernel: (?!.*(render|draw)\()(?!.*grey)|block_sum:"),
     ("taps: two by two", 1 - SHRINKS, r"bilinear:"),

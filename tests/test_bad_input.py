@@ -22,6 +22,7 @@ def plan(**options):
 
 TRANSFORMS = {
     "size 0": (lambda: am.RandomResizedCrop(0), am.ArgumentError, "whole number of pixels"),
+    "size of a meta tensor": (lambda: am.CenterCrop(torch.tensor(3, device="meta")), am.ArgumentError, "whole number of pixels"),
     "size text": (lambda: am.Resize("big"), am.ArgumentError, "whole number of pixels"),
     "size of three": (lambda: am.CenterCrop((1, 2, 3)), am.ArgumentError, "a side or"),
     "size bool": (lambda: am.CenterCrop(True), am.ArgumentError, "given True"),

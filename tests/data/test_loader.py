@@ -907,6 +907,7 @@ def test_waiting_is_measured(seen):
         (dict(batch_size=2**40), am.ArgumentError, "batch_size: expected .* to 2147483647, given 1099511627776"),
         (dict(epoch=2**32), am.ArgumentError, "epoch: expected .* to 4294967295, given 4294967296"),
         (dict(channels=np.array([1, 3])), am.ArgumentError, r"channels: expected a whole number .*, given array\(\[1, 3\]\)"),
+        (dict(prefetch=2**70), am.ArgumentError, "prefetch: expected a whole number from 1 to 1024, given 11805"),
         (dict(channels=True), am.ArgumentError, "channels: expected .*, given True"),
         (dict(channels=3.0), am.ArgumentError, "channels: expected .*, given 3.0"),
         (dict(shuffle="no"), am.ArgumentError, "shuffle: expected True or False, given 'no'"),

@@ -129,8 +129,10 @@ def _is(value: Any, kind: type) -> bool:  # Python's bools count as numbers, her
 
 
 def _plain(value: Any) -> Any:
-    """A number of NumPy or torch as Python's."""
-    return value.item() if isinstance(value, np.generic | np.ndarray | torch.Tensor) and value.ndim == 0 else value
+    """A number of NumPy or torch as Python's; what holds none (a meta tensor) as it is."""
+    if not isinstance(value, np.generic | np.ndarray | torch.Tensor) or value.ndim or getattr(value, "is_meta", False):
+        return value
+    return value.item()
 
 
 def is_sequence(value: Any) -> TypeGuard[Sequence[Any]]:

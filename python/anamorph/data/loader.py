@@ -81,7 +81,7 @@ class Loader:
         shuffle: a new permutation of all samples in each epoch, or the source's order.
         drop_last: leave out what does not fill all ranks and a last batch; otherwise ranks are padded to
             the same length by wrapping around, as ``DistributedSampler`` does.
-        prefetch: how many batches are read ahead, and again how many decoded ahead.
+        prefetch: how many batches are read ahead, and again how many decoded ahead; 1 to 1024.
         decoder: ``"dali"``, ``"pillow"``, or ``"auto"`` (DALI). Arrays, datasets and pipelines need none. Both
             ignore EXIF rotation, drop alpha, and call a JPEG without its end marker corrupt. For damage in the middle
             of a file each keeps its own judgement; libjpeg, and so both, accept some as grey blocks.
@@ -124,20 +124,19 @@ class Loader:
     ):
         if not hasattr(recipe, "plan"):
             raise ArgumentError(f"recipe: expected an anamorph.Recipe, given {type(recipe).__name__}")
-        checks.whole("batch_size", batch_size, 1, 2**31 - 1)
-        checks.whole("seed", seed, 0, 2**64 - 1)
-        checks.whole("epoch", epoch, 0, MAX_EPOCH)
-        checks.whole("prefetch", prefetch, 1)
-        if num_threads is not None:
-            checks.whole("num_threads", num_threads, 1)
+        batch_size = checks.whole("batch_size", batch_size, 1, 2**31 - 1)
+        seed = checks.whole("seed", seed, 0, 2**64 - 1)
+        epoch = checks.whole("epoch", epoch, 0, MAX_EPOCH)
+        prefetch = checks.whole("prefetch", prefetch, 1, 1024)
+        num_threads = None if num_threads is None else checks.whole("num_threads", num_threads, 1, 1024)
         checks.choice("decoder", decoder, ("auto", "dali", "pillow"))
         checks.choice("on_error", on_error, ("raise", "skip"))
-        if checks.whole("channels", channels, 1) not in (1, 3):
+        channels = checks.whole("channels", channels, 1)
+        if channels not in (1, 3):
             checks.wrong("channels", "1 or 3", channels)
         for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
             if not isinstance(flag, (bool, np.bool_)):
                 raise ArgumentError(f"{name}: expected True or False, given {flag!r}")
-        batch_size, seed, epoch = int(batch_size), int(seed), int(epoch)  # numpy integers would not go into JSON
         self.recipe = recipe
         self.batch_size = batch_size
         self.seed = seed
@@ -397,9 +396,8 @@ def _shard(value: Any) -> tuple[int, int]:
         rank, world = value
     except (TypeError, ValueError):
         raise ArgumentError(f"shard: expected (rank, world), given {value!r}") from None
-    checks.whole("shard[1]", world, 1)
-    checks.whole("shard[0]", rank, 0, world - 1)
-    return int(rank), int(world)
+    world = checks.whole("shard[1]", world, 1)
+    return checks.whole("shard[0]", rank, 0, world - 1), world
 
 
 def _device(value: Any) -> torch.device:
