@@ -1,15 +1,18 @@
-// Vector types with a device's sizes and alignments, and dim3.
+// Vector types with a device's sizes and alignments, and dim3. The makers must be inlined: a struct that a call returns into memory
+// is a store that the compiler's instrumentation does not see.
 #pragma once
 
-#define EMULATED_VECTORS(base, name, two, four)                                 \
-    struct name##1 { base x; };                                                 \
-    struct alignas(two) name##2 { base x, y; };                                 \
-    struct name##3 { base x, y, z; };                                           \
-    struct alignas(four) name##4 { base x, y, z, w; };                          \
-    inline name##1 make_##name##1(base x) { return {x}; }                       \
-    inline name##2 make_##name##2(base x, base y) { return {x, y}; }            \
-    inline name##3 make_##name##3(base x, base y, base z) { return {x, y, z}; } \
-    inline name##4 make_##name##4(base x, base y, base z, base w) { return {x, y, z, w}; }
+#define EMULATED_INLINE inline __attribute__((always_inline))
+
+#define EMULATED_VECTORS(base, name, two, four)                                          \
+    struct name##1 { base x; };                                                          \
+    struct alignas(two) name##2 { base x, y; };                                          \
+    struct name##3 { base x, y, z; };                                                    \
+    struct alignas(four) name##4 { base x, y, z, w; };                                   \
+    EMULATED_INLINE name##1 make_##name##1(base x) { return {x}; }                       \
+    EMULATED_INLINE name##2 make_##name##2(base x, base y) { return {x, y}; }            \
+    EMULATED_INLINE name##3 make_##name##3(base x, base y, base z) { return {x, y, z}; } \
+    EMULATED_INLINE name##4 make_##name##4(base x, base y, base z, base w) { return {x, y, z, w}; }
 EMULATED_VECTORS(signed char, char, 2, 4)
 EMULATED_VECTORS(unsigned char, uchar, 2, 4)
 EMULATED_VECTORS(short, short, 4, 8)
