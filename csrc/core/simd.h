@@ -321,6 +321,31 @@ AM_HD Floats floor_(Floats a) {
 }
 #endif  // __CUDACC__
 
+// A product that is rounded before it is added to, also where the processor could join the two (fused multiply-add).
+#if defined(__CUDA_ARCH__)
+AM_HD float product(float a, float b) { return __fmul_rn(a, b); }
+#else
+#if defined(__x86_64__) || defined(__i386__)
+#define AM_PIN(x) __asm__("" : "+v"(x))
+#elif defined(__aarch64__)
+#define AM_PIN(x) __asm__("" : "+w"(x))
+#else
+#define AM_PIN(x) __asm__("" : "+m"(x))
+#endif
+AM_HD float product(float a, float b) {
+    a = a * b;
+    AM_PIN(a);
+    return a;
+}
+#endif
+#if !defined(__CUDACC__)
+AM_HD Floats product(Floats a, Floats b) {
+    a.v = a.v * b.v;
+    AM_PIN(a.v);
+    return a;
+}
+#endif
+
 template <class F> AM_HD F clamp_(F x, F low, F high) { return min_(max_(x, low), high); }
 template <class F> AM_HD F unit_clamp(F x) { return clamp_(x, F(0.0f), F(1.0f)); }
 #if defined(__CUDA_ARCH__)

@@ -32,7 +32,7 @@ AM_HD Place place_in(const int32_t* box, int width, int height) {
 }
 
 // Where in its view output row or column `at` lies, as erasures see it.
-AM_HD int erased_at(float scale, float shift, int at) { return int(scale * (float(at) + 0.5f) + shift); }
+AM_HD int erased_at(float scale, float shift, int at) { return int(AM_LEVEL::product(scale, float(at) + 0.5f) + shift); }
 
 // sin and cos of `t` full turns.
 AM_HD void sincos_turn(float t, float& sine, float& cosine) {

@@ -152,7 +152,7 @@ struct RowWriter {
     int i;
     int32_t* row;
     View view;
-    int colors, erases;
+    int erases;
 
     AM_HD int64_t id_for(int flags) const {
         if (flags & SLOT_BATCH) return a.index[0];
@@ -161,7 +161,7 @@ struct RowWriter {
     }
 
     AM_HD void color(int op, double p0) {
-        int32_t* c = row + W_HEADER + COLOR_WORDS * colors++;
+        int32_t* c = row + W_HEADER + COLOR_WORDS * view.colors++;
         c[0] = op;
         put_double(c, 1, p0);
         c[2] = c[3] = 0;
@@ -201,10 +201,20 @@ struct RowWriter {
         view.resized_crop(x, y, cw, ch, s.p[1], s.p[0], s.flags & SLOT_ANTIALIAS);
     }
 
-    // p: height, width (width 0: height is the shorter side's length), longest side allowed (0: any)
+    // p: height, width (width 0: height is the shorter side's length), longest side allowed (0: any; height 0: that long).
+    // k: as large as fits into height and width
     AM_HD void resize(const Slot& s) {
         double oh = s.p[0], ow = s.p[1];
-        if (ow == 0.0) {
+        if (s.k) {
+            bool wide = view.w * oh > view.h * ow;
+            if (wide) oh = exact::maximum(exact::round_even(view.h * ow / view.w), 1.0);
+            else ow = exact::maximum(exact::round_even(view.w * oh / view.h), 1.0);
+        } else if (oh == 0.0) {
+            double shorter = view.w < view.h ? view.w : view.h, longer = view.w < view.h ? view.h : view.w;
+            double ns = exact::maximum(exact::floor(s.p[2] * shorter / longer), 1.0);
+            ow = view.w < view.h ? ns : s.p[2];
+            oh = view.w < view.h ? s.p[2] : ns;
+        } else if (ow == 0.0) {
             double shorter = view.w < view.h ? view.w : view.h, longer = view.w < view.h ? view.h : view.w;
             double ns = oh, nl = exact::floor(oh * longer / shorter);
             if (s.p[2] > 0.0 && nl > s.p[2]) {
@@ -245,8 +255,20 @@ struct RowWriter {
         if (s.p[1] > view.w) x = -exact::floor((s.p[1] - view.w) * 0.5);
         if (s.p[0] > view.h) y = -exact::floor((s.p[0] - view.h) * 0.5);
         bool outside = s.p[1] > view.w || s.p[0] > view.h;
-        double black[4] = {0.0, 0.0, 0.0, 0.0};
-        view.crop(x, y, s.p[1], s.p[0], outside, BORDER_CONSTANT, black);
+        view.crop(x, y, s.p[1], s.p[0], outside, BORDER_CONSTANT, s.p + 2);
+    }
+
+    // p: pad left, top, right, bottom, then up to at least height, width, and to multiples of height, width; fill
+    AM_HD void pad(const Slot& s) {
+        double left = s.p[0], top = s.p[1], w = view.w + s.p[0] + s.p[2], h = view.h + s.p[1] + s.p[3];
+        double to_w = exact::maximum(w, s.p[5]), to_h = exact::maximum(h, s.p[4]);
+        if (s.k) to_w = to_h = exact::maximum(to_w, to_h);
+        if (s.p[6] > 1.0) to_h = -exact::floor(-to_h / s.p[6]) * s.p[6];
+        if (s.p[7] > 1.0) to_w = -exact::floor(-to_w / s.p[7]) * s.p[7];
+        left += exact::floor((to_w - w) * 0.5);
+        top += exact::floor((to_h - h) * 0.5);
+        bool outside = to_w > view.w || to_h > view.h;
+        view.crop(-left, -top, to_w, to_h, outside, (s.flags >> SLOT_BORDER_SHIFT) & 3, s.p + 8);
     }
 
     // p: degrees low, high; translate x, y (fractions); scale low, high; shear x low, high, y low, high; more: fill, centre given, x, y
@@ -263,7 +285,12 @@ struct RowWriter {
 
     // p: degrees low, high, centre given, x, y, fill
     AM_HD void rotate(const Slot& s, Draw& d) {
-        double angle = d.uniform(s.p[0], s.p[1]);
+        double angle = d.uniform(s.p[0], s.p[1]), turns = angle / 90.0;
+        bool quarters = s.p[2] == 0.0 && turns == exact::floor(turns), level = exact::floor(turns * 0.5) == turns * 0.5;
+        if (quarters && (level || (s.flags & SLOT_EXPAND) || view.w == view.h)) {
+            view.turn(int(turns - 4.0 * exact::floor(turns * 0.25)));
+            return;
+        }
         resampled(s);
         view.rotate(angle, s.p[2] != 0.0 ? s.p[3] : view.w * 0.5, s.p[2] != 0.0 ? s.p[4] : view.h * 0.5, s.flags & SLOT_EXPAND,
                     s.p + 5);
@@ -366,6 +393,8 @@ struct RowWriter {
             case OP_RESIZE: resize(s); break;
             case OP_CROP: random_crop(s, d); break;
             case OP_CENTER_CROP: center_crop(s); break;
+            case OP_TURN: view.turn(int(d.uniform(s.p[0], s.p[1]))); break;
+            case OP_PAD: pad(s); break;
             case OP_FLIP_H: view.scale_shift(-1.0, view.w, 1.0, 0.0, view.w, view.h); break;
             case OP_FLIP_V: view.scale_shift(1.0, 0.0, -1.0, view.h, view.w, view.h); break;
             case OP_AFFINE: affine(s, next, d); break;
@@ -382,7 +411,7 @@ struct RowWriter {
 
     AM_HD void run() {
         for (int w = 0; w < a.info.row_words; ++w) row[w] = 0;
-        colors = erases = 0;
+        erases = 0;
         double h = double(a.sizes ? a.sizes[2 * i] : a.source_h), w = double(a.sizes ? a.sizes[2 * i + 1] : a.source_w);
         view.begin(w, h);
         row[W_PARTNER] = i;
@@ -440,16 +469,22 @@ struct RowWriter {
         }
 
         for (int c = 0; c < 9; ++c) put_double(row, W_MATRIX + c, view.m[c]);
-        for (int c = 0; c < 4; ++c) put_double(row, W_RECT + c, view.rect[c]);
-        for (int c = 0; c < 2; ++c) put_double(row, W_SLOPE + c, view.slope[c]);
+        for (int c = 0; c < 4; ++c) {
+            put_double(row, W_RECT + c, view.rect[c]);
+            put_double(row, W_REACH + c, view.reach[c]);
+            put_double(row, W_FRAME + c, view.frame[c]);
+            put_double(row, W_SLOPE + c, view.slope[c]);
+            put_double(row, W_FOLD + c, view.fold[c]);
+            put_double(row, W_FILL + c, view.fill[c]);
+        }
         for (int c = 0; c < 2; ++c) put_double(row, W_FILTER + c, view.filter[c]);
-        for (int c = 0; c < 4; ++c) put_double(row, W_FILL + c, view.fill[c]);
         bool persp = view.m[6] != 0.0 || view.m[7] != 0.0;
         row[W_FLAGS] = view.interp | (persp ? ROW_PERSPECTIVE : 0) | (view.antialias ? ROW_ANTIALIAS : 0) |
-                       (view.filled ? ROW_FILL : 0) | (view.border << ROW_BORDER_SHIFT);
+                       (view.framed ? ROW_FRAME : 0) | (view.border << ROW_BORDER_SHIFT) | (view.folded << ROW_FOLD_SHIFT);
+        row[W_FILL_STEP] = view.fill_step;
         row[W_SOURCE] = int(h);
         row[W_SOURCE + 1] = int(w);
-        row[W_COLORS] = colors;
+        row[W_COLORS] = view.colors;
         row[W_ERASES] = erases;
         put_double(row, W_VIEW, view.w);
         put_double(row, W_VIEW + 1, view.h);
@@ -457,7 +492,7 @@ struct RowWriter {
 };
 
 AM_HD void plan_row(const PlanArgs& a, int i) {
-    RowWriter r{a, i, a.rows + int64_t(i) * a.info.row_words, {}, 0, 0};
+    RowWriter r{a, i, a.rows + int64_t(i) * a.info.row_words, {}, 0};
     r.run();
 }
 

@@ -29,6 +29,8 @@ enum : int { MAX_SIDE = 1 << 15, MAX_STEPS = 64 };  // positions are float32: 1/
     X(ROTATE,               16, GEOMETRY,   0, 0, 0, 0)    \
     X(PERSPECTIVE,          17, GEOMETRY,   0, 0, 0, 0)    \
     X(CENTER_CROP,          18, GEOMETRY,   0, 0, 0, 0)    \
+    X(TURN,                 19, GEOMETRY,   0, 0, 0, 0)    \
+    X(PAD,                  20, GEOMETRY,   0, 0, 0, 0)    \
     X(BRIGHTNESS,           30, COLOR,      1, 0, 0, 0)    \
     X(CONTRAST,             31, COLOR,      1, 1, 0, 0)    \
     X(CONTRAST_MIDGRAY,     32, COLOR,      1, 0, 0, 0)    \
@@ -113,21 +115,25 @@ enum EraseMode : int32_t { ERASE_CONSTANT = 0, ERASE_CHANNEL_NOISE = 1, ERASE_PI
 // clang-format off
 enum Word : int {
     W_MATRIX = 0,     // 9 floats: output pixel (edge coordinates, centres at +0.5) -> source position
-    W_RECT = 9,       // 4 floats x0 y0 x1 y1: the part of the source the view may read
-    W_SLOPE = 13,     // 2 floats: view pixels per source pixel where the fill begins; 0: no fill
-    W_FILTER = 15,    // 2 floats >= 1: antialias support in source pixels
-    W_FLAGS = 17,     // RowFlag
-    W_SOURCE = 18,    // 2 ints: source height, width
-    W_FILL = 20,      // 4 floats, in the input's units
-    W_MIX = 24,       // MixRule
-    W_PARTNER = 25,   // int: row of the batch
-    W_PARTNER_ID = 26,  // int64 in two words
-    W_LAM = 28,       // float: weight of the row's own image
-    W_BOX = 29,       // 4 ints x0 y0 x1 y1 in the output
-    W_COLORS = 33,    // int: colour ops that follow
-    W_ERASES = 34,    // int: erasures that follow
-    W_VIEW = 35,      // 2 floats: the last view's width and height (before a final crop), for people
-    W_HEADER = 40,    // colour ops start here: COLOR_WORDS each, then erasures: ERASE_WORDS each
+    W_RECT = 9,       // 4 floats x0 y0 x1 y1: the pixels of the source that may be read
+    W_REACH = 13,     // 4 floats: the taps that count. Larger than the rect where it was padded: the border's rule holds there
+    W_FRAME = 17,     // 4 floats: beyond it there is only the fill (ROW_FRAME)
+    W_SLOPE = 21,     // 4 floats, one for each side of the frame: view pixels per source pixel; the fill fades over one
+    W_FOLD = 25,      // 4 floats: positions beyond are mirrored there, or kept there (ROW_FOLD)
+    W_FILTER = 29,    // 2 floats >= 1: antialias support in source pixels
+    W_FLAGS = 31,     // RowFlag
+    W_SOURCE = 32,    // 2 ints: source height, width
+    W_FILL = 34,      // 4 floats, in the input's units
+    W_FILL_STEP = 38,  // int: the fill is laid before this colour step; the steps before it do not touch it
+    W_MIX = 39,       // MixRule
+    W_PARTNER = 40,   // int: row of the batch
+    W_PARTNER_ID = 41,  // int64 in two words
+    W_LAM = 43,       // float: weight of the row's own image
+    W_BOX = 44,       // 4 ints x0 y0 x1 y1 in the output
+    W_COLORS = 48,    // int: colour ops that follow
+    W_ERASES = 49,    // int: erasures that follow
+    W_VIEW = 50,      // 2 floats: the last view's width and height (before a final crop), for people
+    W_HEADER = 52,    // colour ops start here: COLOR_WORDS each, then erasures: ERASE_WORDS each
 };
 // clang-format on
 enum : int { COLOR_WORDS = 4, ERASE_WORDS = 12 };
@@ -135,9 +141,11 @@ enum : int { COLOR_WORDS = 4, ERASE_WORDS = 12 };
 enum RowFlag : int32_t {
     ROW_INTERP = 3,
     ROW_PERSPECTIVE = 4,
-    ROW_ANTIALIAS = 8,  // weights outside the rect are dropped, the others renormalised
-    ROW_FILL = 16,
-    ROW_BORDER_SHIFT = 5,
+    ROW_ANTIALIAS = 8,  // taps beyond the reach are dropped, the others renormalised; else they repeat its edge
+    ROW_FRAME = 16,
+    ROW_BORDER_SHIFT = 5,  // two bits: Border, between the reach and the rect
+    ROW_FOLD_SHIFT = 7,    // two bits: Border, where positions are folded; BORDER_CONSTANT: nowhere
+    ROW_KNOWN = (1 << 9) - 1,
 };
 
 // Everything about a recipe that a kernel needs beside the slots.
