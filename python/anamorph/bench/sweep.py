@@ -24,6 +24,7 @@ from .work import MEAN, STD, Step, Work, chain_of, check, photographs
 
 BAR = 2.0  # times torchvision: nothing should be slower
 ROUNDS, SECONDS = 5, 0.2  # of a case
+FEWEST, MOST, PIXELS = 4, 16, 2**20  # pictures in a batch, and their pixels together
 CPU = torch.device("cpu")
 
 SIZES = (32, 32), (96, 96), (256, 256), (375, 500), (600, 800)
@@ -126,7 +127,7 @@ def run(chosen: Sequence[Case], status: Callable[[str], None]) -> dict[str, Any]
     """Race each case by itself; its row, the slowest ratio first, and what all of them say together."""
     rows: list[dict[str, Any]] = []
     for (size, source), same in groupby(chosen, lambda case: (case.size, case.source)):
-        count = min(max(2**20 // (size[0] * size[1]), 4), 16)
+        count = min(max(PIXELS // (size[0] * size[1]), FEWEST), MOST)
         images = SOURCES[source](Work(photographs(count, size), CPU))
         for case in same:
             status(f"{len(rows) + 1} of {len(chosen)}: {case}")
