@@ -110,6 +110,16 @@ def test_a_failing_case_has_a_row(short, tmp_path, monkeypatch, capsys):
     assert "invert, 12x16 packed uint8 to float32: RuntimeError: too small" in capsys.readouterr().out
 
 
+def test_without_torchvision(monkeypatch, capsys):
+    def missing():
+        raise ModuleNotFoundError("No module named 'torchvision'", name="torchvision")
+
+    monkeypatch.setattr(sweep, "v2", missing)
+    assert main(["bench", "--sweep"]) == 2
+    said = capsys.readouterr().err
+    assert "torchvision, which is missing" in said and said.count("\n") == 1
+
+
 def test_best_by_a_clock_of_ones_own():
     ticks = count()
     step = rounds.Contender("step", 1, int, 6.0)

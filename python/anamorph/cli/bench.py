@@ -16,7 +16,7 @@ from anamorph.bench import host, machine, sweep
 from anamorph.bench.rounds import steady
 from anamorph.bench.work import ENTRIES, Entry, Work, photographs
 from anamorph.cli.arguments import Help, Parser, output_file
-from anamorph.core.errors import ArgumentError, DeviceError
+from anamorph.core.errors import ArgumentError, DeviceError, MissingDependencyError
 from anamorph.core.extras import extra
 
 
@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with extra("bench", "anamorph bench"):
         from anamorph.bench import report
 
-        cases = choose_cases(options) if options.sweep else []
         pictures = photographs(options.batch)
+    cases = choose_cases(options) if options.sweep else []
     results: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.facts(), "versions": machine.versions(), "anamorph": am.info(),
@@ -87,7 +87,10 @@ def check_kind(p: argparse.ArgumentParser, options: argparse.Namespace) -> None:
 
 def choose_cases(options: argparse.Namespace) -> list[sweep.Case]:
     """The sweep's cases."""
-    cases = sweep.cases(bool(options.quick), options.only or "")
+    try:
+        cases = sweep.cases(bool(options.quick), options.only or "")
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"bench: --sweep is a comparison with torchvision, which is missing ({error})") from error
     if not cases:
         raise ArgumentError(f"bench: expected --only words of the sweep's lines, such as bicubic,planar,256x256; given "
                             f"{options.only!r}, which none has")
