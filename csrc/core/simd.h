@@ -346,7 +346,8 @@ AM_HD Floats product(Floats a, Floats b) {
 }
 #endif
 
-template <class F> AM_HD F clamp_(F x, F low, F high) { return min_(max_(x, low), high); }
+// A CPU's minimum and maximum give the second where there is a NaN, so that these keep it.
+template <class F> AM_HD F clamp_(F x, F low, F high) { return min_(high, max_(low, x)); }
 template <class F> AM_HD F unit_clamp(F x) { return clamp_(x, F(0.0f), F(1.0f)); }
 #if defined(__CUDA_ARCH__)
 AM_HD float unit_clamp(float x) { return __saturatef(x); }  // comes with the instruction before it
@@ -355,6 +356,15 @@ AM_HD Floats unit_clamp(Floats x) {
     return x;
 }
 #endif
+
+// The same where there may be a NaN, which stays one on a GPU too.
+template <class F> AM_HD F unit_clamp_or_nan(F x) {
+#if defined(__CUDACC__)
+    return select(x == x, unit_clamp(x), x);
+#else
+    return unit_clamp(x);
+#endif
+}
 
 template <class F> struct IntOf {
     using type = int;

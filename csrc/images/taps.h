@@ -49,6 +49,7 @@ AM_HD Picture picture_of(const Images& im, int i, int bytes_per_element) {
     return p;
 }
 
+enum : int { MAX_WINDOW = 32 };  // taps each way that are taken one by one: a thousand say what an average is
 enum Kernel : int32_t { NEAREST, LINEAR, TRIANGLE, CUBIC };  // LINEAR: TRIANGLE of support 1, by far the most common
 
 // Whole pixels, the first and the last of each axis.
@@ -75,6 +76,7 @@ struct Reading {
     // The window of nx x ny taps around a position: all whose centres are less than `reach_x`, `reach_y` away.
     Kernel kernel;
     int nx, ny;                                    // no more than count, where those beyond the reach are dropped
+    int step_x, step_y;                            // of a larger window than MAX_WINDOW every so many-th tap is taken
     float reach_x, reach_y, inverse_x, inverse_y;  // inverse: 1 / how much the kernel is widened
     float cubic;                                   // Keys' a
     Beyond beyond;
@@ -115,6 +117,8 @@ AM_HD void choose_window(Reading& r) {
         r.nx = lower(r.nx, most.x1 - most.x0 + 1);
         r.ny = lower(r.ny, most.y1 - most.y0 + 1);
     }
+    r.step_x = (r.nx + MAX_WINDOW - 1) / MAX_WINDOW;
+    r.step_y = (r.ny + MAX_WINDOW - 1) / MAX_WINDOW;
     bool room = r.taps.x1 - r.taps.x0 >= r.nx - 1 && r.taps.y1 - r.taps.y0 >= r.ny - 1;
     r.movable = room && !r.paint && (r.kernel <= LINEAR ? r.border <= BORDER_EDGE : widened && !mirrors);
     // A frame fades over no less than what a pixel of the output averages.
@@ -396,7 +400,7 @@ template <int C, class F> AM_HD void lay_fill(const Reading& r, bool pads, F sx,
         F x = min_((sx - F(r.frame[0])) * F(r.slope[0]), (F(r.frame[2]) - sx) * F(r.slope[2]));
         F y = min_((sy - F(r.frame[1])) * F(r.slope[1]), (F(r.frame[3]) - sy) * F(r.slope[3]));
         F cover = unit_clamp(x + F(0.5f)) * unit_clamp(y + F(0.5f));
-        for (int c = 0; c < C; ++c) out[c] = lerp(F(r.fill[c]), out[c], cover);
+        for (int c = 0; c < C; ++c) out[c] = select(cover > F(0.0f), lerp(F(r.fill[c]), out[c], cover), F(r.fill[c]));
     }
     if (r.perspective) {
         for (int c = 0; c < C; ++c) out[c] = select(z > F(1e-8f), out[c], F(r.fill[c]));
@@ -453,10 +457,10 @@ template <bool INSIDE, int C, class F, class I, class Source>
 AM_HD void sum_window(const Source& s, const Reading& r, I x0, I y0, F behind_x, F behind_y, F* sum, F& total) {
     for (int c = 0; c < C; ++c) sum[c] = F(0.0f);
     total = F(0.0f);
-    for (int j = 0; j < r.ny; ++j) {
+    for (int j = 0; j < r.ny; j += r.step_y) {
         I iy = y0 + I(j), y = INSIDE ? iy : tap_y(r, iy);
         F wy = tap_weight(r.kernel, r.cubic, behind_y - F(float(j)), r.inverse_y);
-        for (int i = 0; i < r.nx; ++i) {
+        for (int i = 0; i < r.nx; i += r.step_x) {
             I ix = x0 + I(i), x = INSIDE ? ix : tap_x(r, ix);
             F weight = wy * tap_weight(r.kernel, r.cubic, behind_x - F(float(i)), r.inverse_x), v[C];
             s.tap(x, y, v);

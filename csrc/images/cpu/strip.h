@@ -14,7 +14,11 @@ struct Strip {
     int w, h;                 // points
     float x0, y0, dx, dy;     // the first one's position in the source, and their distances
 
-    static bool allowed(const Reading& r) { return r.beyond == Beyond::DROPPED && r.nx * r.ny > 16; }
+    // Not for the small windows whose bytes staged_rows.h lays side by side.
+    static bool allowed(const Reading& r) {
+        bool small = r.bytes ? max_(r.nx, r.ny) <= Stage::MAX_TAPS : r.nx * r.ny <= 16;
+        return r.beyond == Beyond::DROPPED && !small;
+    }
 
     // For output rows [top, bottom) of `width` columns.
     Strip(const Reading& r, int top, int bottom, int width) {
