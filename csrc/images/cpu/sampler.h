@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdlib>
 #include <new>
-#include "pixel_rows.h"
+#include "unit_rows.h"
 
 namespace anamorph { namespace AM_LEVEL {
 
@@ -31,11 +31,13 @@ template <int C> struct Sampler {
     Reading r;
     int pitch;
     bool dense, planes;    // the channels of a pixel lie side by side, or the pixels of a channel do
+    Unit unit;             // unit_rows.h
     Square square;         // square_rows.h
     Between inner, plain;  // where no window touches the rect's edge; where no fill shows
 
     Sampler(const Picture& p, const Reading& reading, int row_pitch)
         : picture(p), r(reading), pitch(row_pitch), dense(is_dense<C>(p)), planes(!dense && is_dense<1>(p)) {
+        if (dense || planes) unit = Unit(r);
         inner = between(r, r.tap_x0 + r.reach_x, r.tap_y0 + r.reach_y, r.tap_x1 - r.nx + r.reach_x, r.tap_y1 - r.ny + r.reach_y);
         inner.everywhere = r.movable;
         bool soft = r.kernel != NEAREST;
@@ -46,13 +48,16 @@ template <int C> struct Sampler {
 
     // Before the first row: the tables that square views need, in `room`, which is theirs.
     void open(Scratch& room) {
-        if ((dense || planes) && Square::wanted(r, pitch)) square.open(r, pitch, room.need(Square::floats(r, pitch)));
+        if ((dense || planes) && !unit.fits && Square::wanted(r, pitch)) square.open(r, pitch, room.need(Square::floats(r, pitch)));
     }
 
     // Columns [xa, xb) (xa on a pack's edge) of row y into buf[C][pitch].
     void row(int y, int xa, int xb, const Stage& stage, float* buf) const {
         int a = xa, b = xa;  // what needs the frame
-        if (square.fits && square_row(y, xa, xb, buf)) {
+        if (unit.fits) {
+            unit_row(y, xa, xb, buf);
+            b = packs_above(xb);
+        } else if (square.fits && square_row(y, xa, xb, buf)) {
             b = packs_above(xb);
         } else {
             if (dense || planes) {
@@ -84,6 +89,14 @@ private:
             else if (dense) return sample_row<C>(r, d, 0, most, a, b, stage, buf);
             else
                 for (int c = 0; c < C; ++c) sample_row<1>(r, dense_of(picture, c, 1), c, most, a, b, stage, buf);
+        });
+    }
+    void unit_row(int y, int xa, int xb, float* buf) const {
+        by_dtype(picture.dtype, [&](auto value) {
+            auto data = reinterpret_cast<const decltype(value)*>(picture.data);
+            if (dense) return unit.row<C>(r, data, picture.stride_h, 0, y, xa, xb, pitch, buf);
+            for (int c = 0; c < C; ++c)
+                unit.row<1>(r, data + c * picture.stride_c, picture.stride_h, c, y, xa, xb, pitch, buf);
         });
     }
     bool square_row(int y, int xa, int xb, float* buf) const {
