@@ -47,6 +47,8 @@ enum : int { LANES = 8 };
 #else
 enum : int { LANES = 4 };
 #endif
+AM_HD int packs_below(int x) { return x / LANES * LANES; }
+AM_HD int packs_above(int x) { return packs_below(x + LANES - 1); }
 typedef float FloatBits __attribute__((vector_size(LANES * 4), may_alias));
 typedef int32_t IntBits __attribute__((vector_size(LANES * 4), may_alias));
 typedef uint32_t WordBits __attribute__((vector_size(LANES * 4), may_alias));
@@ -154,16 +156,17 @@ AM_HD Ints max_(Ints a, Ints b) { return Ints((IntBits)_mm512_max_epi32((__m512i
 AM_HD Floats floor_(Floats a) {
     return Floats((FloatBits)_mm512_roundscale_ps((__m512)a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC));
 }
-// load_pack and store_pack: numbers of any kind, side by side.
+// load_pack and store_pack: numbers of any kind, side by side. narrowed: the bits of such numbers.
 AM_HD Floats load_pack(const uint8_t* p) {
     return Floats((FloatBits)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p))));
 }
 AM_HD Floats load_pack(const Half* p) { return Floats((FloatBits)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))); }
-AM_HD void store_pack(Floats a, Half* p) {
-    _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph((__m512)a.v, _MM_FROUND_TO_NEAREST_INT));
+AM_HD ShortBits narrowed(Floats a, const Half*) {
+    return (ShortBits)_mm512_cvtps_ph((__m512)a.v, _MM_FROUND_TO_NEAREST_INT);
 }
-// stream: a store past the caches to a place on a pack's edge; stream_end: before another thread may look.
-AM_HD void stream(Floats a, float* p) { _mm512_stream_ps(p, (__m512)a.v); }
+AM_HD void stream_bits(void* p, FloatBits x) { _mm512_stream_si512((__m512i*)p, (__m512i)x); }
+AM_HD void stream_bits(void* p, ShortBits x) { _mm256_stream_si256((__m256i*)p, (__m256i)x); }
+AM_HD void stream_bits(void* p, ByteBits x) { _mm_stream_si128((__m128i*)p, (__m128i)x); }
 AM_HD void stream_end() { _mm_sfence(); }
 AM_HD Floats reciprocal(Floats a) {  // one Newton step from 14 bits: a division takes as long as sixteen products
     __m512 x = _mm512_rcp14_ps((__m512)a.v);
@@ -200,10 +203,12 @@ AM_HD Floats load_pack(const uint8_t* p) {
     return Floats((FloatBits)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p))));
 }
 AM_HD Floats load_pack(const Half* p) { return Floats((FloatBits)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p))); }
-AM_HD void store_pack(Floats a, Half* p) {
-    _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph((__m256)a.v, _MM_FROUND_TO_NEAREST_INT));
+AM_HD ShortBits narrowed(Floats a, const Half*) {
+    return (ShortBits)_mm256_cvtps_ph((__m256)a.v, _MM_FROUND_TO_NEAREST_INT);
 }
-AM_HD void stream(Floats a, float* p) { _mm256_stream_ps(p, (__m256)a.v); }
+AM_HD void stream_bits(void* p, FloatBits x) { _mm256_stream_si256((__m256i*)p, (__m256i)x); }
+AM_HD void stream_bits(void* p, ShortBits x) { _mm_stream_si128((__m128i*)p, (__m128i)x); }
+AM_HD void stream_bits(void* p, ByteBits x) { std::memcpy(p, &x, sizeof x); }  // eight bytes are too few to be worth it
 AM_HD void stream_end() { _mm_sfence(); }
 AM_HD Floats reciprocal(Floats a) { return Floats(1.0f) / a; }
 template <int W> AM_HD void deal(const uint8_t* p, Ints* d) {
@@ -246,10 +251,12 @@ AM_HD Floats load_pack(const Half* p) {
     for (int i = 0; i < LANES; ++i) x[i] = to_float(p[i]);
     return Floats(x);
 }
-AM_HD void store_pack(Floats a, Half* p) {
-    for (int i = 0; i < LANES; ++i) p[i] = to_half(a.v[i]);
+AM_HD ShortBits narrowed(Floats a, const Half*) {
+    ShortBits x;
+    for (int i = 0; i < LANES; ++i) x[i] = to_half(a.v[i]).bits;
+    return x;
 }
-AM_HD void stream(Floats a, float* p) { a.store(p); }
+template <class Bits> AM_HD void stream_bits(void* p, Bits x) { std::memcpy(p, &x, sizeof x); }
 AM_HD void stream_end() {}
 AM_HD Floats reciprocal(Floats a) { return Floats(1.0f) / a; }
 template <int W> AM_HD void deal(const uint8_t* p, Ints* d) {
@@ -263,18 +270,21 @@ AM_HD Floats load_pack(const BFloat* p) {
     std::memcpy(&x, p, sizeof x);
     return Floats((FloatBits)(__builtin_convertvector(x, WordBits) << 16));
 }
-AM_HD void store_pack(Floats a, float* p) { a.store(p); }
-AM_HD void store_pack(Floats a, BFloat* p) {  // halves.h's to_bfloat
+AM_HD FloatBits narrowed(Floats a, const float*) { return a.v; }
+AM_HD ShortBits narrowed(Floats a, const BFloat*) {  // halves.h's to_bfloat
     WordBits u = (WordBits)a.v;
-    ShortBits x =
-        __builtin_convertvector((u & 0x7FFFFFFF) > 0x7F800000 ? u >> 16 | 0x40 : (u + 0x7FFF + (u >> 16 & 1)) >> 16, ShortBits);
-    std::memcpy(p, &x, sizeof x);
+    return __builtin_convertvector((u & 0x7FFFFFFF) > 0x7F800000 ? u >> 16 | 0x40 : (u + 0x7FFF + (u >> 16 & 1)) >> 16, ShortBits);
 }
-AM_HD void store_pack(Floats a, uint8_t* p) {  // [0, 1] as 0..255
+AM_HD ByteBits narrowed(Floats a, const uint8_t*) {  // [0, 1] as 0..255
     Floats q = min_(max_(a * Floats(255.0f) + Floats(0.5f), Floats(0.0f)), Floats(255.0f));
-    ByteBits x = __builtin_convertvector(to_int(q).v, ByteBits);
+    return __builtin_convertvector(to_int(q).v, ByteBits);
+}
+template <class T> AM_HD void store_pack(Floats a, T* p) {
+    auto x = narrowed(a, p);
     std::memcpy(p, &x, sizeof x);
 }
+// A store past the caches to a place on a pack's edge; stream_end: before another thread may look.
+template <class T> AM_HD void stream_pack(Floats a, T* p) { stream_bits(p, narrowed(a, p)); }
 #else   // __CUDACC__
 enum : int { LANES = 4 };
 struct Mask {

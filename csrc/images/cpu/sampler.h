@@ -23,9 +23,6 @@ struct Scratch {
     ~Scratch() { free(data); }
 };
 
-inline int packs_below(int x) { return x / LANES * LANES; }
-inline int packs_above(int x) { return packs_below(x + LANES - 1); }
-
 template <int C> struct Sampler {
     Picture picture;
     Reading r;

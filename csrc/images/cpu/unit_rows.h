@@ -6,14 +6,19 @@
 
 namespace anamorph { namespace AM_LEVEL {
 
-// LANES pixels from `p` on, C channels side by side, in the engine's units: a pack for each channel.
-template <int C, class T> AM_HD void load_pixels(const T* p, bool backwards, Floats* out) {
-    Floats side_by_side[C];
-    for (int c = 0; c < C; ++c) side_by_side[c] = load_pack(p + c * LANES);
-    take_apart<C>(side_by_side, out);
-    for (int c = 0; c < C; ++c) {
-        if (backwards) out[c] = reversed(out[c]);
-        if constexpr (SCALE_OF<T> != 1.0f) out[c] = out[c] * Floats(SCALE_OF<T>);
+// n pixels from `p` on, C channels side by side, in the engine's units to channels of `pitch` values from `to` on, in packs.
+// BACKWARDS: the first comes last.
+template <bool BACKWARDS, int C, class T> AM_HD void copy_packs(const T* p, int n, int pitch, float* to) {
+    for (int x = 0; x < n; x += LANES) {
+        Floats in[C], v[C];
+        const T* from = p + int64_t(BACKWARDS ? n - x - LANES : x) * C;
+        for (int c = 0; c < C; ++c) in[c] = load_pack(from + c * LANES);
+        take_apart<C>(in, v);
+        for (int c = 0; c < C; ++c) {
+            if (BACKWARDS) v[c] = reversed(v[c]);
+            if (SCALE_OF<T> != 1.0f) v[c] = v[c] * Floats(SCALE_OF<T>);
+            v[c].store(to + c * pitch + x);
+        }
     }
 }
 
@@ -47,10 +52,9 @@ struct Unit {
         a = clamp_(a, xa, xb);
         b = clamp_(b, a, xb);
         if (r.drop && (sy < r.tap_y0 || sy > r.tap_y1)) a = b = xb;  // no tap is left, nor beside the rect below
-        auto direct = [&](int x) {
-            Floats v[C];
-            load_pixels<C>(line + int64_t(left ? dx - x - (LANES - 1) : x + dx) * C, left, v);
-            for (int c = 0; c < C; ++c) v[c].store(buf + c * pitch + x);
+        auto direct = [&](int x, int n) {
+            if (left) copy_packs<true, C>(line + int64_t(dx - x - n + 1) * C, n, pitch, buf + x);
+            else copy_packs<false, C>(line + int64_t(x + dx) * C, n, pitch, buf + x);
         };
         auto single = [&](int x) {
             int sx = left ? dx - x : x + dx, at = border_index(sx, r.tap_x0, r.tap_x1, r.border);
@@ -58,13 +62,16 @@ struct Unit {
             for (int c = 0; c < C; ++c)
                 buf[c * pitch + x] = none ? r.fill[channel + c] : to_float(line[int64_t(at) * C + c]) * SCALE_OF<T>;
         };
+        // The lines below will be on their way when they are wanted.
+        const T* ahead = line + int64_t(up ? -AHEAD : AHEAD) * stride;
+        for (int k = xa * C; k < xb * C; k += 64 / int(sizeof(T))) __builtin_prefetch(ahead + k);
+        int end = b - a >= LANES ? b : a;
         for (int x = xa; x < a; ++x) single(x);
-        int x = a;
-        for (; x + LANES <= b; x += LANES) direct(x);
-        if (x < b && b - a >= LANES) direct(b - LANES);
-        else
-            for (; x < b; ++x) single(x);
-        for (x = b; x < xb; ++x) single(x);
+        if (end > a) {
+            direct(a, packs_below(b - a));
+            direct(b - LANES, LANES);
+        }
+        for (int x = end; x < xb; ++x) single(x);
     }
 };
 
