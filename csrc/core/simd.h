@@ -30,6 +30,10 @@ AM_HD float to_float(int a) { return float(a); }
 AM_HD float to_float(float a) { return a; }
 AM_HD float reciprocal(float a) { return 1.0f / a; }
 AM_HD float abs_(float a) { return fabsf(a); }
+AM_HD float sqrt_(float a) { return sqrtf(a); }
+AM_HD uint32_t float_bits(float a) { return uint32_t(float_word(a)); }
+AM_HD float bits_float(uint32_t a) { return word_float(int32_t(a)); }
+AM_HD float signed_float(uint32_t a) { return float(int32_t(a)); }
 AM_HD float floor_(float a) {
 #if defined(__CUDA_ARCH__)
     return floorf(a);
@@ -62,6 +66,13 @@ struct Ints {
     AM_HD Ints(int x) : v(IntBits{} + x) {}
     AM_HD void store(int32_t* p) const { std::memcpy(p, &v, sizeof v); }
 };
+struct Words {  // without a sign
+    WordBits v;
+    Words() = default;
+    AM_HD Words(WordBits x) : v(x) {}
+    AM_HD explicit Words(Ints x) : v((WordBits)x.v) {}
+    AM_HD Words(uint32_t x) : v(WordBits{} + x) {}
+};
 struct Floats {
     FloatBits v;
     Floats() = default;
@@ -84,7 +95,10 @@ struct Floats {
 #define AM_BINARY(T, op) AM_HD T operator op(T a, T b) { return T(a.v op b.v); }
 AM_BINARY(Floats, +) AM_BINARY(Floats, -) AM_BINARY(Floats, *) AM_BINARY(Floats, /)
 AM_BINARY(Ints, +) AM_BINARY(Ints, -) AM_BINARY(Ints, *)
+AM_BINARY(Words, +) AM_BINARY(Words, -) AM_BINARY(Words, *) AM_BINARY(Words, ^) AM_BINARY(Words, &)
 #undef AM_BINARY
+AM_HD Words operator>>(Words a, int bits) { return Words(a.v >> bits); }
+AM_HD Words operator<<(Words a, int bits) { return Words(a.v << bits); }
 AM_HD Floats operator-(Floats a) { return Floats(-a.v); }
 // clang-format on
 #if defined(__AVX512F__)
@@ -127,6 +141,9 @@ AM_HD int highest(Ints a) {
         for (int k = 0; k < half; ++k) v[k] = max_(v[k], v[k + half]);
     return v[0];
 }
+AM_HD Words float_bits(Floats a) { return Words((WordBits)a.v); }
+AM_HD Floats bits_float(Words a) { return Floats((FloatBits)a.v); }
+AM_HD Floats signed_float(Words a) { return to_float(Ints((IntBits)a.v)); }
 AM_HD Floats abs_(Floats a) { return Floats((FloatBits)((IntBits)a.v & 0x7FFFFFFF)); }
 // byte<K>: byte K of each lane's words d[0], d[1], ..., counted from the lowest. A shuffle does a shift's and a mask's work.
 template <int K> AM_HD Floats byte(const Ints* d) {
@@ -153,6 +170,7 @@ AM_HD Floats min_(Floats a, Floats b) { return Floats((FloatBits)_mm512_min_ps((
 AM_HD Floats max_(Floats a, Floats b) { return Floats((FloatBits)_mm512_max_ps((__m512)a.v, (__m512)b.v)); }
 AM_HD Ints min_(Ints a, Ints b) { return Ints((IntBits)_mm512_min_epi32((__m512i)a.v, (__m512i)b.v)); }
 AM_HD Ints max_(Ints a, Ints b) { return Ints((IntBits)_mm512_max_epi32((__m512i)a.v, (__m512i)b.v)); }
+AM_HD Floats sqrt_(Floats a) { return Floats((FloatBits)_mm512_sqrt_ps((__m512)a.v)); }
 AM_HD Floats floor_(Floats a) {
     return Floats((FloatBits)_mm512_roundscale_ps((__m512)a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC));
 }
@@ -198,6 +216,7 @@ AM_HD Floats min_(Floats a, Floats b) { return Floats((FloatBits)_mm256_min_ps((
 AM_HD Floats max_(Floats a, Floats b) { return Floats((FloatBits)_mm256_max_ps((__m256)a.v, (__m256)b.v)); }
 AM_HD Ints min_(Ints a, Ints b) { return Ints((IntBits)_mm256_min_epi32((__m256i)a.v, (__m256i)b.v)); }
 AM_HD Ints max_(Ints a, Ints b) { return Ints((IntBits)_mm256_max_epi32((__m256i)a.v, (__m256i)b.v)); }
+AM_HD Floats sqrt_(Floats a) { return Floats((FloatBits)_mm256_sqrt_ps((__m256)a.v)); }
 AM_HD Floats floor_(Floats a) { return Floats((FloatBits)_mm256_floor_ps((__m256)a.v)); }
 AM_HD Floats load_pack(const uint8_t* p) {
     return Floats((FloatBits)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p))));
@@ -237,6 +256,10 @@ AM_HD Floats min_(Floats a, Floats b) { return select(a < b, a, b); }
 AM_HD Floats max_(Floats a, Floats b) { return select(a > b, a, b); }
 AM_HD Ints min_(Ints a, Ints b) { return select(a < b, a, b); }
 AM_HD Ints max_(Ints a, Ints b) { return select(a > b, a, b); }
+AM_HD Floats sqrt_(Floats a) {
+    for (int i = 0; i < LANES; ++i) a.v[i] = sqrtf(a.v[i]);
+    return a;
+}
 AM_HD Floats floor_(Floats a) {
     Floats t = to_float(to_int(a));
     return select(t > a, t - Floats(1.0f), t);
@@ -347,6 +370,14 @@ template <class F> struct IntOf {
 #if !defined(__CUDACC__)
 template <> struct IntOf<Floats> {
     using type = Ints;
+};
+#endif
+template <class W> struct FloatOf {
+    using type = float;
+};
+#if !defined(__CUDACC__)
+template <> struct FloatOf<Words> {
+    using type = Floats;
 };
 #endif
 
