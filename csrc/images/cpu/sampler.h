@@ -98,14 +98,9 @@ private:
     }
     bool square_row(int y, int xa, int xb, float* buf) const {
         return by_dtype(picture.dtype, [&](auto value) {
-            return square_row(reinterpret_cast<const decltype(value)*>(picture.data), y, xa, xb, buf);
+            auto data = reinterpret_cast<const decltype(value)*>(picture.data);
+            return square.row<C>(r, data, picture.stride_h, dense ? 1 : picture.stride_c, y, xa, xb, pitch, buf);
         });
-    }
-    template <class T> bool square_row(const T* data, int y, int xa, int xb, float* buf) const {
-        if (dense) return square.row<C>(r, data, picture.stride_h, 0, y, xa, xb, pitch, buf);
-        for (int c = 0; c < C; ++c)
-            if (!square.row<1>(r, data + c * picture.stride_c, picture.stride_h, c, y, xa, xb, pitch, buf)) return false;
-        return true;
     }
     void one_by_one(int y, int xa, int xb, float* buf) const {
         by_dtype(picture.dtype, [&](auto value) {

@@ -2,6 +2,7 @@
 // lines across it. An output row is first a weighted sum of source lines, then each of its pixels one along that sum, so the
 // cost grows with the height of a window plus its width, not with their product. The arithmetic is taps.h's.
 #pragma once
+#include "../../core/shuffles.h"
 #include "staged_rows.h"
 
 namespace anamorph { namespace AM_LEVEL {
@@ -60,6 +61,28 @@ template <class T> void sum_lines(const T* lines, int64_t stride, int n, const f
     }
 }
 
+// The same of pixels whose C channels lie `plane` values apart: to[k * C + c], k < count.
+template <int C, class T> void sum_planes(const T* lines, int64_t plane, int64_t stride, int n, const float* weights, int count,
+                                          float* to) {
+    int k = 0;
+    for (; k + LANES <= count; k += LANES) {
+        Floats sum[C], pixels[C];
+        for (int c = 0; c < C; ++c) {
+            const T* from = lines + c * plane + k;
+            sum[c] = Floats(weights[0]) * load_pack(from);
+            for (int j = 1; j < n; ++j) sum[c] = sum[c] + Floats(weights[j]) * load_pack(from + j * stride);
+        }
+        put_together<C>(sum, pixels);
+        for (int c = 0; c < C; ++c) pixels[c].store(to + k * C + c * LANES);
+    }
+    for (; k < count; ++k)
+        for (int c = 0; c < C; ++c) {
+            float sum = 0.0f;
+            for (int j = 0; j < n; ++j) sum += weights[j] * to_float(lines[c * plane + j * stride + k]);
+            to[k * C + c] = sum;
+        }
+}
+
 typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
 
 // Each pixel's channels, the first C of four floats: the sum over n taps of weights[x][i] * line[first[x] + i]. N: n, or 0.
@@ -108,8 +131,9 @@ struct Square {
         }
     }
 
-    // Row y, columns [xa, xb), of C channels side by side in `data`, into buf's channels `channel` and on. False: not its case.
-    template <int C, class T> bool row(const Reading& r, const T* data, int64_t stride, int channel, int y, int xa, int xb,
+    // Row y, columns [xa, xb), of pixels side by side in `data`, their channels too (plane 1) or `plane` values apart. False: not
+    // its case.
+    template <int C, class T> bool row(const Reading& r, const T* data, int64_t stride, int64_t plane, int y, int xa, int xb,
                                        int pitch, float* buf) const {
         int top;
         float inside_y;
@@ -118,7 +142,9 @@ struct Square {
         if (r.bytes)
             for (int j = 0; j < lines.n; ++j) down[j] *= BYTE;
         int from = min_(first[xa], first[xb - 1]), end = max_(first[xa], first[xb - 1]) + n;
-        sum_lines(data + top * stride + int64_t(from) * C, stride, lines.n, down, (end - from) * C, line);
+        const T* upper = data + top * stride;
+        if (plane == 1) sum_lines(upper + int64_t(from) * C, stride, lines.n, down, (end - from) * C, line);
+        else sum_planes<C>(upper + from, plane, stride, lines.n, down, end - from, line);
         switch (n) {
             case 2: sum_along<C, 2>(line, from, first, weights, n, xa, xb, slots); break;
             case 3: sum_along<C, 3>(line, from, first, weights, n, xa, xb, slots); break;
@@ -132,8 +158,8 @@ struct Square {
             Floats fill = Floats(1.0f) - Floats::load(inside + x) * Floats(inside_y);
             for (int c = 0; c < C; ++c) {
                 Floats v((FloatBits)words[c].v);
-                if (painted) v = v + fill * Floats(r.fill[channel + c]);
-                within(r, v).store(buf + (channel + c) * pitch + x);
+                if (painted) v = v + fill * Floats(r.fill[c]);
+                within(r, v).store(buf + c * pitch + x);
             }
         }
         return true;
