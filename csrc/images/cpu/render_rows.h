@@ -137,8 +137,9 @@ template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
     float* buf = lines.need(2 * line);
     Rows<C> rows{a, i, own.pitch, a.in.dtype == U8, Stage(stages.need(Stage::floats(own.pitch)), own.pitch), buf, buf + line};
     auto open = [&](View<C>& v, Scratch& table, Scratch& room) {
-        v.sampler.open(table);
-        if (step_of_mean(v, 0) >= 0) prepare(rows, v, room.need(whole));
+        bool whole_view = step_of_mean(v, 0) >= 0;
+        v.sampler.open(table, whole_view ? a.out_h : y1 - y0);
+        if (whole_view) prepare(rows, v, room.need(whole));
     };
     auto all = [&](const View<C>& other) {
         for (int y = y0; y < y1; ++y) render(rows, own, other, {y, 0, a.out_w});
@@ -152,7 +153,7 @@ template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
         if (own.row[W_MIX] == MIX_RESIZED_BOX) {  // drawn anew, in the box
             place_layer(a, own.row, other);
             other.sampler = Sampler<C>(other.picture, other.reading, own.pitch);
-            other.sampler.open(other_table);
+            other.sampler.open(other_table, y1 - y0);
             other.cache = nullptr;
             other.done = {0, 0};
         }

@@ -43,9 +43,20 @@ template <int C> struct Sampler {
         plain.everywhere = !r.filled && !r.perspective;
     }
 
-    // Before the first row: the tables that square views need, in `room`, which is theirs.
-    void open(Scratch& room) {
-        if ((dense || planes) && !unit.fits && Square::wanted(r, pitch)) square.open(r, pitch, room.need(Square::floats(r, pitch)));
+    // Before the first of `rows` rows: the tables that square views need, or where windows are to be fetched pixel by pixel the
+    // channels of a planar picture side by side; in `room`, which is theirs.
+    void open(Scratch& room, int rows) {
+        bool squared = Square::wanted(r, pitch);
+        int64_t width = r.tap_x1 - r.tap_x0 + 1, pixels = width * (r.tap_y1 - r.tap_y0 + 1);
+        bool few = pixels <= 4 * int64_t(rows) * pitch && (r.tap_y1 + 2) * width * C < 0x7FFFFF00;
+        if (C > 1 && planes && !unit.fits && !squared && few) {
+            by_dtype(picture.dtype, [&](auto value) {
+                using T = decltype(value);
+                pack(reinterpret_cast<T*>(room.need((size_t(pixels) * C * sizeof(T) + 3) / 4)));
+            });
+            return;
+        }
+        if ((dense || planes) && !unit.fits && squared) square.open(r, pitch, room.need(Square::floats(r, pitch)));
     }
 
     // Columns [xa, xb) (xa on a pack's edge) of row y into buf[C][pitch].
@@ -76,6 +87,24 @@ template <int C> struct Sampler {
     }
 
 private:
+    // What may be read of the picture, packed. Its pixels keep their places.
+    template <class T> void pack(T* to) {
+        const T* from = reinterpret_cast<const T*>(picture.data);
+        int width = r.tap_x1 - r.tap_x0 + 1;
+        for (int y = r.tap_y0; y <= r.tap_y1; ++y, to += width * C) {
+            const T* line = from + y * picture.stride_h + r.tap_x0;
+            for (int x = 0; x < width; ++x)
+                for (int c = 0; c < C; ++c) to[x * C + c] = line[x + c * picture.stride_c];
+        }
+        picture.h = r.tap_y1 + 1;
+        picture.w = r.tap_x1 + 1;
+        picture.stride_h = int64_t(width) * C;
+        picture.stride_w = C;
+        picture.stride_c = 1;
+        picture.data = reinterpret_cast<const uint8_t*>(to - (r.tap_y1 + 1) * picture.stride_h - int64_t(r.tap_x0) * C);
+        dense = true;
+        planes = false;
+    }
     void staged_row(int y, int a, int b, const Stage& stage, float* buf) const {
         Dense d = dense_of(picture, 0, dense ? C : 1);
         int most = dense ? place<C>(r, d, y, a, b, stage) : place<1>(r, d, y, a, b, stage);
