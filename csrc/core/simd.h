@@ -179,9 +179,7 @@ AM_HD Floats load_pack(const uint8_t* p) {
     return Floats((FloatBits)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p))));
 }
 AM_HD Floats load_pack(const Half* p) { return Floats((FloatBits)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))); }
-AM_HD ShortBits narrowed(Floats a, const Half*) {
-    return (ShortBits)_mm512_cvtps_ph((__m512)a.v, _MM_FROUND_TO_NEAREST_INT);
-}
+AM_HD ShortBits narrowed(Floats a, const Half*) { return (ShortBits)_mm512_cvtps_ph((__m512)a.v, _MM_FROUND_TO_NEAREST_INT); }
 AM_HD void stream_bits(void* p, FloatBits x) { _mm512_stream_si512((__m512i*)p, (__m512i)x); }
 AM_HD void stream_bits(void* p, ShortBits x) { _mm256_stream_si256((__m256i*)p, (__m256i)x); }
 AM_HD void stream_bits(void* p, ByteBits x) { _mm_stream_si128((__m128i*)p, (__m128i)x); }
@@ -222,9 +220,7 @@ AM_HD Floats load_pack(const uint8_t* p) {
     return Floats((FloatBits)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p))));
 }
 AM_HD Floats load_pack(const Half* p) { return Floats((FloatBits)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p))); }
-AM_HD ShortBits narrowed(Floats a, const Half*) {
-    return (ShortBits)_mm256_cvtps_ph((__m256)a.v, _MM_FROUND_TO_NEAREST_INT);
-}
+AM_HD ShortBits narrowed(Floats a, const Half*) { return (ShortBits)_mm256_cvtps_ph((__m256)a.v, _MM_FROUND_TO_NEAREST_INT); }
 AM_HD void stream_bits(void* p, FloatBits x) { _mm256_stream_si256((__m256i*)p, (__m256i)x); }
 AM_HD void stream_bits(void* p, ShortBits x) { _mm_stream_si128((__m128i*)p, (__m128i)x); }
 AM_HD void stream_bits(void* p, ByteBits x) { std::memcpy(p, &x, sizeof x); }  // eight bytes are too few to be worth it
@@ -296,7 +292,8 @@ AM_HD Floats load_pack(const BFloat* p) {
 AM_HD FloatBits narrowed(Floats a, const float*) { return a.v; }
 AM_HD ShortBits narrowed(Floats a, const BFloat*) {  // halves.h's to_bfloat
     WordBits u = (WordBits)a.v;
-    return __builtin_convertvector((u & 0x7FFFFFFF) > 0x7F800000 ? u >> 16 | 0x40 : (u + 0x7FFF + (u >> 16 & 1)) >> 16, ShortBits);
+    return __builtin_convertvector((u & 0x7FFFFFFF) > 0x7F800000 ? u >> 16 | 0x40 : (u + 0x7FFF + (u >> 16 & 1)) >> 16,
+                                   ShortBits);
 }
 AM_HD ByteBits narrowed(Floats a, const uint8_t*) {  // [0, 1] as 0..255
     Floats q = min_(max_(a * Floats(255.0f) + Floats(0.5f), Floats(0.0f)), Floats(255.0f));

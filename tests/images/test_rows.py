@@ -120,7 +120,7 @@ def test_noise_is_normal(simd):
 
 
 def test_noise_has_no_neighbours(simd):
-    """Pixels side by side, one below the other, channels and samples have nothing to do with one another, nor have their sizes."""
+    """Pixels side by side or one below the other, channels and samples have nothing to do with one another; nor their sizes."""
     z = noise(4, 96).double()
     for v in (z, z.abs() - math.sqrt(2 / math.pi)):
         power = (v * v).mean()

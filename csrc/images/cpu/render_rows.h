@@ -56,9 +56,7 @@ template <int C> struct Rows {
         int vy = erased_at(v.place.sy, v.place.ty, at.y);
         if (vy < e[1] || vy >= e[3]) return;
         // The columns that may show it, give or take one.
-        auto column = [&](int vx) {
-            return int(clamp_((float(vx) - v.place.tx) / v.place.sx, float(at.xa), float(at.xb)));
-        };
+        auto column = [&](int vx) { return int(clamp_((float(vx) - v.place.tx) / v.place.sx, float(at.xa), float(at.xb))); };
         int xa = packs_below(max_(column(e[0]) - 1, at.xa)), xb = min_(column(e[2]) + 1, at.xb);
         Philox4 keys = erased_keys(e, vy);
         for (int x = xa; x < xb; x += LANES) {

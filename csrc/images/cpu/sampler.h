@@ -121,8 +121,7 @@ private:
         by_dtype(picture.dtype, [&](auto value) {
             auto data = reinterpret_cast<const decltype(value)*>(picture.data);
             if (dense) return unit.row<C>(r, data, picture.stride_h, 0, y, xa, xb, pitch, buf);
-            for (int c = 0; c < C; ++c)
-                unit.row<1>(r, data + c * picture.stride_c, picture.stride_h, c, y, xa, xb, pitch, buf);
+            for (int c = 0; c < C; ++c) unit.row<1>(r, data + c * picture.stride_c, picture.stride_h, c, y, xa, xb, pitch, buf);
         });
     }
     bool square_row(int y, int xa, int xb, float* buf) const {
