@@ -30,6 +30,10 @@ AM_HD float to_float(int a) { return float(a); }
 AM_HD float to_float(float a) { return a; }
 AM_HD float reciprocal(float a) { return 1.0f / a; }
 AM_HD float abs_(float a) { return fabsf(a); }
+AM_HD float sqrt_(float a) { return sqrtf(a); }
+AM_HD uint32_t float_bits(float a) { return uint32_t(float_word(a)); }
+AM_HD float bits_float(uint32_t a) { return word_float(int32_t(a)); }
+AM_HD float signed_float(uint32_t a) { return float(int32_t(a)); }
 AM_HD float floor_(float a) {
 #if defined(__CUDA_ARCH__)
     return floorf(a);
@@ -47,6 +51,8 @@ enum : int { LANES = 8 };
 #else
 enum : int { LANES = 4 };
 #endif
+AM_HD int packs_below(int x) { return x / LANES * LANES; }
+AM_HD int packs_above(int x) { return packs_below(x + LANES - 1); }
 typedef float FloatBits __attribute__((vector_size(LANES * 4), may_alias));
 typedef int32_t IntBits __attribute__((vector_size(LANES * 4), may_alias));
 typedef uint32_t WordBits __attribute__((vector_size(LANES * 4), may_alias));
@@ -59,6 +65,13 @@ struct Ints {
     AM_HD Ints(IntBits x) : v(x) {}
     AM_HD Ints(int x) : v(IntBits{} + x) {}
     AM_HD void store(int32_t* p) const { std::memcpy(p, &v, sizeof v); }
+};
+struct Words {  // without a sign
+    WordBits v;
+    Words() = default;
+    AM_HD Words(WordBits x) : v(x) {}
+    AM_HD explicit Words(Ints x) : v((WordBits)x.v) {}
+    AM_HD Words(uint32_t x) : v(WordBits{} + x) {}
 };
 struct Floats {
     FloatBits v;
@@ -82,7 +95,10 @@ struct Floats {
 #define AM_BINARY(T, op) AM_HD T operator op(T a, T b) { return T(a.v op b.v); }
 AM_BINARY(Floats, +) AM_BINARY(Floats, -) AM_BINARY(Floats, *) AM_BINARY(Floats, /)
 AM_BINARY(Ints, +) AM_BINARY(Ints, -) AM_BINARY(Ints, *)
+AM_BINARY(Words, +) AM_BINARY(Words, -) AM_BINARY(Words, *) AM_BINARY(Words, ^) AM_BINARY(Words, &)
 #undef AM_BINARY
+AM_HD Words operator>>(Words a, int bits) { return Words(a.v >> bits); }
+AM_HD Words operator<<(Words a, int bits) { return Words(a.v << bits); }
 AM_HD Floats operator-(Floats a) { return Floats(-a.v); }
 // clang-format on
 #if defined(__AVX512F__)
@@ -125,6 +141,9 @@ AM_HD int highest(Ints a) {
         for (int k = 0; k < half; ++k) v[k] = max_(v[k], v[k + half]);
     return v[0];
 }
+AM_HD Words float_bits(Floats a) { return Words((WordBits)a.v); }
+AM_HD Floats bits_float(Words a) { return Floats((FloatBits)a.v); }
+AM_HD Floats signed_float(Words a) { return to_float(Ints((IntBits)a.v)); }
 AM_HD Floats abs_(Floats a) { return Floats((FloatBits)((IntBits)a.v & 0x7FFFFFFF)); }
 // byte<K>: byte K of each lane's words d[0], d[1], ..., counted from the lowest. A shuffle does a shift's and a mask's work.
 template <int K> AM_HD Floats byte(const Ints* d) {
@@ -151,19 +170,19 @@ AM_HD Floats min_(Floats a, Floats b) { return Floats((FloatBits)_mm512_min_ps((
 AM_HD Floats max_(Floats a, Floats b) { return Floats((FloatBits)_mm512_max_ps((__m512)a.v, (__m512)b.v)); }
 AM_HD Ints min_(Ints a, Ints b) { return Ints((IntBits)_mm512_min_epi32((__m512i)a.v, (__m512i)b.v)); }
 AM_HD Ints max_(Ints a, Ints b) { return Ints((IntBits)_mm512_max_epi32((__m512i)a.v, (__m512i)b.v)); }
+AM_HD Floats sqrt_(Floats a) { return Floats((FloatBits)_mm512_sqrt_ps((__m512)a.v)); }
 AM_HD Floats floor_(Floats a) {
     return Floats((FloatBits)_mm512_roundscale_ps((__m512)a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC));
 }
-// load_pack and store_pack: numbers of any kind, side by side.
+// load_pack and store_pack: numbers of any kind, side by side. narrowed: the bits of such numbers.
 AM_HD Floats load_pack(const uint8_t* p) {
     return Floats((FloatBits)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p))));
 }
 AM_HD Floats load_pack(const Half* p) { return Floats((FloatBits)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))); }
-AM_HD void store_pack(Floats a, Half* p) {
-    _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph((__m512)a.v, _MM_FROUND_TO_NEAREST_INT));
-}
-// stream: a store past the caches to a place on a pack's edge; stream_end: before another thread may look.
-AM_HD void stream(Floats a, float* p) { _mm512_stream_ps(p, (__m512)a.v); }
+AM_HD ShortBits narrowed(Floats a, const Half*) { return (ShortBits)_mm512_cvtps_ph((__m512)a.v, _MM_FROUND_TO_NEAREST_INT); }
+AM_HD void stream_bits(void* p, FloatBits x) { _mm512_stream_si512((__m512i*)p, (__m512i)x); }
+AM_HD void stream_bits(void* p, ShortBits x) { _mm256_stream_si256((__m256i*)p, (__m256i)x); }
+AM_HD void stream_bits(void* p, ByteBits x) { _mm_stream_si128((__m128i*)p, (__m128i)x); }
 AM_HD void stream_end() { _mm_sfence(); }
 AM_HD Floats reciprocal(Floats a) {  // one Newton step from 14 bits: a division takes as long as sixteen products
     __m512 x = _mm512_rcp14_ps((__m512)a.v);
@@ -195,15 +214,16 @@ AM_HD Floats min_(Floats a, Floats b) { return Floats((FloatBits)_mm256_min_ps((
 AM_HD Floats max_(Floats a, Floats b) { return Floats((FloatBits)_mm256_max_ps((__m256)a.v, (__m256)b.v)); }
 AM_HD Ints min_(Ints a, Ints b) { return Ints((IntBits)_mm256_min_epi32((__m256i)a.v, (__m256i)b.v)); }
 AM_HD Ints max_(Ints a, Ints b) { return Ints((IntBits)_mm256_max_epi32((__m256i)a.v, (__m256i)b.v)); }
+AM_HD Floats sqrt_(Floats a) { return Floats((FloatBits)_mm256_sqrt_ps((__m256)a.v)); }
 AM_HD Floats floor_(Floats a) { return Floats((FloatBits)_mm256_floor_ps((__m256)a.v)); }
 AM_HD Floats load_pack(const uint8_t* p) {
     return Floats((FloatBits)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p))));
 }
 AM_HD Floats load_pack(const Half* p) { return Floats((FloatBits)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p))); }
-AM_HD void store_pack(Floats a, Half* p) {
-    _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph((__m256)a.v, _MM_FROUND_TO_NEAREST_INT));
-}
-AM_HD void stream(Floats a, float* p) { _mm256_stream_ps(p, (__m256)a.v); }
+AM_HD ShortBits narrowed(Floats a, const Half*) { return (ShortBits)_mm256_cvtps_ph((__m256)a.v, _MM_FROUND_TO_NEAREST_INT); }
+AM_HD void stream_bits(void* p, FloatBits x) { _mm256_stream_si256((__m256i*)p, (__m256i)x); }
+AM_HD void stream_bits(void* p, ShortBits x) { _mm_stream_si128((__m128i*)p, (__m128i)x); }
+AM_HD void stream_bits(void* p, ByteBits x) { std::memcpy(p, &x, sizeof x); }  // eight bytes are too few to be worth it
 AM_HD void stream_end() { _mm_sfence(); }
 AM_HD Floats reciprocal(Floats a) { return Floats(1.0f) / a; }
 template <int W> AM_HD void deal(const uint8_t* p, Ints* d) {
@@ -232,6 +252,10 @@ AM_HD Floats min_(Floats a, Floats b) { return select(a < b, a, b); }
 AM_HD Floats max_(Floats a, Floats b) { return select(a > b, a, b); }
 AM_HD Ints min_(Ints a, Ints b) { return select(a < b, a, b); }
 AM_HD Ints max_(Ints a, Ints b) { return select(a > b, a, b); }
+AM_HD Floats sqrt_(Floats a) {
+    for (int i = 0; i < LANES; ++i) a.v[i] = sqrtf(a.v[i]);
+    return a;
+}
 AM_HD Floats floor_(Floats a) {
     Floats t = to_float(to_int(a));
     return select(t > a, t - Floats(1.0f), t);
@@ -246,10 +270,12 @@ AM_HD Floats load_pack(const Half* p) {
     for (int i = 0; i < LANES; ++i) x[i] = to_float(p[i]);
     return Floats(x);
 }
-AM_HD void store_pack(Floats a, Half* p) {
-    for (int i = 0; i < LANES; ++i) p[i] = to_half(a.v[i]);
+AM_HD ShortBits narrowed(Floats a, const Half*) {
+    ShortBits x;
+    for (int i = 0; i < LANES; ++i) x[i] = to_half(a.v[i]).bits;
+    return x;
 }
-AM_HD void stream(Floats a, float* p) { a.store(p); }
+template <class Bits> AM_HD void stream_bits(void* p, Bits x) { std::memcpy(p, &x, sizeof x); }
 AM_HD void stream_end() {}
 AM_HD Floats reciprocal(Floats a) { return Floats(1.0f) / a; }
 template <int W> AM_HD void deal(const uint8_t* p, Ints* d) {
@@ -263,18 +289,22 @@ AM_HD Floats load_pack(const BFloat* p) {
     std::memcpy(&x, p, sizeof x);
     return Floats((FloatBits)(__builtin_convertvector(x, WordBits) << 16));
 }
-AM_HD void store_pack(Floats a, float* p) { a.store(p); }
-AM_HD void store_pack(Floats a, BFloat* p) {  // halves.h's to_bfloat
+AM_HD FloatBits narrowed(Floats a, const float*) { return a.v; }
+AM_HD ShortBits narrowed(Floats a, const BFloat*) {  // halves.h's to_bfloat
     WordBits u = (WordBits)a.v;
-    ShortBits x =
-        __builtin_convertvector((u & 0x7FFFFFFF) > 0x7F800000 ? u >> 16 | 0x40 : (u + 0x7FFF + (u >> 16 & 1)) >> 16, ShortBits);
-    std::memcpy(p, &x, sizeof x);
+    return __builtin_convertvector((u & 0x7FFFFFFF) > 0x7F800000 ? u >> 16 | 0x40 : (u + 0x7FFF + (u >> 16 & 1)) >> 16,
+                                   ShortBits);
 }
-AM_HD void store_pack(Floats a, uint8_t* p) {  // [0, 1] as 0..255
+AM_HD ByteBits narrowed(Floats a, const uint8_t*) {  // [0, 1] as 0..255
     Floats q = min_(max_(a * Floats(255.0f) + Floats(0.5f), Floats(0.0f)), Floats(255.0f));
-    ByteBits x = __builtin_convertvector(to_int(q).v, ByteBits);
+    return __builtin_convertvector(to_int(q).v, ByteBits);
+}
+template <class T> AM_HD void store_pack(Floats a, T* p) {
+    auto x = narrowed(a, p);
     std::memcpy(p, &x, sizeof x);
 }
+// A store past the caches to a place on a pack's edge; stream_end: before another thread may look.
+template <class T> AM_HD void stream_pack(Floats a, T* p) { stream_bits(p, narrowed(a, p)); }
 #else   // __CUDACC__
 enum : int { LANES = 4 };
 struct Mask {
@@ -372,6 +402,14 @@ template <class F> struct IntOf {
 #if !defined(__CUDACC__)
 template <> struct IntOf<Floats> {
     using type = Ints;
+};
+#endif
+template <class W> struct FloatOf {
+    using type = float;
+};
+#if !defined(__CUDACC__)
+template <> struct FloatOf<Words> {
+    using type = Floats;
 };
 #endif
 

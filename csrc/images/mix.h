@@ -1,8 +1,7 @@
 // Erasing, mixing with the partner, and the labels that follow.
 #pragma once
-#include <math.h>
+#include "../core/normal.h"
 #include "../core/philox.h"
-#include "../core/simd.h"
 #include "render_args.h"
 
 namespace anamorph {
@@ -31,37 +30,29 @@ AM_HD Place place_in(const int32_t* box, int width, int height) {
     return {sx, -sx * float(box[0]), sy, -sy * float(box[1])};
 }
 
+// The keys of an erasure's noise in row y of its view, one for each channel; the other one of a pair is its second key.
+AM_HD Philox4 erased_keys(const int32_t* e, int y) {
+    int mode = e[4] & 15;
+    if (mode == ERASE_CONSTANT) return {};
+    return philox4x32_10(0u, mode == ERASE_PIXEL_NOISE ? uint32_t(y) : 0u, 0u, 0xE8A5Eu, uint32_t(e[5]), 0u);
+}
+
+namespace AM_LEVEL {
+
 // Where in its view output row or column `at` lies, as erasures see it.
 AM_HD int erased_at(float scale, float shift, int at) { return int(AM_LEVEL::product(scale, float(at) + 0.5f) + shift); }
 
-// sin and cos of `t` full turns.
-AM_HD void sincos_turn(float t, float& sine, float& cosine) {
-#if defined(__CUDA_ARCH__)
-    sincospif(2.0f * t, &sine, &cosine);  // sinf's way for large angles takes memory
-#else
-    sine = sinf(6.2831853071795865f * t);
-    cosine = cosf(6.2831853071795865f * t);
-#endif
+// What an erasure writes into columns x (words) of a row of its view.
+template <int C, class F, class W> AM_HD void erased(const RenderArgs& a, const int32_t* e, const Philox4& keys, W x, F* out) {
+    int mode = e[4] & 15;
+    for (int c = 0; c < C; ++c) {
+        if (mode == ERASE_CONSTANT) out[c] = F(word_float(e[6 + c]));
+        else out[c] = normal(word_at(mode == ERASE_PIXEL_NOISE ? x : W(0u), keys.v[c], keys.v[c ^ 1]));
+        if (e[4] & SLOT_NORMALISED) out[c] = out[c] * F(a.std[c]) + F(a.mean[c]);
+    }
 }
 
-// What an erasure writes at (x, y) of its view: C channels. Its noise is normal, two numbers of Box and Muller's for two words.
-template <int C> AM_HD void erased_pixel(const RenderArgs& a, const int32_t* e, int x, int y, float* out) {
-    int mode = e[4] & 15;
-    for (int c = 0; c < C; ++c) out[c] = word_float(e[6 + c]);
-    if (mode != ERASE_CONSTANT) {
-        bool each = mode == ERASE_PIXEL_NOISE;
-        Philox4 p = philox4x32_10(uint32_t(each ? x : 0), uint32_t(each ? y : 0), 0u, 0xE8A5Eu, uint32_t(e[5]), 0u);
-        for (int c = 0; c < C; c += 2) {
-            float u = (float(p.v[c] >> 8) + 0.5f) * 5.9604644775390625e-08f, t = float(p.v[c + 1] >> 8) * 5.9604644775390625e-08f;
-            float r = sqrtf(-2.0f * logf(u)), sine, cosine;
-            sincos_turn(t, sine, cosine);
-            out[c] = r * cosine;
-            if (c + 1 < C) out[c + 1] = r * sine;
-        }
-    }
-    if (e[4] & SLOT_NORMALISED)
-        for (int c = 0; c < C; ++c) out[c] = out[c] * a.std[c] + a.mean[c];
-}
+}  // namespace AM_LEVEL
 
 AM_HD float own_share(const RenderArgs& a, const int32_t* row, int i) {
     return row[W_MIX] == MIX_NONE ? 1.0f : lam_of(a, row, i);

@@ -3,11 +3,12 @@ the colour steps, the erasures, the partner, the label."""
 
 import copy
 import itertools
+from statistics import NormalDist
 
 import numpy as np
 
 from anamorph import _native
-from reference.philox import philox
+from reference.philox import LOW, philox
 
 W = _native.WORDS
 OPS = {code: name for name, code in _native.OPS.items()}
@@ -56,6 +57,12 @@ def folded(p, low, high, border):
         p = np.where(p < low, 2 * low - p, p)
         p = np.where(p > high, 2 * high - p, p)
     return np.clip(p, low, high)
+
+
+def loose(row):
+    """May a CPU read this view from a strip? Then the engine is near what is here, not equal to it."""
+    aslant = row.m[2, 0] or row.m[2, 1] or ((row.m[0, 1] or row.m[1, 0]) and True)
+    return bool(aslant and ((row.antialias and row.interp and 2 * row.interp * max(row.filter) > 4) or row.mix == 3))
 
 
 class Axis:
@@ -208,6 +215,16 @@ def step(v, op, p, bytes_in):
     return np.repeat(grey(v)[..., None], 3, -1)
 
 
+def normal(at, key, second):
+    """The normal number that a hash of a place and two keys stands for: 24 bits say how far from 0, the lowest on which side."""
+    h = (at + key) & LOW
+    h = (h ^ h >> 16) * 0x21F0AAAD & LOW
+    h = ((h ^ h >> 15) + second & LOW) * 0x735A2D97 & LOW
+    h ^= h >> 15
+    size = NormalDist().inv_cdf(1 - ((h >> 8) + 0.5) / 2**25)
+    return -size if h & 1 else size
+
+
 def erase(v, row, mean, std, inner=None):
     h, w, channels = v.shape
     for (x0, y0, x1, y1, mode, key), value in row.erases:
@@ -216,14 +233,10 @@ def erase(v, row, mean, std, inner=None):
             xs, ys = inner[0, 0] * xs + inner[0, 2], inner[1, 1] * ys + inner[1, 2]
         vx, vy = np.trunc(xs).astype(int), np.trunc(ys).astype(int)
         for y, x in np.argwhere((vx >= x0) & (vx < x1) & (vy >= y0) & (vy < y1)):
+            px, py = (int(vx[y, x]), int(vy[y, x])) if mode & 15 == 2 else (0, 0)
+            keys = philox((0, py, 0, 0xE8A5E), (key & LOW, 0))
             for c in range(channels):
-                new = value[c]
-                if mode & 15:
-                    each = (mode & 15) == 2
-                    place = (int(vx[y, x]), int(vy[y, x])) if each else (0, 0)
-                    words = philox((*place, 0, 0xE8A5E), (key & 0xFFFFFFFF, 0))
-                    u, t = ((words[c // 2 * 2] >> 8) + 0.5) / 2**24, (words[c // 2 * 2 + 1] >> 8) / 2**24
-                    new = np.sqrt(-2 * np.log(u)) * (np.sin if c % 2 else np.cos)(2 * np.pi * t)
+                new = normal(px, keys[c], keys[c ^ 1]) if mode & 15 else value[c]
                 v[y, x, c] = new * std[c] + mean[c] if mode & (1 << 12) else new
     return v
 

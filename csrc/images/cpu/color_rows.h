@@ -1,6 +1,7 @@
 // Colour steps along a row on a CPU, and the row's way to the output: the last step may write there itself, so that its
 // arithmetic fills the time of the stores.
 #pragma once
+#include "../../core/shuffles.h"
 #include "../color.h"
 #include "../render_args.h"
 
@@ -14,28 +15,36 @@ template <int C> struct ToBuffer {
         for (int c = 0; c < C; ++c) v[c].store(buf + c * pitch + x);
     }
 };
+// A batch that no cache holds is written past them, or each line would first be read.
+template <int C> bool past_caches(const RenderArgs& a) {
+    return int64_t(a.in.batch) * C * a.out_h * a.out_w * dtype_bytes(a.out_dtype) > (4 << 20);
+}
 template <int C> struct ToOutput {
     int width;
     float* to;
     int64_t plane;
     float scale[C], bias[C];
-    bool streams;  // a batch that no cache holds is written past them, or each line would first be read
+    bool streams;
     ToOutput(const RenderArgs& a, int i, int y)
-        : width(a.out_w), to(reinterpret_cast<float*>(a.out) + i * a.out_n + y * a.out_y), plane(a.out_c) {
+        : width(a.out_w), to(reinterpret_cast<float*>(a.out) + i * a.out_n + y * a.out_y), plane(a.out_c),
+          streams(past_caches<C>(a)) {
         for (int c = 0; c < C; ++c) {
             scale[c] = a.scale[c];
             bias[c] = a.bias[c];
         }
-        uintptr_t aligned = reinterpret_cast<uintptr_t>(to) | uintptr_t(plane * 4);
-        streams = aligned % (LANES * 4) == 0 && int64_t(a.in.batch) * C * a.out_h * a.out_w > (1 << 20);
     }
-    static bool fits(const RenderArgs& a) { return a.out_dtype == F32 && a.out_x == 1; }
+    // Rows of which each begins on a pack's edge, where that matters.
+    static bool fits(const RenderArgs& a) {
+        if (a.out_dtype != F32 || a.out_x != 1) return false;
+        uintptr_t edges = reinterpret_cast<uintptr_t>(a.out) | uintptr_t((a.out_n | a.out_y | a.out_c) * 4);
+        return edges % (LANES * 4) == 0 || !past_caches<C>(a);
+    }
     AM_HD void operator()(int x, const Floats* v) const {
         for (int c = 0; c < C; ++c) {
             Floats u = v[c] * Floats(scale[c]) + Floats(bias[c]);
             float* p = to + c * plane + x;
             if (x + LANES > width) std::memcpy(p, &u.v, size_t(width - x) * 4);
-            else if (streams) stream(u, p);
+            else if (streams) stream_pack(u, p);
             else u.store(p);
         }
     }
@@ -74,32 +83,74 @@ template <int C, class To> void color_row(int op, float p, float mean, bool byte
     }
 }
 
-// Normalise, cast, store.
+// Pixels of N channels side by side in the output: normalise, cast, store.
+template <int N, class T> struct Line {
+    T* to;
+    const float* buf;
+    int pitch;
+    Floats scale[N], bias[N];
+    Line(T* out, const float* from, int row_pitch, const float* s, const float* b) : to(out), buf(from), pitch(row_pitch) {
+        for (int c = 0; c < N; ++c) {
+            scale[c] = Floats(s[c]);
+            bias[c] = Floats(b[c]);
+        }
+    }
+
+    // The N packs of LANES pixels from `from` on, whose channels lie `plane` values apart.
+    AM_HD void load(const float* from, int plane, Floats* out) const {
+        Floats v[N];
+        for (int c = 0; c < N; ++c) v[c] = Floats::load(from + c * plane) * scale[c] + bias[c];
+        put_together<N>(v, out);
+    }
+    void some(int x, int n) const {
+        float in[N * LANES] = {};
+        T room[N * LANES];
+        Floats v[N];
+        for (int c = 0; c < N; ++c) std::memcpy(in + c * LANES, buf + c * pitch + x, size_t(n) * 4);
+        load(in, LANES, v);
+        for (int k = 0; k < N; ++k) store_pack(v[k], room + k * LANES);
+        std::memcpy(to + int64_t(x) * N, room, sizeof(T) * N * n);
+    }
+    template <bool STREAMS> AM_HD void packs(int x, int end) const {
+        const Line line = *this;  // what is stored might else be taken for a part of it
+        T* p = to + int64_t(x) * N;
+        for (; x < end; x += LANES) {
+            Floats v[N];
+            line.load(line.buf + x, line.pitch, v);
+            for (int k = 0; k < N; ++k, p += LANES) {
+                if (STREAMS) stream_pack(v[k], p);
+                else store_pack(v[k], p);
+            }
+        }
+    }
+    void all(int width, bool streams) const {
+        auto edge = [&](int x) { return reinterpret_cast<uintptr_t>(to + int64_t(x) * N) % (sizeof(T) * LANES) == 0; };
+        int head = 0;  // up to a pack's edge
+        if (streams)
+            while (head < LANES && !edge(head)) ++head;
+        streams = streams && head < LANES && head <= width;
+        if (!streams) head = 0;
+        int end = head + (width - head) / LANES * LANES;
+        if (head > 0) some(0, head);
+        if (streams) packs<true>(head, end);
+        else packs<false>(head, end);
+        if (end < width) some(end, width - end);
+    }
+};
+
 template <int C, class T> void store_row(const RenderArgs& a, T* out, int pitch, const float* buf) {
-    alignas(64) T v[C][LANES];
-    for (int x = 0; x < a.out_w; x += LANES) {
-        int n = min_(int(LANES), a.out_w - x);
-        for (int c = 0; c < C; ++c) {
-            Floats u = Floats::load(buf + c * pitch + x) * Floats(a.scale[c]) + Floats(a.bias[c]);
-            bool side_by_side = a.out_x == 1 && n == LANES;
-            store_pack(u, side_by_side ? out + c * a.out_c + x : v[c]);
-        }
-        if (a.out_x == 1 && n == LANES) continue;
-        if (a.out_c == 1 && a.out_x == C && n == LANES) {  // channels last
-            T* to = out + int64_t(x) * C;
-            for (int k = 0; k < LANES; ++k)
-                for (int c = 0; c < C; ++c) to[k * C + c] = v[c][k];
-        } else {
-            for (int c = 0; c < C; ++c)
-                for (int k = 0; k < n; ++k) out[c * a.out_c + (x + k) * a.out_x] = v[c][k];
-        }
+    if (a.out_x == 1) {
+        for (int c = 0; c < C; ++c)
+            Line<1, T>(out + c * a.out_c, buf + c * pitch, pitch, a.scale + c, a.bias + c).all(a.out_w, past_caches<C>(a));
+    } else if (a.out_c == 1 && a.out_x == C) {  // channels last
+        Line<C, T>(out, buf, pitch, a.scale, a.bias).all(a.out_w, past_caches<C>(a));
+    } else {
+        for (int c = 0; c < C; ++c)
+            for (int x = 0; x < a.out_w; ++x)
+                store_value(buf[c * pitch + x] * a.scale[c] + a.bias[c], out + c * a.out_c + x * a.out_x);
     }
 }
 template <int C> void store_row(const RenderArgs& a, int i, int y, int pitch, const float* buf) {
-    if (ToOutput<C>::fits(a)) {
-        color_row<C, 0>(0.0f, 0.0f, false, 0, a.out_w, pitch, buf, ToOutput<C>(a, i, y));
-        return;
-    }
     by_dtype(a.out_dtype, [&](auto value) {
         store_row<C>(a, reinterpret_cast<decltype(value)*>(a.out) + i * a.out_n + y * a.out_y, pitch, buf);
     });

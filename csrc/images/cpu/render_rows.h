@@ -60,12 +60,19 @@ template <int C> struct Rows {
     void erase(const View<C>& v, const int32_t* e, const At& at, Pixels& px) const {
         int vy = erased_at(v.place.sy, v.place.ty, at.y);
         if (vy < e[1] || vy >= e[3]) return;
-        for (int x = at.xa; x < at.xb; ++x) {
-            int vx = erased_at(v.place.sx, v.place.tx, x);
-            if (vx < e[0] || vx >= e[2]) continue;
-            float pixel[C];
-            erased_pixel<C>(args, e, vx, vy, pixel);
-            for (int c = 0; c < C; ++c) px.buf[c * pitch + x] = pixel[c];
+        // The columns that may show it, give or take one.
+        auto column = [&](int vx) { return int(clamp_((float(vx) - v.place.tx) / v.place.sx, float(at.xa), float(at.xb))); };
+        int xa = packs_below(max_(column(e[0]) - 1, at.xa)), xb = min_(column(e[2]) + 1, at.xb);
+        Philox4 keys = erased_keys(e, vy);
+        for (int x = xa; x < xb; x += LANES) {
+            Ints vx = to_int(Floats(v.place.sx) * (Floats::iota() + Floats(float(x) + 0.5f)) + Floats(v.place.tx));
+            auto inside = vx >= Ints(e[0]) && vx < Ints(e[2]);
+            Floats pixels[C];
+            erased<C>(args, e, keys, Words(vx), pixels);
+            for (int c = 0; c < C; ++c) {
+                float* to = px.buf + c * pitch + x;
+                select(inside, pixels[c], Floats::load(to)).store(to);
+            }
         }
     }
     bool narrow(const int32_t* box, const At& at, At& inside) const {

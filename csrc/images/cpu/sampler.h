@@ -2,8 +2,8 @@
 #pragma once
 #include <cstdlib>
 #include <new>
-#include "pixel_rows.h"
 #include "strip.h"
+#include "unit_rows.h"
 
 namespace anamorph { namespace AM_LEVEL {
 
@@ -24,9 +24,6 @@ struct Scratch {
     ~Scratch() { free(data); }
 };
 
-inline int packs_below(int x) { return x / LANES * LANES; }
-inline int packs_above(int x) { return packs_below(x + LANES - 1); }
-
 template <int C> struct Sampler {
     Reading view;     // what the row says: where its fill is laid
     Picture picture;  // what is read, by
@@ -34,11 +31,13 @@ template <int C> struct Sampler {
     int pitch;
     bool dense, planes;    // the channels of a pixel lie side by side, or the pixels of a channel do
     bool pads = true;      // is a padding's fill laid over the taps? Else they hold it
+    Unit unit;             // unit_rows.h
     Square square;         // square_rows.h
     Between inner, plain;  // where no window touches the rect's edge; where no fill shows
 
     Sampler(const Picture& p, const Reading& reading, int row_pitch) : view(reading), pitch(row_pitch) {
         read(p, reading);
+        if (dense || planes) unit = Unit(r);
         float clear[4];  // of the fill: from the frame's and from the paddings' sides
         for (int i = 0; i < 4; ++i) {
             float fade = r.kernel == NEAREST ? 0.0f : 0.5f / r.slope[i];
@@ -52,28 +51,41 @@ template <int C> struct Sampler {
         plain.nowhere = plain.nowhere || (r.padded && r.folded);
     }
 
-    // Before the first row, of rows [y0, y1) and `width` columns: the tables that square views need, or the strip from which a
-    // window is read that is large and aslant. In rooms that are the view's own.
+    // Before the first row, of rows [y0, y1) and `width` columns: the tables that square views need; or the strip from which windows
+    // are read that are large and aslant; or, where other windows are to be fetched pixel by pixel, the channels of a planar picture
+    // side by side. In rooms that are the view's own.
     void open(Scratch& table, Scratch& strip, int y0, int y1, int width) {
-        if (!dense && !planes) return;
+        if ((!dense && !planes) || unit.fits) return;
         if (Square::wanted(r, pitch)) {
             square.open(r, pitch, table.need(Square::floats(r, pitch)));
             pads = false;
-        } else if (Strip::allowed(r)) {
-            Strip s(r, y0, y1, width);
-            if (!s.pays(r, y1 - y0, width)) return;
+            return;
+        }
+        Strip s(r, y0, y1, width);
+        if (Strip::allowed(r) && s.pays(r, y1 - y0, width)) {
             Picture drawn = s.picture(C, picture.dtype == U8);
             drawn.data = reinterpret_cast<uint8_t*>(strip.need(s.floats(C, drawn.dtype)));
             draw_strip(s, drawn, table);
             read(drawn, s.reading(r, drawn));
             pads = false;
+        } else if (C > 1 && planes) {
+            const Box& b = r.rect;
+            int64_t wide = b.x1 - b.x0 + 1, pixels = wide * (b.y1 - b.y0 + 1);
+            if (pixels > 4 * int64_t(y1 - y0) * width || (b.y1 + 2) * wide * C >= 0x7FFFFF00) return;
+            by_dtype(picture.dtype, [&](auto value) {
+                using T = decltype(value);
+                pack(reinterpret_cast<T*>(strip.need((size_t(pixels) * C * sizeof(T) + 3) / 4)));
+            });
         }
     }
 
     // Columns [xa, xb) (xa on a pack's edge) of row y into buf[C][pitch], with the fill that is not laid late.
     void row(int y, int xa, int xb, const Stage& stage, float* buf) const {
         int a = xa, b = xa;  // what needs the fill laid
-        if (square.fits) {
+        if (unit.fits) {
+            unit_row(y, xa, xb, buf);
+            b = packs_above(xb);
+        } else if (square.fits) {
             square_row(square, r, y, xa, xb, pitch, buf);
             b = packs_above(xb);
         } else {
@@ -123,6 +135,24 @@ private:
             });
         }
     }
+    // What may be read of the picture, packed. Its pixels keep their places.
+    template <class T> void pack(T* to) {
+        const T* from = reinterpret_cast<const T*>(picture.data);
+        int width = r.rect.x1 - r.rect.x0 + 1;
+        for (int y = r.rect.y0; y <= r.rect.y1; ++y, to += width * C) {
+            const T* line = from + y * picture.stride_h + r.rect.x0;
+            for (int x = 0; x < width; ++x)
+                for (int c = 0; c < C; ++c) to[x * C + c] = line[x + c * picture.stride_c];
+        }
+        picture.h = r.rect.y1 + 1;
+        picture.w = r.rect.x1 + 1;
+        picture.stride_h = int64_t(width) * C;
+        picture.stride_w = C;
+        picture.stride_c = 1;
+        picture.data = reinterpret_cast<const uint8_t*>(to - (r.rect.y1 + 1) * picture.stride_h - int64_t(r.rect.x0) * C);
+        dense = true;
+        planes = false;
+    }
     void staged_row(int y, int a, int b, const Stage& stage, float* buf) const {
         Dense d = dense_of(picture, 0, dense ? C : 1);
         int most = dense ? place<C>(r, d, y, a, b, stage) : place<1>(r, d, y, a, b, stage);
@@ -135,12 +165,17 @@ private:
                 for (int c = 0; c < C; ++c) sample_row<1>(r, dense_of(picture, c, 1), c, most, a, b, stage, buf);
         });
     }
+    void unit_row(int y, int xa, int xb, float* buf) const {
+        by_dtype(picture.dtype, [&](auto value) {
+            auto data = reinterpret_cast<const decltype(value)*>(picture.data);
+            if (dense) return unit.row<C>(r, data, picture.stride_h, 0, y, xa, xb, pitch, buf);
+            for (int c = 0; c < C; ++c) unit.row<1>(r, data + c * picture.stride_c, picture.stride_h, c, y, xa, xb, pitch, buf);
+        });
+    }
     void square_row(const Square& rows, const Reading& q, int y, int xa, int xb, int width, float* buf) const {
         by_dtype(picture.dtype, [&](auto value) {
             auto data = reinterpret_cast<const decltype(value)*>(picture.data);
-            if (dense) return rows.template row<C>(q, data, picture.stride_h, 0, y, xa, xb, width, buf);
-            for (int c = 0; c < C; ++c)
-                rows.template row<1>(q, data + c * picture.stride_c, picture.stride_h, c, y, xa, xb, width, buf);
+            rows.template row<C>(q, data, picture.stride_h, dense ? 1 : picture.stride_c, y, xa, xb, width, buf);
         });
     }
     void one_by_one(int y, int xa, int xb, float* buf) const {

@@ -2,6 +2,7 @@
 // lines across it. An output row is first a weighted sum of source lines, then each of its pixels one along that sum, so the
 // cost grows with the height of a window plus its width, not with their product. The arithmetic is taps.h's.
 #pragma once
+#include "../../core/shuffles.h"
 #include "staged_rows.h"
 
 namespace anamorph { namespace AM_LEVEL {
@@ -57,12 +58,12 @@ struct Axis {
     }
 };
 
-// to[k] = the sum over n lines of weights[j] * lines[j][k], k < count.
-template <class T> void sum_lines(const T* const* lines, int n, const float* weights, int count, float* to) {
+// to[k] = the sum over n lines of weights[j] * lines[j][k], k < count. N: n, or 0.
+template <int N, class T> void sum_lines(const T* const* lines, int n, const float* weights, int count, float* to) {
     int k = 0;
     for (; k + LANES <= count; k += LANES) {
         Floats sum = Floats(weights[0]) * load_pack(lines[0] + k);
-        for (int j = 1; j < n; ++j) sum = sum + Floats(weights[j]) * load_pack(lines[j] + k);
+        for (int j = 1; j < (N ? N : n); ++j) sum = sum + Floats(weights[j]) * load_pack(lines[j] + k);
         sum.store(to + k);
     }
     for (; k < count; ++k) {
@@ -71,16 +72,64 @@ template <class T> void sum_lines(const T* const* lines, int n, const float* wei
         to[k] = sum;
     }
 }
+template <class T> void sum_lines(const T* const* lines, int n, const float* weights, int count, float* to) {
+    switch (n) {
+        case 2: return sum_lines<2>(lines, n, weights, count, to);
+        case 3: return sum_lines<3>(lines, n, weights, count, to);
+        case 4: return sum_lines<4>(lines, n, weights, count, to);
+        case 5: return sum_lines<5>(lines, n, weights, count, to);
+        default: return sum_lines<0>(lines, n, weights, count, to);
+    }
+}
+
+// The same of pixels whose C channels lie `plane` values apart: to[k * C + c], k < count.
+template <int C, class T> void sum_planes(const T* const* lines, int64_t plane, int n, const float* weights, int count, float* to) {
+    int k = 0;
+    for (; k + LANES <= count; k += LANES) {
+        Floats sum[C], pixels[C];
+        for (int c = 0; c < C; ++c) {
+            const int64_t at = c * plane + k;
+            sum[c] = Floats(weights[0]) * load_pack(lines[0] + at);
+            for (int j = 1; j < n; ++j) sum[c] = sum[c] + Floats(weights[j]) * load_pack(lines[j] + at);
+        }
+        put_together<C>(sum, pixels);
+        for (int c = 0; c < C; ++c) pixels[c].store(to + k * C + c * LANES);
+    }
+    for (; k < count; ++k)
+        for (int c = 0; c < C; ++c) {
+            float sum = 0.0f;
+            for (int j = 0; j < n; ++j) sum += weights[j] * to_float(lines[j][c * plane + k]);
+            to[k * C + c] = sum;
+        }
+}
 
 typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
 
-// Each pixel's channels, the first C of four floats: the sum over n taps of weights[x][i] * line[first[x] + i]. N: n, or 0.
+// Each pixel's channels, the first C of four floats: the sum over n taps of weights[x][i] * line[first[x] + i]. N: n, or 0. Four
+// pixels at a time, as each waits for its own sums.
 template <int C, int N> void sum_along(const float* line, int from, const int* first, const float* weights, int n, int xa, int xb,
                                        float* slots) {
-    for (int x = xa; x < xb; ++x) {
-        const float *v = line + (first[x] - from) * C, *w = weights + int64_t(x) * n;
-        Quad sum = *reinterpret_cast<const Quad*>(v) * w[0];
-        for (int i = 1; i < (N ? N : n); ++i) sum += *reinterpret_cast<const Quad*>(v + i * C) * w[i];
+    auto tap = [&](int x, int i) {
+        return *reinterpret_cast<const Quad*>(line + (first[x] - from + i) * C) * weights[int64_t(x) * n + i];
+    };
+    int x = xa;
+    for (; x + 4 <= xb; x += 4) {
+        Quad a = tap(x, 0), b = tap(x + 1, 0), c = tap(x + 2, 0), d = tap(x + 3, 0);
+        for (int i = 1; i < (N ? N : n); ++i) {
+            a += tap(x, i);
+            b += tap(x + 1, i);
+            c += tap(x + 2, i);
+            d += tap(x + 3, i);
+        }
+        Quad* to = reinterpret_cast<Quad*>(slots + 4 * x);
+        to[0] = a;
+        to[1] = b;
+        to[2] = c;
+        to[3] = d;
+    }
+    for (; x < xb; ++x) {
+        Quad sum = tap(x, 0);
+        for (int i = 1; i < (N ? N : n); ++i) sum += tap(x, i);
         *reinterpret_cast<Quad*>(slots + 4 * x) = sum;
     }
 }
@@ -123,9 +172,9 @@ struct Square {
         }
     }
 
-    // Row y, columns [xa, xb), of C channels side by side in `data`, into buf's channels `channel` and on.
-    template <int C, class T> void row(const Reading& r, const T* data, int64_t stride, int channel, int y, int xa, int xb, int pitch,
-                                       float* buf) const {
+    // Row y, columns [xa, xb), of pixels side by side in `data`, their channels too (plane 1) or `plane` values apart, into buf.
+    template <int C, class T> void row(const Reading& r, const T* data, int64_t stride, int64_t plane, int y, int xa, int xb,
+                                       int pitch, float* buf) const {
         int top;
         float inside_y;
         Axis vertical(r, false), across(r, true);
@@ -138,9 +187,11 @@ struct Square {
         }
         // The columns among [from, end) that are pixels as they stand, then those that a border makes of them.
         int a = max_(from, min_(end, across.rect0)), b = max_(a, min_(end, across.rect1 + 1));
+        const int pixel = plane == 1 ? C : 1;
         const T** at = reinterpret_cast<const T**>(lines);
-        for (int j = 0; j < vertical.n; ++j) at[j] = data + vertical.pixel(top + j) * stride + int64_t(a) * C;
-        sum_lines(at, vertical.n, down, (b - a) * C, line + (a - from) * C);
+        for (int j = 0; j < vertical.n; ++j) at[j] = data + vertical.pixel(top + j) * stride + int64_t(a) * pixel;
+        if (plane == 1) sum_lines(at, vertical.n, down, (b - a) * C, line + (a - from) * C);
+        else sum_planes<C>(at, plane, vertical.n, down, b - a, line + (a - from) * C);
         auto border = [&](int t0, int t1) {
             for (int t = t0; t < t1; ++t) {
                 int p = across.pixel(t);
@@ -149,7 +200,7 @@ struct Square {
                 else
                     for (int c = 0; c < C; ++c) {
                         float sum = 0.0f;
-                        for (int j = 0; j < vertical.n; ++j) sum += down[j] * to_float(at[j][int64_t(p - a) * C + c]);
+                        for (int j = 0; j < vertical.n; ++j) sum += down[j] * to_float(at[j][int64_t(p - a) * pixel + c * plane]);
                         line[(t - from) * C + c] = sum;
                     }
             }
@@ -169,8 +220,8 @@ struct Square {
             Floats fill = Floats(1.0f) - Floats::load(inside + x) * Floats(inside_y);
             for (int c = 0; c < C; ++c) {
                 Floats v((FloatBits)words[c].v);
-                if (painted) v = v + fill * Floats(r.fill[channel + c]);
-                within(r, v).store(buf + (channel + c) * pitch + x);
+                if (painted) v = v + fill * Floats(r.fill[c]);
+                within(r, v).store(buf + c * pitch + x);
             }
         }
     }

@@ -1,9 +1,8 @@
 // A large antialiased window under a map that is not square to its source: taken tap by tap it costs its height times its width for
-// each pixel. Instead the part of the source that the view shows is first filtered at points of a grid, which square_rows.h does
-// in two passes, and the view then reads between these points, two each way.
+// each pixel. Instead the part of the source that the view shows is first filtered at the points of a grid, which square_rows.h does
+// in two passes, and the view reads between them, four each way (Catmull and Rom's cubic).
 //
-// The points lie GRID to a filter's support, so that what the view can show of the finest detail which the filter passes is weaker
-// by less than a twelfth half-way between them (docs/architecture.md says what that is on photographs).
+// GRID points lie in a filter's support, twice what the finest detail needs that passes it. docs/architecture.md has the error.
 #pragma once
 #include "square_rows.h"
 
@@ -36,14 +35,16 @@ struct Strip {
         y0 = box[1];
         points(box[2] - box[0], r.filter_x / float(GRID), w, dx);
         points(box[3] - box[1], r.filter_y / float(GRID), h, dy);
+        x0 -= dx;
+        y0 -= dy;
     }
 
     // Less work than the windows themselves? In products of those, which are gathered: a sum of lines is five times as fast, one
-    // along a line twice.
+    // along a line twice, a small window of bytes too.
     bool pays(const Reading& r, int rows, int columns) const {
-        double pixels = double(rows) * columns, source_w = double(w - 1) * dx + 2.0 * r.reach_x;
-        double grid = double(h) * (0.2 * r.ny * source_w + 0.5 * r.nx * double(w)) + 2.0 * pixels;
-        return grid < pixels * r.nx * r.ny;
+        double pixels = double(rows) * columns, source_w = double(w) * dx + 2.0 * r.reach_x;
+        double grid = double(h) * (0.2 * r.ny * source_w + 0.5 * r.nx * double(w));
+        return grid + (r.bytes ? 8.0 : 16.0) * pixels < pixels * r.nx * r.ny;
     }
 
     // How the source is read at the points.
@@ -59,7 +60,7 @@ struct Strip {
     Picture picture(int channels, bool bytes) const {
         return {nullptr, int64_t(w) * channels, channels, 1, h, w, bytes ? U8 : F32};
     }
-    size_t floats(int channels, int dtype) const { return size_t(w) * h * channels * dtype_bytes(dtype) / 4 + 1; }
+    size_t floats(int channels, int dtype) const { return size_t(w) * h * channels * dtype_bytes(dtype) / 4 + channels * LANES + 1; }
 
     // How the view reads that picture.
     Reading reading(const Reading& r, const Picture& drawn) const {
@@ -70,25 +71,32 @@ struct Strip {
         }
         for (int i = 0; i < 4; ++i) t.fold[i] = i % 2 ? (r.fold[i] - y0) / dy + 0.5f : (r.fold[i] - x0) / dx + 0.5f;
         t.rect = t.reach = t.taps = {0, 0, drawn.w - 1, drawn.h - 1};
-        t.interp = 1;
+        t.interp = 2;
+        t.antialias = true;
+        t.filter_x = t.filter_y = 1.0f;
         t.border = BORDER_CONSTANT;
-        t.antialias = t.framed = t.padded = false;
+        t.framed = t.padded = false;
         choose_window(t);
         return t;
     }
 
 private:
-    // So many points that they end where the span does, never further apart than `most`.
+    // So many points that they end where the span does, never further apart than `most`, and one more on either side.
     static void points(float span, float most, int& n, float& distance) {
-        n = max_(whole_above(span / most), 1) + 1;
-        distance = span > 0.0f ? span / float(n - 1) : most;
+        int steps = max_(whole_above(span / most), 1);
+        distance = span > 0.0f ? span / float(steps) : most;
+        n = steps + 3;
     }
 };
 
-// A row of [C][pitch] as pixels whose channels lie side by side.
+// A row of [C][pitch] as pixels whose channels lie side by side, in packs: what it writes behind them comes before the next row.
 template <int C, class T> void pack_row(const float* row, int pitch, int width, T* to) {
-    for (int x = 0; x < width; ++x)
-        for (int c = 0; c < C; ++c) store_value(row[c * pitch + x], to + x * C + c);
+    for (int x = 0; x < width; x += LANES) {
+        Floats in[C], out[C];
+        for (int c = 0; c < C; ++c) in[c] = Floats::load(row + c * pitch + x);
+        put_together<C>(in, out);
+        for (int c = 0; c < C; ++c) store_pack(out[c], to + x * C + c * LANES);
+    }
 }
 
 }}  // namespace anamorph::AM_LEVEL

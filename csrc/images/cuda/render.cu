@@ -69,7 +69,7 @@ template <int C, class Source> struct Column {
             int vy = erased_at(v.place.sy, v.place.ty, at.y + p);
             if (vy < e[1] || vy >= e[3]) continue;
             float pixel[C];
-            erased_pixel<C>(args, e, vx, vy, pixel);
+            erased<C>(args, e, erased_keys(e, vy), uint32_t(vx), pixel);
             AM_UNROLL
             for (int k = 0; k < C; ++k) px.c[k].v[p] = pixel[k];
         }

@@ -1,0 +1,59 @@
+// Lanes in another order, on a CPU: pixels whose channels lie side by side are taken apart into packs of a channel each, and put
+// together again.
+#pragma once
+#include <utility>
+#include "simd.h"
+
+namespace anamorph { namespace AM_LEVEL {
+
+// Lane k of the result is lane Order::at(k) of a and b, one after the other.
+template <class Order, int... K> AM_HD Floats shuffle(Floats a, Floats b, std::integer_sequence<int, K...>) {
+#if defined(__clang__)
+    return Floats(__builtin_shufflevector(a.v, b.v, Order::at(K)...));
+#else
+    return Floats(__builtin_shuffle(a.v, b.v, IntBits{Order::at(K)...}));
+#endif
+}
+
+// Pack TO of the result, made by taking over from one pack after the other what lies in it. What pack FROM is taken into holds the
+// lanes of those before it in their places, and the lanes of pack 0 where they were.
+template <class Source, int TO, int FROM> struct Takeover {
+    static constexpr int at(int k) {
+        int pack = Source::pack(TO, k), lane = Source::lane(TO, k);
+        return pack == FROM ? LANES + lane : pack == 0 && FROM == 1 ? lane : k;
+    }
+};
+template <int C, class Source, int TO, int FROM = 1> AM_HD Floats gathered(const Floats* v, Floats sum) {
+    if constexpr (FROM < C) {
+        sum = shuffle<Takeover<Source, TO, FROM>>(sum, v[FROM], std::make_integer_sequence<int, LANES>());
+        return gathered<C, Source, TO, FROM + 1>(v, sum);
+    }
+    return sum;
+}
+template <int C, class Source, int TO = 0> AM_HD void rearrange(const Floats* v, Floats* out) {
+    if constexpr (TO < C) {
+        out[TO] = gathered<C, Source, TO>(v, v[0]);
+        rearrange<C, Source, TO + 1>(v, out);
+    }
+}
+
+// Where channel c of pixel k lies.
+template <int C> struct Apart {
+    static constexpr int pack(int c, int k) { return (k * C + c) / LANES; }
+    static constexpr int lane(int c, int k) { return (k * C + c) % LANES; }
+};
+// Where value k of pack `to` of pixels side by side comes from.
+template <int C> struct Together {
+    static constexpr int pack(int to, int k) { return (to * LANES + k) % C; }
+    static constexpr int lane(int to, int k) { return (to * LANES + k) / C; }
+};
+struct Backwards {
+    static constexpr int at(int k) { return LANES - 1 - k; }
+};
+
+// C packs of pixels side by side to a pack for each channel, and back.
+template <int C> AM_HD void take_apart(const Floats* v, Floats* out) { rearrange<C, Apart<C>>(v, out); }
+template <int C> AM_HD void put_together(const Floats* v, Floats* out) { rearrange<C, Together<C>>(v, out); }
+AM_HD Floats reversed(Floats v) { return shuffle<Backwards>(v, v, std::make_integer_sequence<int, LANES>()); }
+
+}}  // namespace anamorph::AM_LEVEL
