@@ -103,7 +103,7 @@ PLANS = {
     "order of resizes": (lambda: am.Recipe([am.RandomOrder([am.Resize((8, 8)), am.Resize(4)])]).plan([0], size=(9, 16)),
                          am.ArgumentError, "differ between samples"),
     "output too big": (lambda: am.Recipe([am.Resize(2)]).plan([0], size=(1, 32768)), am.ShapeError, "2 x 65536"),
-    "output_size of 0": (lambda: recipe().output_size((0, 5)), am.ArgumentError, "size"),
+    "output_size of 0": (lambda: recipe().output_size((0, 5)), am.ShapeError, "1 to 32768"),
     "epoch tensor negative": (lambda: recipe().plan([0], size=(8, 8), epoch=torch.tensor(-1)), am.ArgumentError, "epoch"),
     "ids beyond int64": (lambda: recipe().plan(np.array([2**63], np.uint64), size=(8, 8)), am.ArgumentError, "2\\*\\*63"),
     "sparse index": (lambda: recipe().plan(torch.zeros(2).long().to_sparse(), size=(8, 8)), am.ArgumentError, "a plain strided"),

@@ -12,6 +12,8 @@ WORDS: dict[str, int]
 OPS: dict[str, int]
 COLOR_OPS: frozenset[int]
 MAX_SIDE: int
+MAX_REACH: float
+MAX_FILTER: float
 
 def launch_count() -> int: ...
 def simd() -> str: ...

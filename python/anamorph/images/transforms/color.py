@@ -122,8 +122,8 @@ class Normalize(Transform):
     def __post_init__(self) -> None:
         mean, std = checks.colors("Normalize.mean", self.mean), checks.colors("Normalize.std", self.std)
         self._set(mean=mean, std=std)
-        if min(std) <= 0:
-            checks.wrong("Normalize.std", "numbers above 0", std)
+        if min(std) <= 0 or max(1.0, *map(abs, mean)) / min(std) > checks.LARGEST:
+            checks.wrong("Normalize.std", "numbers above 0, by which 1 and mean can be divided in float32", std)
         if len({len(mean), len(std)} - {1}) > 1:
             checks.wrong("Normalize.std", f"as many numbers as mean ({len(mean)})", std)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -35,6 +35,15 @@ def chain_size(transforms: Sequence[Transform], size: Size | None) -> Size | Non
 def chain_slots(transforms: Sequence[Transform]) -> list[Slot]:
     """The program of transforms run one after the other."""
     return [s for t in transforms for s in t.slots()]
+
+
+def leaves(transforms: Sequence[Transform]) -> Iterator[Transform]:
+    """The transforms that are not made of others."""
+    for t in transforms:
+        if isinstance(t, Composite):
+            yield from leaves(t.transforms)
+        else:
+            yield t
 
 
 class Composite(Transform):
@@ -72,9 +81,8 @@ class Composite(Transform):
 def _weights(where: str, weights: Any, count: int) -> tuple[float, ...]:
     if weights is None:
         return (1.0,) * count
-    if not isinstance(weights, Sequence) or len(weights) != count:
-        checks.wrong(where, f"{count} numbers, one for each transform", weights)
-    values = tuple(checks.number(where, w, 0) for w in weights)
+    given = checks.several(where, weights, (count,), f"{count} numbers, one for each transform")
+    values = tuple(checks.number(where, w, 0) for w in given)
     if not 0 < sum(values) < checks.LARGEST:
         checks.wrong(where, "a finite sum above 0", weights)
     return values

@@ -140,7 +140,8 @@ class RandomCrop(Transform):
         padding: pixels added first: one number, (left and right, top and bottom), or (left, top, right, bottom).
         pad_if_needed: also pad where the picture is smaller than the crop. Without it that is a
             :class:`ShapeError`, or, when the pictures' sizes differ, the missing part is ``fill``.
-        fill: for ``padding_mode="constant"``.
+        fill: for ``padding_mode="constant"``: a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
+            float pictures.
         padding_mode: "constant", "edge", "reflect" or "symmetric".
     """
 
@@ -151,11 +152,9 @@ class RandomCrop(Transform):
     padding_mode: str = "constant"
 
     def __post_init__(self) -> None:
-        pads = self.padding if self.padding is not None else 0
-        pads = tuple(pads) if isinstance(pads, Sequence) and not isinstance(pads, str) else (pads,)
-        if len(pads) not in (1, 2, 4):
-            checks.wrong("RandomCrop.padding", "1, 2 or 4 numbers", self.padding)
-        pads = tuple(checks.whole("RandomCrop.padding", p, 0, checks.MAX_SIDE, " of pixels") for p in pads)
+        given = self.padding if checks.is_sequence(self.padding) else (0 if self.padding is None else self.padding,)
+        pads = tuple(checks.whole("RandomCrop.padding", p, 0, checks.MAX_SIDE, " of pixels")
+                     for p in checks.several("RandomCrop.padding", given, (1, 2, 4), "1, 2 or 4 numbers"))
         self._set(size=checks.size("RandomCrop.size", self.size), padding=(pads * 4)[:4],
                   pad_if_needed=checks.flag("RandomCrop.pad_if_needed", self.pad_if_needed),
                   fill=checks.colors("RandomCrop.fill", self.fill),
@@ -209,9 +208,8 @@ class RandomVerticalFlip(Transform):
 def _center(where: str, center: Any) -> tuple[float, float] | None:
     if center is None:
         return None
-    if not isinstance(center, Sequence) or len(center) != 2:
-        checks.wrong(where, "(x, y) in pixels, or None for the middle", center)
-    return checks.number(where, center[0]), checks.number(where, center[1])
+    x, y = checks.several(where, center, (2,), "(x, y) in pixels, or None for the middle")
+    return checks.number(where, x), checks.number(where, y)
 
 
 @dataclass(frozen=True)
@@ -224,7 +222,8 @@ class RandomRotation(Transform):
         expand: enlarge the output so that it holds all of the picture; the middle then is the centre. Sizes then
             differ between samples, so a transform that fixes the size must follow.
         center: (x, y) in pixels; None: the middle.
-        fill: what is seen outside the picture.
+        fill: what is seen outside the picture, a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
+            float pictures.
     """
 
     degrees: float | Sequence[float]
@@ -261,7 +260,8 @@ class RandomAffine(Transform):
         scale: (low, high); None: 1.
         shear: degrees: s for x in (-s, s); (low, high) for x; or (x low, x high, y low, y high); None: none.
         interpolation: "nearest", "bilinear" or "bicubic".
-        fill: what is seen outside the picture.
+        fill: what is seen outside the picture, a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
+            float pictures.
         center: (x, y) in pixels; None: the middle.
     """
 
@@ -280,17 +280,15 @@ class RandomAffine(Transform):
                   fill=checks.colors(f"{name}.fill", self.fill))
         if self.translate is not None:
             where = f"{name}.translate"
-            if not isinstance(self.translate, Sequence) or len(self.translate) != 2:
-                checks.wrong(where, "two fractions, of the width and of the height", self.translate)
-            self._set(translate=tuple(checks.number(where, t, 0, 1) for t in self.translate))
+            shares = checks.several(where, self.translate, (2,), "two fractions, of the width and of the height")
+            self._set(translate=tuple(checks.number(where, t, 0, 1) for t in shares))
         if self.scale is not None:
             self._set(scale=checks.interval(f"{name}.scale", self.scale, 1e-3, 1e3))
         if self.shear is not None:
             where = f"{name}.shear"
-            if isinstance(self.shear, Sequence) and len(self.shear) == 4:
-                shear = checks.interval(where, self.shear[:2]) + checks.interval(where, self.shear[2:])
-            elif isinstance(self.shear, Sequence) and len(self.shear) != 2:
-                checks.wrong(where, "a number, two or four", self.shear)
+            if checks.is_sequence(self.shear):
+                given = checks.several(where, self.shear, (2, 4), "a number, two or four")
+                shear = checks.interval(where, given[:2]) + (checks.interval(where, given[2:]) if given[2:] else (0.0, 0.0))
             else:
                 shear = (*checks.degrees(where, self.shear), 0.0, 0.0)
             if max(map(abs, shear)) >= 90:
@@ -316,7 +314,8 @@ class RandomPerspective(Transform):
         distortion_scale: 0 (none) to 1.
         p: probability.
         interpolation: "nearest", "bilinear" or "bicubic".
-        fill: what is seen outside the picture.
+        fill: what is seen outside the picture, a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
+            float pictures.
     """
 
     distortion_scale: float = 0.5
