@@ -112,7 +112,7 @@ def four(values: float | Sequence[float]) -> tuple[float, ...]:
 def choice(where: str, value: Any, allowed: Sequence[str]) -> str:
     """One of the names; enums (torchvision's InterpolationMode) count by their value."""
     name = getattr(value, "value", value)
-    if name == "nearest-exact":  # torchvision's name for the nearest by pixel centres, which is ours
+    if isinstance(name, str) and name == "nearest-exact":  # torchvision's name for the nearest by pixel centres, which is ours
         name = "nearest"
     if not isinstance(name, str) or name not in allowed:
         wrong(where, "one of " + ", ".join(repr(a) for a in allowed), value)

@@ -36,10 +36,9 @@ def _run(slots: Sequence[Slot], at: int, end: int, view: Reach) -> Reach:
             view = _furthest(view, _run(slots, at + 1, after, view))
         elif s.op == OPS["CHOICE"]:
             view = _furthest(view, *(_run(slots, a, b, view) for a, b in _branches(slots, at)))
-        elif s.op == OPS["ORDER"]:  # whatever the order, it is a part of all branches run as often as there are any
+        elif s.op == OPS["ORDER"]:  # any of them comes first, any comes next
             for _ in range(s.k):
-                for a, b in _branches(slots, at):
-                    view = _furthest(view, _run(slots, a, b, view))
+                view = _furthest(*(_run(slots, a, b, view) for a, b in _branches(slots, at)))
         else:
             view = _step(s, view)
         at = after

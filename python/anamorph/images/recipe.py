@@ -16,8 +16,10 @@ from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, ShapeError
 from anamorph.core.tensors import as_device, as_integers
 from anamorph.images.bounds import has_antialias, reach
+from anamorph.images.picture import as_batch
 from anamorph.images.plan import Plan
 from anamorph.images.ragged import CODES
+from anamorph.images.render import render
 from anamorph.images.transforms.base import Transform
 from anamorph.images.transforms.color import Normalize
 from anamorph.images.transforms.compose import chain_size, check_list, leaves
@@ -173,6 +175,29 @@ class Recipe:
         self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads())
         return Plan._drawn(self, rows, index, seed, epoch, view, size if sizes is None else sizes, out)
 
+    def __call__(self, image: Any, *, seed: int | None = None) -> Tensor:
+        """The view of one picture, as a torchvision transform gives it: for Datasets, Compose and a quick look. Batches are
+        what :meth:`plan` and :func:`anamorph.render` are for, which are many times faster.
+
+        Args:
+            image: a tensor ``[C, H, W]``, a PIL image, or an array ``[H, W, C]`` (grey: ``[H, W]``).
+            seed: of the view. By default a number of torch's default generator, so that ``torch.manual_seed`` rules it and the
+                workers of a DataLoader differ. The view is ``plan([0], seed=seed, ...)``'s.
+
+        Returns:
+            A tensor ``[C, h, w]`` of the recipe's dtype, on the picture's device.
+
+        Raises:
+            ArgumentError, ShapeError, DtypeError: what was given and what is expected; a recipe that mixes needs a batch.
+        """
+        if self.info["mixes"]:
+            raise ArgumentError("image: expected a batch for a recipe that mixes, given one picture; plan and render do a batch")
+        batch, layout = as_batch(image)
+        h, w = batch.shape[2:] if layout == "NCHW" else batch.shape[1:3]
+        if seed is None:
+            seed = int(torch.randint(2**63 - 1, (), dtype=torch.int64, device="cpu"))
+        return render(batch, self.plan([0], size=(h, w), seed=seed, device=batch.device), layout=layout)[0]
+
     _checked: tuple[int, int] | None = None  # the size that was last found good
 
     def _check_size(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -236,7 +261,7 @@ def _pair(size: Any) -> tuple[int, int]:
 def _sizes(size: Any, count: int) -> tuple[Any, Tensor | None]:
     """(h, w) and None, or None and the sizes [B, 2], in memory of their own."""
     each = checks.is_sequence(size) and any(checks.is_sequence(s) for s in size)
-    if not each and (checks.is_sequence(size) or isinstance(checks.plain(size), Number | str)):
+    if not each and (checks.is_sequence(size) or isinstance(checks.plain(size), Number | str | None)):
         return _pair(size), None
     sizes = as_integers("size", size)
     if sizes.dim() != 2 or sizes.shape[1] != 2 or sizes.shape[0] != count:
