@@ -151,7 +151,8 @@ def test_colour_refuses_the_channels_that_torchvision_refuses(name, channels):
 @pytest.mark.parametrize(("level", "good"), [("avx9000", False), ("AVX2", False), ("base", True), ("", True)])
 def test_an_unknown_instruction_set_is_named(level, good):
     program = "import anamorph; print(anamorph.info()['simd'])"
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "ANAMORPH_SIMD": level})
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                           env={**os.environ, "ANAMORPH_SIMD": level})
     if good:
         assert found.returncode == 0 and found.stdout.strip() == (level or found.stdout.strip())
     else:

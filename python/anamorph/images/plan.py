@@ -64,11 +64,6 @@ class Plan:
 
     def __init__(self, recipe: Drawer, rows: Tensor, index: Tensor, seed: int, epoch: int | Tensor, view: int,
                  size: Any, output_size: tuple[int, int]) -> None:
-        self._set(recipe, rows, index, seed, epoch, view, size, output_size)
-        _check(self)
-
-    def _set(self, recipe: Drawer, rows: Tensor, index: Tensor, seed: int, epoch: int | Tensor, view: int, size: Any,
-             output_size: tuple[int, int]) -> None:
         self.recipe = recipe
         self.rows = rows
         self.index = index
@@ -77,13 +72,14 @@ class Plan:
         self.view = view
         self.size = size
         self.output_size = output_size
+        _check(self)
 
-    @classmethod
-    def _drawn(cls, *attributes: Any) -> Plan:
+    @staticmethod
+    def _drawn(*attributes: Any) -> Plan:
         """Of rows that are right: they were drawn a moment ago, or come from another plan."""
-        self = cls.__new__(cls)
-        self._set(*attributes)
-        return self
+        p = Plan.__new__(Plan)
+        p.recipe, p.rows, p.index, p.seed, p.epoch, p.view, p.size, p.output_size = attributes
+        return p
 
     def __len__(self) -> int:
         return len(self.rows)

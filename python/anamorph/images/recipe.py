@@ -140,7 +140,8 @@ class Recipe:
         Raises:
             ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
         """
-        index = as_integers("index", index).clone(memory_format=torch.contiguous_format)  # the caller may reuse the memory
+        index = as_integers("index", index)
+        index = index.clone() if index.is_contiguous() else index.contiguous()  # the caller may use the memory again
         shape = index.shape
         if len(shape) != 1 or shape[0] == 0:
             raise ShapeError(f"index: expected sample ids [B] with B >= 1, given shape {list(shape)}")
