@@ -376,8 +376,7 @@ void bind_images(py::module_& m) {
     }
     m.attr("COLOR_OPS") = py::frozenset(colors);
     m.attr("MAX_SIDE") = int(MAX_SIDE);
-    m.attr("MAX_REACH") = MAX_REACH;
-    m.attr("MAX_FILTER") = MAX_FILTER;
+    m.attr("MAX_WORD") = MAX_WORD;
     m.attr("OPS") = ops;
 }
 

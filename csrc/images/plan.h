@@ -137,10 +137,10 @@ struct Frame {
     unsigned char order[MAX_BRANCHES];
 };
 
-AM_HD void put_double(int32_t* row, int word, double v) { row[word] = float_word(float(v)); }
-
-// In [low, high] whatever was drawn: products of many maps may overflow.
-AM_HD double bounded(double v, double low, double high) { return v > low ? (v < high ? v : high) : low; }
+AM_HD void put_double(int32_t* row, int word, double v) {
+    v = v < MAX_WORD ? v : MAX_WORD;
+    row[word] = float_word(float(v > -MAX_WORD ? v : -MAX_WORD));
+}
 
 AM_HD int branch_start(const Slot* slots, int first, int which) {
     int at = first;
@@ -442,10 +442,10 @@ struct RowWriter {
             }
         }
 
-        for (int c = 0; c < 9; ++c) put_double(row, W_MATRIX + c, bounded(view.m[c], -MAX_REACH, MAX_REACH));
+        for (int c = 0; c < 9; ++c) put_double(row, W_MATRIX + c, view.m[c]);
         for (int c = 0; c < 4; ++c) put_double(row, W_RECT + c, view.rect[c]);
-        for (int c = 0; c < 2; ++c) put_double(row, W_SLOPE + c, bounded(view.slope[c], 0.0, MAX_REACH));
-        for (int c = 0; c < 2; ++c) put_double(row, W_FILTER + c, bounded(view.filter[c], 1.0, MAX_FILTER));
+        for (int c = 0; c < 2; ++c) put_double(row, W_SLOPE + c, view.slope[c]);
+        for (int c = 0; c < 2; ++c) put_double(row, W_FILTER + c, view.filter[c]);
         for (int c = 0; c < 4; ++c) put_double(row, W_FILL + c, view.fill[c]);
         bool persp = view.m[6] != 0.0 || view.m[7] != 0.0;
         row[W_FLAGS] = view.interp | (persp ? ROW_PERSPECTIVE : 0) | (view.antialias ? ROW_ANTIALIAS : 0) |
@@ -454,8 +454,8 @@ struct RowWriter {
         row[W_SOURCE + 1] = int(w);
         row[W_COLORS] = colors;
         row[W_ERASES] = erases;
-        put_double(row, W_VIEW, bounded(view.w, 0.0, MAX_REACH));
-        put_double(row, W_VIEW + 1, bounded(view.h, 0.0, MAX_REACH));
+        put_double(row, W_VIEW, view.w);
+        put_double(row, W_VIEW + 1, view.h);
     }
 };
 

@@ -7,7 +7,7 @@
 namespace anamorph {
 
 enum : int { MAX_SIDE = 1 << 15, MAX_STEPS = 64 };  // positions are float32: 1/512 pixel at MAX_SIDE; steps: of a kind, in a row
-constexpr double MAX_REACH = 0x1p100, MAX_FILTER = 65536.0;  // of a row's map and filter: what is drawn beyond them is clamped
+constexpr double MAX_WORD = 0x1p100;  // of a row's floats: what is drawn beyond it, as a product of many maps may be, is clamped
 
 // The ops, one line each, and all there is to say of one beside its arithmetic: Python's OPS, the analysis of a recipe and the
 // dispatch of colour steps come from here. Its code stands in the files of plans. The counts: what it may add to a row at most.

@@ -12,8 +12,7 @@ WORDS: dict[str, int]
 OPS: dict[str, int]
 COLOR_OPS: frozenset[int]
 MAX_SIDE: int
-MAX_REACH: float
-MAX_FILTER: float
+MAX_WORD: float
 
 def launch_count() -> int: ...
 def simd() -> str: ...

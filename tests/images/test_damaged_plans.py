@@ -118,7 +118,7 @@ def test_keys_are_checked():
             (lambda s: s.update(key=s["key"].double()), am.ArgumentError, "format"),
             (lambda s: s.update(size=torch.tensor([0, 4])), am.ShapeError, "1 to 32768"),
             (lambda s: s.update(size=torch.tensor([24.0, 31.0])), am.AnamorphError, "size"),
-            (lambda s: s.update(index=s["index"][:3]), am.ShapeError, r"\[4, 60\], \[3\]"),
+            (lambda s: s.update(index=s["index"][:3]), am.ShapeError, r"\[4, 60\], torch.int64 \[3\]"),
             (lambda s: s.update(index=torch.tensor(3)), am.ShapeError, "index"),
             (lambda s: s.update(rows=s["rows"][:0], index=s["index"][:0]), am.ShapeError, "rows")):
         state = good.state_dict()
@@ -126,6 +126,16 @@ def test_keys_are_checked():
         change(state)
         with pytest.raises(error, match=text):
             am.Plan.from_state_dict(RECIPE, state)
+
+
+@pytest.mark.parametrize("change", [lambda r: r[:, :3], lambda r: r.long(), lambda r: r[:2], lambda r: r.repeat(1, 2),
+                                    lambda r: r.reshape(-1)])
+def test_rows_of_another_shape_are_named(change):
+    plan = RECIPE.plan(range(4), size=(24, 31))
+    plan.rows = change(plan.rows)
+    for use in (plan.table, lambda: plan[0], lambda: am.Plan.from_state_dict(RECIPE, plan.state_dict())):
+        with pytest.raises(am.ShapeError, match="expected int32"):
+            use()
 
 
 # ---- files of other versions ----

@@ -60,6 +60,9 @@ def test_a_slice_keeps_its_partners(route):
     assert [row["partner"] for row in part.table()] == [5, 4, 3, 2]
     with pytest.raises(am.ArgumentError, match="row 0 mixes with row 7"):
         plan[:4]
+    plan.rows[3, am._native.WORDS["PARTNER"]] = 2**31 - 1
+    with pytest.raises(am.ArgumentError, match="row 3 mixes with row 2147483647"):
+        plan[2:6]
 
 
 def test_no_slice_is_empty():

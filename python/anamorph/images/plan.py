@@ -28,6 +28,7 @@ class Drawer(Protocol):
     _native: Any
     _code: int
     _pairs: bool
+    _mixes: bool
     _masks: bool
     _grey_or_rgb: tuple[str, ...]
     _max_contrasts: int
@@ -131,8 +132,11 @@ class Plan:
         rows, own = self.rows[kept], torch.arange(len(kept), device=self.device)
         place = torch.full((len(self),), -1, device=self.device)
         place[kept] = own
-        partner = torch.where(rows[:, WORDS["MIX"]] == 0, own, place[rows[:, WORDS["PARTNER"]].long()])
-        if self.recipe.info["mixes"] and bool((partner < 0).any()):
+        partner = rows[:, WORDS["PARTNER"]].long()
+        known = (partner >= 0) & (partner < len(self))  # unless the rows are damaged
+        partner = torch.where(known, place[partner.clamp(0, len(self) - 1)], -1)
+        partner = torch.where(rows[:, WORDS["MIX"]] == 0, own, partner)
+        if self.recipe._mixes and bool((partner < 0).any()):
             i = int((partner < 0).nonzero()[0])
             raise ArgumentError(f"plan: expected a slice with the partners of its rows, given {which.start}:{which.stop}, whose "
                                 f"row {int(kept[i])} mixes with row {int(rows[i, WORDS['PARTNER']])}")
@@ -225,6 +229,18 @@ class Plan:
 
 def _check(plan: Plan) -> None:
     """All that a plan of unknown origin says."""
+    _check_shapes(plan)
+    checks.whole("seed", plan.seed, 0, 2**64 - 1)
+    checks.whole("epoch", plan.epoch.item() if isinstance(plan.epoch, Tensor) else plan.epoch, 0, 2**32 - 1)
+    checks.whole("view", plan.view, 0, 4095)
+    output = plan.recipe._output(plan.size)
+    if tuple(plan.output_size) != output:
+        raise ArgumentError(f"output_size: expected {output[0]} x {output[1]}, given {plan.output_size[0]} x "
+                            f"{plan.output_size[1]}")
+    _checked(plan, slice(0, len(plan)))
+
+
+def _check_shapes(plan: Plan) -> None:
     rows, index, size, words = plan.rows, plan.index, plan.size, plan.recipe.info["row_words"]
     if not isinstance(rows, Tensor) or not isinstance(index, Tensor):
         raise ArgumentError(f"rows, index: expected two tensors, given {type(rows).__name__} and {type(index).__name__}")
@@ -234,20 +250,13 @@ def _check(plan: Plan) -> None:
         good = good and size.dtype == torch.int64 and size.shape == (n, 2)
     if not good:
         raise ShapeError(f"rows, index, size: expected int32 [B, {words}], int64 [B] and one (height, width) or int64 [B, 2], "
-                         f"given {list(rows.shape)}, {list(index.shape)} and "
+                         f"given {rows.dtype} {list(rows.shape)}, {index.dtype} {list(index.shape)} and "
                          f"{list(size.shape) if isinstance(size, Tensor) else size}")
-    checks.whole("seed", plan.seed, 0, 2**64 - 1)
-    checks.whole("epoch", plan.epoch.item() if isinstance(plan.epoch, Tensor) else plan.epoch, 0, 2**32 - 1)
-    checks.whole("view", plan.view, 0, 4095)
-    output = plan.recipe._output(size)
-    if tuple(plan.output_size) != output:
-        raise ArgumentError(f"output_size: expected {output[0]} x {output[1]}, given {plan.output_size[0]} x "
-                            f"{plan.output_size[1]}")
-    _checked(plan, slice(0, n))
 
 
 def _checked(plan: Plan, at: slice) -> Tensor:
     """Some of the rows, on the host, found right."""
+    _check_shapes(plan)
     rows = plan.rows[at].cpu()
     _rows.check_rows(rows, _rows.facts_of(plan.recipe, plan.size, plan.output_size, plan.index, at), at.start)
     return rows

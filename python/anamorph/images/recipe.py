@@ -78,6 +78,7 @@ class Recipe:
         if len(channels) > 1:
             raise ArgumentError(f"transforms: expected per-channel values of one length, given lengths {sorted(channels)}")
         mixers = [m for t in self.transforms for m in t.mixers()]
+        self._mixes = bool(mixers)
         self._masks = any(isinstance(m, MaskMix) for m in mixers)
         self._fixed = chain_size(self.transforms, None)
         self._pairs = self.labels == "pairs"
@@ -191,7 +192,7 @@ class Recipe:
         Raises:
             ArgumentError, ShapeError, DtypeError: what was given and what is expected; a recipe that mixes needs a batch.
         """
-        if self.info["mixes"]:
+        if self._mixes:
             raise ArgumentError("image: expected a batch for a recipe that mixes, given one picture; plan and render do a batch")
         batch, layout = as_batch(image)
         h, w = batch.shape[2:] if layout == "NCHW" else batch.shape[1:3]
@@ -218,8 +219,8 @@ class Recipe:
     def _furthest(self, side: int) -> tuple[float, float]:
         """For sources of at most ``side`` pixels: how many of theirs a pixel of the views may span, and their widest filter."""
         span = reach(self.slots, side).span
-        stretch = 10**span * (1 + 1e-6) if span < math.log10(_native.MAX_REACH) else _native.MAX_REACH  # rows are float32
-        return stretch, min(stretch, _native.MAX_FILTER) if has_antialias(self.slots) else 1.0
+        stretch = 10**span * (1 + 1e-6) if span < math.log10(_native.MAX_WORD) else _native.MAX_WORD  # rows are float32
+        return stretch, stretch if has_antialias(self.slots) else 1.0
 
     def _options(self) -> tuple[Any, ...]:
         return self.dtype, self.num_classes, self.label_smoothing, self.labels, self.memory_format
@@ -298,8 +299,8 @@ def _normalize_of(transforms: Sequence[Transform], dtype: torch.dtype) -> Normal
 def _check_reach(slots: Sequence[Slot]) -> None:
     """Maps that shrink without end would overflow; what depends on the draw is clamped when it is drawn (plan.h)."""
     span = reach(slots, checks.MAX_SIDE).span
-    if math.log10(_native.MAX_REACH) < span < math.inf:
-        raise ArgumentError(f"transforms: expected scales that shrink a picture by at most {_native.MAX_REACH:g} altogether, "
+    if math.log10(_native.MAX_WORD) < span < math.inf:
+        raise ArgumentError(f"transforms: expected scales that shrink a picture by at most {_native.MAX_WORD:g} altogether, "
                             f"given some that may by 1e+{span:.0f}")
 
 

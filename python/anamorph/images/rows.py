@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from anamorph import _native
-from anamorph.core import checks
 from anamorph.core.errors import ArgumentError
 from anamorph.images.transforms.program import NORMALISED
 
@@ -26,8 +25,7 @@ MIX_NAMES = ("", "mixup", "cutmix", "resizemix", "mask")
 ERASE_NAMES = ("constant", "channel noise", "pixel noise")
 MASK = MIX_NAMES.index("mask")
 
-REACH: float = _native.MAX_REACH  # of a map's numbers; plan.h clamps what it draws
-LARGEST: float = torch.tensor(checks.LARGEST, dtype=torch.float32).item()
+LIMIT: float = _native.MAX_WORD  # of a float; plan.h clamps what it draws
 FLAGS = 0b1111111  # RowFlag: two bits of interpolation, perspective, antialias, fill, two bits of border
 
 
@@ -69,9 +67,9 @@ def _matrix(sign: int) -> Limit:
     """Nine limits: what turns and stretches, what shifts, and what sees aslant, which is 0, 0, 1 where nothing does."""
 
     def limit(f: Facts, _: Tensor) -> Tensor:
-        straight, s = f.stretch < REACH, sign * f.stretch
-        last = [0.0, 0.0, 1.0] if straight else [sign * REACH] * 3
-        return torch.tensor([s, s, sign * REACH, s, s, sign * REACH, *last], dtype=torch.float64)
+        straight, s = f.stretch < LIMIT, sign * f.stretch
+        last = [0.0, 0.0, 1.0] if straight else [sign * LIMIT] * 3
+        return torch.tensor([s, s, sign * LIMIT, s, s, sign * LIMIT, *last], dtype=torch.float64)
 
     return limit
 
@@ -92,11 +90,11 @@ def _partner_id(f: Facts, rows: Tensor) -> Tensor:
 RULES = (
     Rule("MATRIX", 9, _matrix(-1), _matrix(1), True),
     Rule("RECT", 4, 0, lambda f, _: _two(f.sources[:, 1], f.sources[:, 0]), True, _ordered, "x0 <= x1 and y0 <= y1"),
-    Rule("SLOPE", 2, 0, REACH, True),
+    Rule("SLOPE", 2, 0, LIMIT, True),
     Rule("FILTER", 2, 1, lambda f, _: f.widest, True),
     Rule("FLAGS", 1, 0, FLAGS, good=lambda v: (v & 3) != 3, expected="an interpolation of 0 to 2"),
     Rule("SOURCE", 2, lambda f, _: f.sources, lambda f, _: f.sources),
-    Rule("FILL", 4, -LARGEST, LARGEST, True),
+    Rule("FILL", 4, -LIMIT, LIMIT, True),
     Rule("MIX", 1, 0, lambda f, _: f.most_mix),
     Rule("PARTNER", 1, 0, lambda f, _: len(f.ids) - 1),
     Rule("PARTNER_ID", 2, _partner_id, _partner_id),
@@ -104,7 +102,7 @@ RULES = (
     Rule("BOX", 4, 0, _in_output, good=_ordered, expected="x0 <= x1 and y0 <= y1"),
     Rule("COLORS", 1, 0, lambda f, _: f.max_colors),
     Rule("ERASES", 1, 0, lambda f, _: f.max_erases),
-    Rule("VIEW", 2, 0, REACH, True),
+    Rule("VIEW", 2, 0, LIMIT, True),
 )
 
 # A colour step: its op, its number, two words to spare. An op's number is any finite one where the table does not say more.
@@ -120,7 +118,7 @@ def _number(which: int, otherwise: float) -> Limit:
 
 COLOR_RULES = (
     (0, Rule("op", 1, 0, 2**31 - 1, good=lambda v: torch.isin(v, _OPS_KNOWN), expected="a colour step of this version")),
-    (1, Rule("number", 1, _number(0, -LARGEST), _number(1, LARGEST), True)),
+    (1, Rule("number", 1, _number(0, -LIMIT), _number(1, LIMIT), True)),
     (2, Rule("spare", COLOR_WORDS - 2, 0, 0)),
 )
 # An erasure: its box, its mode and whether its values are Normalize's, the key of its noise, its values.
@@ -128,7 +126,7 @@ ERASE_RULES = (
     (0, Rule("box", 4, 0, _in_output, good=_ordered, expected="x0 <= x1 and y0 <= y1")),
     (4, Rule("mode", 1, 0, NORMALISED | 15, good=lambda v: (v & ~NORMALISED) < len(ERASE_NAMES),
              expected="an erasure of this version")),
-    (6, Rule("value", 4, -LARGEST, LARGEST, True)),
+    (6, Rule("value", 4, -LIMIT, LIMIT, True)),
     (10, Rule("spare", ERASE_WORDS - 10, 0, 0)),
 )
 
@@ -185,6 +183,6 @@ def facts_of(recipe: Any, size: Any, output: tuple[int, int], index: Tensor, at:
     """What a recipe's rows ``at`` are held against, for sources of ``size``."""
     info = recipe.info
     sources = size.cpu()[at] if isinstance(size, Tensor) else torch.tensor([size]).expand(len(index[at]), 2)
-    rule = 0 if not info["mixes"] else MASK if recipe._masks else MASK - 1
+    rule = 0 if not recipe._mixes else MASK if recipe._masks else MASK - 1
     stretch, widest = recipe._furthest(int(sources.max()))
     return Facts(info["max_colors"], info["max_erases"], rule, stretch, widest, sources, output, index.cpu())
