@@ -1,5 +1,5 @@
-"""Colour. Names, arguments, defaults and meanings are torchvision.transforms.v2's; saturation, hue and greyscale leave
-pictures alone that have not three channels."""
+"""Colour. Names, arguments, defaults and meanings are torchvision.transforms.v2's: saturation, hue and greyscale leave grey
+pictures alone, and what is defined on grey or RGB (these, brightness and contrast) refuses 2 or 4 channels."""
 
 from __future__ import annotations
 
