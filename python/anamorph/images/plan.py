@@ -17,7 +17,7 @@ from anamorph.core.tensors import as_device
 _W = _native.WORDS
 _OP_NAMES = {code: name.lower().replace("_", " ") for name, code in _native.OPS.items()}
 _MIX_NAMES = ("", "mixup", "cutmix", "resizemix", "mask")
-_ERASE_NAMES = ("constant", "channel noise", "pixel noise")
+_ERASE_NAMES = ("constant", "channel noise", "pixel noise", "uniform channel noise", "uniform pixel noise")
 
 
 class Drawer(Protocol):
