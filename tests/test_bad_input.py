@@ -83,7 +83,7 @@ TRANSFORMS = {
     "two mixers": (lambda: am.Recipe([am.MixUp(), am.CutMix()]), am.ArgumentError, "at most one mixing"),
     "modes": (lambda: am.OneOf([am.MixUp(mode="batch"), am.CutMix()]), am.ArgumentError, "same mode"),
     "channels": (lambda: am.Recipe([am.Normalize((0, 0, 0), 1), am.RandomCrop(8, fill=(1, 2))]), am.ArgumentError, "one length"),
-    "many choices": (lambda: am.Recipe([am.OneOf([am.RandomInvert()] * 12)]), am.ArgumentError, "11 alternatives"),
+    "many choices": (lambda: am.Recipe([am.OneOf([am.RandomInvert()] * 65)]), am.ArgumentError, "64 alternatives"),
     "many slots": (lambda: am.Recipe([am.RandomHorizontalFlip()] * 200), am.ArgumentError, "at most 256 slots"),
     "many colours": (lambda: am.Recipe([am.RandomInvert()] * 65), am.ArgumentError, "at most 64 colour"),
     "deep": (lambda: am.Recipe([nested(8)]), am.ArgumentError, "inside each other"),

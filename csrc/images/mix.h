@@ -32,7 +32,7 @@ AM_HD Place place_in(const int32_t* box, int width, int height) {
 }
 
 // Where in its view output row or column `at` lies, as erasures see it.
-AM_HD int erased_at(float scale, float shift, int at) { return int(scale * (float(at) + 0.5f) + shift); }
+AM_HD int erased_at(float scale, float shift, int at) { return int(AM_LEVEL::product(scale, float(at) + 0.5f) + shift); }
 
 // sin and cos of `t` full turns.
 AM_HD void sincos_turn(float t, float& sine, float& cosine) {
@@ -44,22 +44,24 @@ AM_HD void sincos_turn(float t, float& sine, float& cosine) {
 #endif
 }
 
-// What an erasure writes at (x, y) of its view: C channels. Its noise is normal, two numbers of Box and Muller's for two words.
+// What an erasure writes at (x, y) of its view: C channels. Noise is uniform, or normal: two numbers of Box and Muller's for two
+// words.
 template <int C> AM_HD void erased_pixel(const RenderArgs& a, const int32_t* e, int x, int y, float* out) {
-    int mode = e[4] & 15;
+    const int mode = e[4] & 15;
+    const bool uniform = mode == ERASE_CHANNEL_UNIFORM || mode == ERASE_PIXEL_UNIFORM;
     for (int c = 0; c < C; ++c) out[c] = word_float(e[6 + c]);
     if (mode != ERASE_CONSTANT) {
-        bool each = mode == ERASE_PIXEL_NOISE;
+        bool each = mode == ERASE_PIXEL_NOISE || mode == ERASE_PIXEL_UNIFORM;
         Philox4 p = philox4x32_10(uint32_t(each ? x : 0), uint32_t(each ? y : 0), 0u, 0xE8A5Eu, uint32_t(e[5]), 0u);
         for (int c = 0; c < C; c += 2) {
             float u = (float(p.v[c] >> 8) + 0.5f) * 5.9604644775390625e-08f, t = float(p.v[c + 1] >> 8) * 5.9604644775390625e-08f;
             float r = sqrtf(-2.0f * logf(u)), sine, cosine;
             sincos_turn(t, sine, cosine);
-            out[c] = r * cosine;
-            if (c + 1 < C) out[c + 1] = r * sine;
+            out[c] = uniform ? u : r * cosine;
+            if (c + 1 < C) out[c + 1] = uniform ? t : r * sine;
         }
     }
-    if (e[4] & SLOT_NORMALISED)
+    if ((e[4] & SLOT_NORMALISED) && !uniform)
         for (int c = 0; c < C; ++c) out[c] = out[c] * a.std[c] + a.mean[c];
 }
 

@@ -23,10 +23,15 @@ GOOD = {
     "hue": [0.25, (-0.125, 0.25)], "contrast_mode": ["midgray"], "bits": [3], "threshold": [128, 0.5],
     "mean": [0.5, (0.25, 0.5, 0.75)], "std": [0.5, (0.25, 0.5, 0.75)], "value": [1, 0.5, (0.25, 0.5, 0.75), "random"],
     "alpha": [0.5], "mode": ["batch"], "partner": ["roll"], "transforms": [BLUR], "weights": [(1, 2.5)],
-    (am.RandomChoice, "p"): [(1, 2.5)],
+    (am.RandomChoice, "p"): [(1, 2.5)], "gamma": [(0.5, 2.0)], "min_count": [2], "max_count": [3], "num_splits": [2],
+    "r_shift_limit": [10, (-2.5, 5)], "g_shift_limit": [10, (-2.5, 5)], "b_shift_limit": [10, (-2.5, 5)],
+    "num_holes_range": [(1, 3)], "hole_height_range": [(0.25, 0.5), (2, 4)], "hole_width_range": [(0.25, 0.5), (2, 4)],
+    "minmax": [(0.25, 0.5)], "correct_lam": [False], "px": [4, (-2, 4)], "percent": [0.25, (-0.25, 0.5)], "keep_size": [False],
+    "sample_independently": [False], "multiple": [8, (8, 6)], "vertical_flip": [True], "n": [2, (1, 2)], "replace": [True],
+    "random_order": [True], "inverse": [True],
 }
 # What a class must be given.
-NEEDED = {"size": 8, "degrees": 5, "bits": 3, "threshold": 100, "mean": 0.5, "std": 0.5, "transforms": BLUR}
+NEEDED = {"padding": 2, "size": 8, "degrees": 5, "bits": 3, "threshold": 100, "mean": 0.5, "std": 0.5, "transforms": BLUR}
 
 CASES = [(t, f.name) for t in TRANSFORMS for f in dataclasses.fields(t)]
 

@@ -150,8 +150,13 @@ def step(v, op, p, bytes_in):
     if op == "CHANNEL_PERMUTATION":
         orders = list(itertools.permutations(range(v.shape[-1])))
         return v[..., orders[int(p * len(orders))]]
+    if op == "GAMMA":
+        return np.clip(np.clip(v, 0, None) ** p, 0, 1)
     if v.shape[-1] != 3:
         return v
+    if op.startswith("SHIFT_"):
+        moved = [p / (255 if bytes_in else 1) if op == f"SHIFT_{name}" else 0 for name in ("RED", "GREEN", "BLUE")]
+        return np.where(np.array(moved) != 0, np.clip(v + moved, 0, 1), v)
     if op == "SATURATION":
         return np.clip(p * v + (1 - p) * grey(v)[..., None], 0, 1)
     if op == "HUE":
@@ -171,11 +176,14 @@ def erase(v, row, mean, std, inner=None):
             for c in range(channels):
                 new = value[c]
                 if mode & 15:
-                    each = (mode & 15) == 2
+                    each, uniform = (mode & 15) in (2, 4), (mode & 15) >= 3
                     place = (int(vx[y, x]), int(vy[y, x])) if each else (0, 0)
                     words = philox((*place, 0, 0xE8A5E), (key & 0xFFFFFFFF, 0))
                     u, t = ((words[c // 2 * 2] >> 8) + 0.5) / 2**24, (words[c // 2 * 2 + 1] >> 8) / 2**24
                     new = np.sqrt(-2 * np.log(u)) * (np.sin if c % 2 else np.cos)(2 * np.pi * t)
+                    if uniform:
+                        v[y, x, c] = t if c % 2 else u
+                        continue
                 v[y, x, c] = new * std[c] + mean[c] if mode & (1 << 12) else new
     return v
 

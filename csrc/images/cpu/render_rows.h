@@ -14,14 +14,15 @@ template <int C> struct View : Layer {
     int pitch;
     Sampler<C> sampler;
     float* cache = nullptr;  // the whole view, [out_h][C][pitch], `done` of it
-    Progress done = {0, 0};
+    Progress done;
 
     static Layer layer(const RenderArgs& a, int i) {
         Layer v;
         open_layer(a, i, v);
         return v;
     }
-    View(const RenderArgs& a, int i) : Layer(layer(a, i)), pitch(packs_above(a.out_w)), sampler(picture, reading, pitch) {}
+    View(const RenderArgs& a, int i)
+        : Layer(layer(a, i)), pitch(packs_above(a.out_w)), sampler(picture, reading, pitch), done{0, 0, !reading.late} {}
 };
 
 // The rows of a sample: stages.h's walk.
@@ -47,6 +48,10 @@ template <int C> struct Rows {
         if (v.cache) px.from = v.cache + int64_t(at.y) * C * pitch;
         else v.sampler.row(at.y, at.xa, at.xb, stage, px.buf);
         return v.done;
+    }
+    void fill(const View<C>& v, const At& at, Pixels& px) const {
+        v.sampler.fill(at.y, at.xa, at.xb, px.from, px.buf);
+        px.from = px.buf;
     }
     void color(int op, float number, float mean, const At& at, Pixels& px) const {
         color_row<C>(op, number, mean, bytes, at.xa, at.xb, pitch, px.from, ToBuffer<C>{pitch, px.buf});
@@ -87,9 +92,10 @@ template <int C> struct Rows {
         }
         px = {first, first};
     }
-    // Into a float32 output of dense rows, where no erasure comes after the step.
+    // Into a float32 output of dense rows, where neither fill nor erasure comes after the step.
     int left_to_store(const View<C>& v, const At& at) const {
         if (v.colors == v.done.step || !ToOutput<C>::fits(args)) return 0;
+        if (!v.done.filled && v.reading.fill_step == v.colors) return 0;
         for (int k = 0; k < v.erases; ++k) {
             const int32_t* e = erase_words(args.info, v.row, k);
             if (at.y >= e[1] && at.y < e[3]) return 0;
@@ -99,8 +105,7 @@ template <int C> struct Rows {
     void store(const View<C>& v, const At& at, Progress done, const Pixels& px) const {
         if (done.step == v.colors) return store_row<C>(args, i, at.y, pitch, px.from);
         const int32_t* w = color_words(v.row, done.step);
-        float mean = needs_mean(w[0]) ? v.means[done.mean] : 0.0f;
-        color_row<C>(w[0], word_float(w[1]), mean, bytes, at.xa, at.xb, pitch, px.from, ToOutput<C>(args, i, at.y));
+        color_row<C>(w[0], word_float(w[1]), next_mean(args, v, w[0], done), bytes, at.xa, at.xb, pitch, px.from, ToOutput<C>(args, i, at.y));
     }
 };
 
@@ -116,7 +121,7 @@ template <int C> void prepare(const Rows<C>& rows, View<C>& v, float* room) {
             sum += gray_sum<C>(a.out_w, v.pitch, px.from);
         }
         v.cache = room;
-        v.done = {step, n};
+        v.done = {step, n, step >= v.reading.fill_step};
         v.means[n] = float(sum / (double(a.out_h) * double(a.out_w)));
     }
 }
@@ -145,7 +150,7 @@ template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
             other.sampler = Sampler<C>(other.picture, other.reading, own.pitch);
             other.sampler.open(other_table);
             other.cache = nullptr;
-            other.done = {0, 0};
+            other.done = {0, 0, !other.reading.late};
         }
         all(other);
     }

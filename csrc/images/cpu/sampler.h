@@ -36,12 +36,20 @@ template <int C> struct Sampler {
 
     Sampler(const Picture& p, const Reading& reading, int row_pitch)
         : picture(p), r(reading), pitch(row_pitch), dense(is_dense<C>(p)), planes(!dense && is_dense<1>(p)) {
-        inner = between(r, r.tap_x0 + r.reach_x, r.tap_y0 + r.reach_y, r.tap_x1 - r.nx + r.reach_x, r.tap_y1 - r.ny + r.reach_y);
+        inner = between(r, r.taps.x0 + r.reach_x, r.taps.y0 + r.reach_y, r.taps.x1 - r.nx + r.reach_x,
+                        r.taps.y1 - r.ny + r.reach_y);
         inner.everywhere = r.movable;
-        bool soft = r.kernel != NEAREST;
-        float fade_x = soft ? 0.5f / r.slope_x : 0.0f, fade_y = soft ? 0.5f / r.slope_y : 0.0f;
-        plain = between(r, r.x0 + fade_x, r.y0 + fade_y, r.x1 - fade_x, r.y1 - fade_y);
-        plain.everywhere = !r.filled && !r.perspective;
+        inner.nowhere = inner.nowhere || r.folded;
+        float clear[4];  // of the fill: from the frame's and from the paddings' sides
+        for (int i = 0; i < 4; ++i) {
+            float fade = r.kernel == NEAREST ? 0.0f : 0.5f / r.slope[i];
+            float soft = r.kernel == NEAREST ? 0.0f : i % 2 ? r.reach_y : r.reach_x;
+            float frame = r.framed ? r.frame[i] + (i < 2 ? fade : -fade) : i < 2 ? -FAR : FAR;
+            float pad = r.pads[i] + (i < 2 ? soft : -soft);
+            clear[i] = i < 2 ? max_(frame, pad) : min_(frame, pad);
+        }
+        plain = between(r, clear[0], clear[1], clear[2], clear[3]);
+        plain.everywhere = !r.framed && !r.padded && !r.perspective;
     }
 
     // Before the first row: the tables that square views need, in `room`, which is theirs.
@@ -49,10 +57,13 @@ template <int C> struct Sampler {
         if ((dense || planes) && Square::wanted(r, pitch)) square.open(r, pitch, room.need(Square::floats(r, pitch)));
     }
 
-    // Columns [xa, xb) (xa on a pack's edge) of row y into buf[C][pitch].
+    // Columns [xa, xb) (xa on a pack's edge) of row y into buf[C][pitch], with the fill that is not laid late.
     void row(int y, int xa, int xb, const Stage& stage, float* buf) const {
-        int a = xa, b = xa;  // what needs the frame
-        if (square.fits && square_row(y, xa, xb, buf)) {
+        int a = xa, b = xa;  // what needs the fill laid
+        bool pads = true;
+        if (square.fits) {
+            square_row(y, xa, xb, buf);
+            pads = false;  // they are among its taps
             b = packs_above(xb);
         } else {
             if (dense || planes) {
@@ -65,12 +76,14 @@ template <int C> struct Sampler {
             if (a == b) return;
             staged_row(y, a, b, stage, buf);
         }
-        int clear_a, clear_b;
-        columns(plain, r, y, pitch, clear_a, clear_b);
-        clear_a = min_(b, packs_above(clear_a));
-        clear_b = max_(clear_a, packs_below(clear_b));
-        framed(y, a, clear_a, buf);
-        framed(y, max_(a, clear_b), b, buf);
+        if (!r.late) lay(y, a, b, pads, buf);
+    }
+
+    // The fill that is laid late, over `from` into buf.
+    void fill(int y, int xa, int xb, const float* from, float* buf) const {
+        if (from != buf)
+            for (int c = 0; c < C; ++c) std::memcpy(buf + c * pitch + xa, from + c * pitch + xa, size_t(xb - xa) * sizeof(float));
+        lay(y, xa, packs_above(xb), true, buf);
     }
 
 private:
@@ -86,16 +99,12 @@ private:
                 for (int c = 0; c < C; ++c) sample_row<1>(r, dense_of(picture, c, 1), c, most, a, b, stage, buf);
         });
     }
-    bool square_row(int y, int xa, int xb, float* buf) const {
-        return by_dtype(picture.dtype, [&](auto value) {
-            return square_row(reinterpret_cast<const decltype(value)*>(picture.data), y, xa, xb, buf);
+    void square_row(int y, int xa, int xb, float* buf) const {
+        by_dtype(picture.dtype, [&](auto value) {
+            auto data = reinterpret_cast<const decltype(value)*>(picture.data);
+            if (dense) return square.row<C>(r, data, picture.stride_h, 0, y, xa, xb, pitch, buf);
+            for (int c = 0; c < C; ++c) square.row<1>(r, data + c * picture.stride_c, picture.stride_h, c, y, xa, xb, pitch, buf);
         });
-    }
-    template <class T> bool square_row(const T* data, int y, int xa, int xb, float* buf) const {
-        if (dense) return square.row<C>(r, data, picture.stride_h, 0, y, xa, xb, pitch, buf);
-        for (int c = 0; c < C; ++c)
-            if (!square.row<1>(r, data + c * picture.stride_c, picture.stride_h, c, y, xa, xb, pitch, buf)) return false;
-        return true;
     }
     void one_by_one(int y, int xa, int xb, float* buf) const {
         by_dtype(picture.dtype, [&](auto value) {
@@ -107,12 +116,21 @@ private:
             }
         });
     }
-    void framed(int y, int xa, int xb, float* buf) const {
+    // The fill over columns [a, b), where it shows.
+    void lay(int y, int a, int b, bool pads, float* buf) const {
+        int clear_a, clear_b;
+        columns(plain, r, y, pitch, clear_a, clear_b);
+        clear_a = min_(b, packs_above(clear_a));
+        clear_b = max_(clear_a, packs_below(clear_b));
+        lay_packs(y, a, clear_a, pads, buf);
+        lay_packs(y, max_(a, clear_b), b, pads, buf);
+    }
+    void lay_packs(int y, int xa, int xb, bool pads, float* buf) const {
         for (int x = xa; x < xb; x += LANES) {
             Floats v[C], sx, sy, z;
             position(r, Floats::iota() + Floats(float(x) + 0.5f), Floats(float(y) + 0.5f), sx, sy, z);
             for (int c = 0; c < C; ++c) v[c] = Floats::load(buf + c * pitch + x);
-            frame<C>(r, sx, sy, z, v);
+            lay_fill<C>(r, pads, sx, sy, z, v);
             for (int c = 0; c < C; ++c) v[c].store(buf + c * pitch + x);
         }
     }

@@ -22,11 +22,12 @@ COLOR_WORDS: int = _native.COLOR_WORDS
 ERASE_WORDS: int = _native.ERASE_WORDS
 OP_NAMES = {code: name.lower().replace("_", " ") for name, code in _native.OPS.items()}
 MIX_NAMES = ("", "mixup", "cutmix", "resizemix", "mask")
-ERASE_NAMES = ("constant", "channel noise", "pixel noise")
+ERASE_NAMES = ("constant", "channel noise", "pixel noise", "uniform channel noise", "uniform pixel noise")
 MASK = MIX_NAMES.index("mask")
 
 LIMIT: float = _native.MAX_WORD  # of a float; plan.h clamps what it draws
-FLAGS = 0b1111111  # RowFlag: two bits of interpolation, perspective, antialias, fill, two bits of border
+FLAGS = 0b111111111  # RowFlag: two bits of interpolation, perspective, antialias, frame, two bits each of border and fold
+FAR = 8.0 * _native.MAX_SIDE  # where pixels that were added to the source may lie
 
 
 class Facts(NamedTuple):
@@ -90,11 +91,15 @@ def _partner_id(f: Facts, rows: Tensor) -> Tensor:
 RULES = (
     Rule("MATRIX", 9, _matrix(-1), _matrix(1), True),
     Rule("RECT", 4, 0, lambda f, _: _two(f.sources[:, 1], f.sources[:, 0]), True, _ordered, "x0 <= x1 and y0 <= y1"),
-    Rule("SLOPE", 2, 0, LIMIT, True),
+    Rule("REACH", 4, -FAR, FAR, True),
+    Rule("FRAME", 4, -LIMIT, LIMIT, True),
+    Rule("SLOPE", 4, 0, LIMIT, True),
+    Rule("FOLD", 4, -LIMIT, LIMIT, True),
     Rule("FILTER", 2, 1, lambda f, _: f.widest, True),
     Rule("FLAGS", 1, 0, FLAGS, good=lambda v: (v & 3) != 3, expected="an interpolation of 0 to 2"),
     Rule("SOURCE", 2, lambda f, _: f.sources, lambda f, _: f.sources),
     Rule("FILL", 4, -LIMIT, LIMIT, True),
+    Rule("FILL_STEP", 1, 0, lambda f, _: f.max_colors),
     Rule("MIX", 1, 0, lambda f, _: f.most_mix),
     Rule("PARTNER", 1, 0, lambda f, _: len(f.ids) - 1),
     Rule("PARTNER_ID", 2, _partner_id, _partner_id),
@@ -107,8 +112,9 @@ RULES = (
 
 # A colour step: its op, its number, two words to spare. An op's number is any finite one where the table does not say more.
 _OPS_KNOWN = torch.tensor(sorted(_native.COLOR_OPS), dtype=torch.int32)
-_NUMBERS = {"BRIGHTNESS": (0.0, 1e4), "CONTRAST": (0.0, 1e4), "CONTRAST_MIDGRAY": (0.0, 1e4), "SATURATION": (0.0, 1e4),
-            "HUE": (-0.5, 0.5), "POSTERIZE": (1.0, 8.0), "CHANNEL_PERMUTATION": (0.0, 1.0)}
+_NUMBERS = {**dict.fromkeys(("BRIGHTNESS", "CONTRAST", "CONTRAST_MIDGRAY", "SATURATION"), (0.0, 1e4)), "HUE": (-0.5, 0.5),
+            "POSTERIZE": (1.0, 8.0), "CHANNEL_PERMUTATION": (0.0, 1.0), "GAMMA": (1e-3, 1e3),
+            **dict.fromkeys(("SHIFT_RED", "SHIFT_GREEN", "SHIFT_BLUE"), (-1e4, 1e4))}
 
 
 def _number(which: int, otherwise: float) -> Limit:

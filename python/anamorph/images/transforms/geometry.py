@@ -79,22 +79,24 @@ class Resize(Transform):
     """Resizes the picture.
 
     Args:
-        size: (height, width), or one number for the shorter side (the ratio is then kept).
+        size: (height, width), or one number for the shorter side (the ratio is then kept), or None.
         interpolation: "nearest", "bilinear" or "bicubic".
-        max_size: with one number, the longer side's limit.
+        max_size: with one number, the longer side's limit; with ``size=None``, its length.
         antialias: widen the filter where the picture is shrunk.
     """
 
-    size: int | Sequence[int]
+    size: int | Sequence[int] | None
     interpolation: str = "bilinear"
     max_size: int | None = None
     antialias: bool = True
 
     def __post_init__(self) -> None:
         both = checks.is_sequence(self.size) and len(self.size) == 2
-        fixed = checks.size("Resize.size", self.size)
-        self._set(size=fixed if both else fixed[0], antialias=checks.flag("Resize.antialias", self.antialias),
+        fixed = (0, 0) if self.size is None else checks.size("Resize.size", self.size)
+        self._set(size=fixed if both else fixed[0] or None, antialias=checks.flag("Resize.antialias", self.antialias),
                   interpolation=checks.choice("Resize.interpolation", self.interpolation, INTERPOLATIONS))
+        if self.max_size is None and self.size is None:
+            checks.wrong("Resize.max_size", "the longer side's length for size=None", None)
         if self.max_size is not None:
             self._set(max_size=checks.side("Resize.max_size", self.max_size))
             if both or self.max_size <= fixed[0]:
@@ -102,33 +104,42 @@ class Resize(Transform):
                              self.max_size)
 
     def slots(self) -> list[Slot]:
-        numbers = self.size if isinstance(self.size, tuple) else (self.size, 0, self.max_size or 0)
+        numbers = self.size if isinstance(self.size, tuple) else (self.size or 0, 0, self.max_size or 0)
         return [slot("RESIZE", numbers, flags=_interpolation(self.interpolation) | ANTIALIAS * self.antialias)]
 
     def output_size(self, size: Size | None) -> Size | None:
         if isinstance(self.size, tuple) or size is None:
             return self.size if isinstance(self.size, tuple) else None
-        side, shorter, longer = cast(int, self.size), min(size), max(size)
-        new = side, int(side * longer / shorter)
-        if self.max_size and new[1] > self.max_size:
+        shorter, longer = min(size), max(size)
+        new = (self.size, int(self.size * longer / shorter)) if self.size else (shorter, longer)
+        if self.max_size and (new[1] > self.max_size or not self.size):
             new = max(int(self.max_size * new[0] / new[1]), 1), self.max_size
         return new[::-1] if size[1] < size[0] else new
 
 
 @dataclass(frozen=True)
 class CenterCrop(Transform):
-    """The middle of the picture; black around it where the crop is larger. ``size``: side or (height, width)."""
+    """The middle of the picture.
+
+    Args:
+        size: side or (height, width), in pixels.
+        fill: around the picture where the crop is larger, in the input's units.
+    """
 
     size: int | Sequence[int]
+    fill: float | Sequence[float] = 0
 
     def __post_init__(self) -> None:
-        self._set(size=checks.size("CenterCrop.size", self.size))
+        self._set(size=checks.size("CenterCrop.size", self.size), fill=checks.colors("CenterCrop.fill", self.fill))
 
     def slots(self) -> list[Slot]:
-        return [slot("CENTER_CROP", cast(Size, self.size))]
+        return [slot("CENTER_CROP", [*cast(Size, self.size), *checks.four(self.fill)])]
 
     def output_size(self, size: Size | None) -> Size | None:
         return cast(Size, self.size)
+
+    def channels(self) -> set[int]:
+        return lengths(self.fill)
 
 
 @dataclass(frozen=True)
@@ -257,7 +268,8 @@ class RandomAffine(Transform):
     Args:
         degrees: d for (-d, d), or (low, high).
         translate: (a, b): shifts up to a * width and b * height, in whole pixels; None: none.
-        scale: (low, high); None: 1.
+        scale: (low, high) of both axes; or (x low, x high, y low, y high), of the picture's own axes before it is sheared and
+            turned (kornia's); None: 1.
         shear: degrees: s for x in (-s, s); (low, high) for x; or (x low, x high, y low, y high); None: none.
         interpolation: "nearest", "bilinear" or "bicubic".
         fill: what is seen outside the picture, a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
@@ -283,7 +295,8 @@ class RandomAffine(Transform):
             shares = checks.several(where, self.translate, (2,), "two fractions, of the width and of the height")
             self._set(translate=tuple(checks.number(where, t, 0, 1) for t in shares))
         if self.scale is not None:
-            self._set(scale=checks.interval(f"{name}.scale", self.scale, 1e-3, 1e3))
+            each = [self.scale[:2], self.scale[2:]] if checks.is_sequence(self.scale) and len(self.scale) == 4 else [self.scale]
+            self._set(scale=tuple(n for both in each for n in checks.interval(f"{name}.scale", both, 1e-3, 1e3)))
         if self.shear is not None:
             where = f"{name}.shear"
             if checks.is_sequence(self.shear):
@@ -298,8 +311,9 @@ class RandomAffine(Transform):
     def slots(self) -> list[Slot]:
         center = (1, *self.center) if self.center else (0, 0, 0)
         degrees, shear = cast(_Range, self.degrees), cast(Sequence[float], self.shear or (0, 0, 0, 0))
-        return [slot("AFFINE", [*degrees, *(self.translate or (0, 0)), *(self.scale or (1, 1)), *shear], count=1,
-                     flags=_interpolation(self.interpolation)),
+        scale = tuple(self.scale or (1, 1))
+        return [slot("AFFINE", [*degrees, *(self.translate or (0, 0)), *scale[:2], *shear, *scale[2:]], count=1,
+                     k=int(len(scale) == 4), flags=_interpolation(self.interpolation)),
                 slot("AFFINE", [*checks.four(self.fill), *center])]
 
     def channels(self) -> set[int]:
