@@ -151,7 +151,7 @@ def step(v, op, p, bytes_in):
         orders = list(itertools.permutations(range(v.shape[-1])))
         return v[..., orders[int(p * len(orders))]]
     if op == "GAMMA":
-        return np.clip(np.clip(v, 0, None) ** p, 0, 1)
+        return np.clip(v, 0, None) ** p
     if v.shape[-1] != 3:
         return v
     if op.startswith("SHIFT_"):
