@@ -103,7 +103,7 @@ template <int C, class F> AM_HD void color_step(int op, float p, float mean, boo
         }
         case OP_CHANNEL_PERMUTATION: permute<C>(p, c); break;
         case OP_GAMMA:
-            for (int i = 0; i < C; ++i) c[i] = select(c[i] > F(0.0f), min_(power(c[i], p), F(1.0f)), c[i] * F(0.0f));
+            for (int i = 0; i < C; ++i) c[i] = select(c[i] > F(0.0f), power(c[i], p), c[i] * F(0.0f));
             break;
         case OP_SHIFT_RED: shift<C, 0>(bytes, p, c); break;
         case OP_SHIFT_GREEN: shift<C, 1>(bytes, p, c); break;

@@ -122,11 +122,13 @@ struct View {
             if (border_mode == BORDER_CONSTANT) set_fill(color);
         } else if (border_mode == BORDER_CONSTANT) {
             fill_outside(color);
+            direct = false;
         } else if (square()) {  // pixels that were made on the way: their positions are folded
             in_source(0.0, 0.0, w, h, fold);
             for (int i = 0; i < 4 && border_mode != BORDER_SYMMETRIC; ++i)
                 fold[i] = fold[i] + (i < 2 ? 0.5 : -0.5) * pixel(i % 2);
             folded = border_mode;
+            direct = false;
         }
         scale_shift(1.0, x, 1.0, y, cw, ch);
     }

@@ -285,6 +285,7 @@ template <class F> AM_HD F tap_weight(Kernel kernel, float cubic, F d, float inv
     return kernel == CUBIC ? cubic_weight(d, cubic) : triangle_weight(d);
 }
 
+constexpr float FAR = 1e6f;  // far outside is all the same
 // Where output pixel (x, y) (edge coordinates) lies in the source. z: below 1e-8 it lies behind the viewer. Where the nearest tap
 // is taken a tie would fall to whoever rounds last, so there each product is rounded everywhere.
 template <class F> AM_HD void position(const Reading& r, F x, F y, F& sx, F& sy, F& z) {
@@ -299,8 +300,8 @@ template <class F> AM_HD void position(const Reading& r, F x, F y, F& sx, F& sy,
     if (r.perspective) {
         z = product(F(r.m[6]), x) + (product(F(r.m[7]), y) + F(r.m[8]));
         F inverse = F(1.0f) / select(z > F(1e-8f), z, F(1e-8f));
-        sx = product(sx, inverse);
-        sy = product(sy, inverse);
+        sx = clamp_(product(sx, inverse), F(-FAR), F(FAR));
+        sy = clamp_(product(sy, inverse), F(-FAR), F(FAR));
     }
 }
 
@@ -324,7 +325,6 @@ template <class F, class I> AM_HD void window(F s, float reach, float low, float
     first = to_int(t);
     behind = s - (t + F(0.5f));
 }
-constexpr float FAR = 1e6f;  // far outside is all the same
 // The same without bounds, and where neither is below 0.
 template <class F, class I> AM_HD void window(F s, float reach, I& first, F& behind) {
     window(s, reach, -FAR, FAR, first, behind);
@@ -378,7 +378,9 @@ template <class F> AM_HD F pad_cover(const Reading& r, F sx, F sy) {
 // the same as fading the repeated edge over one view pixel.
 template <int C, class F> AM_HD void lay_fill(const Reading& r, bool pads, F sx, F sy, F z, F* out) {
     if (pads && r.padded && !r.paint) {
-        F cover = pad_cover(r, sx, sy);
+        F tx = sx, ty = sy;
+        fold(r, tx, ty);
+        F cover = pad_cover(r, tx, ty);
         for (int c = 0; c < C; ++c) out[c] = select(cover > F(0.0f), lerp(F(r.fill[c]), out[c], cover), F(r.fill[c]));
     }
     if (r.framed && r.kernel == NEAREST) {
@@ -453,9 +455,10 @@ AM_HD void sum_window(const Source& s, const Reading& r, I x0, I y0, F behind_x,
             F weight = wy * tap_weight(r.kernel, r.cubic, behind_x - F(float(i)), r.inverse_x), v[C];
             s.tap(x, y, v);
             if (!INSIDE && r.paint) {
-                I tx = r.beyond == Beyond::FILL ? ix : min_(max_(ix, I(r.reach.x0)), I(r.reach.x1));
-                I ty = r.beyond == Beyond::FILL ? iy : min_(max_(iy, I(r.reach.y0)), I(r.reach.y1));
-                auto in = tx >= I(r.taps.x0) && tx <= I(r.taps.x1) && ty >= I(r.taps.y0) && ty <= I(r.taps.y1);
+                const Box& shown = r.padded ? r.rect : r.reach;
+                I tx = min_(max_(ix, I(r.reach.x0)), I(r.reach.x1)), ty = min_(max_(iy, I(r.reach.y0)), I(r.reach.y1));
+                auto in = tx >= I(shown.x0) && tx <= I(shown.x1) && ty >= I(shown.y0) && ty <= I(shown.y1);
+                if (r.beyond == Beyond::FILL) in = in && ix == tx && iy == ty;
                 for (int c = 0; c < C; ++c) v[c] = select(in, v[c], F(r.fill[c] * (1.0f / Source::SCALE)));
             }
             for (int c = 0; c < C; ++c) sum[c] = sum[c] + weight * v[c];

@@ -17,8 +17,11 @@ COUNT = 3000
 
 def steps(transforms, count=COUNT, seed=0, **key) -> list[list[float]]:
     """The numbers of each sample's colour steps."""
-    plan = am.Recipe(transforms).plan(range(count), size=(8, 8), seed=seed, **key)
-    return [[value for _, value in row["color"]] for row in plan.table()]
+    recipe = am.Recipe(transforms)
+    rows = recipe.plan(range(count), size=(8, 8), seed=seed, **key).rows
+    at = am._native.WORDS["HEADER"] + 1 + am._native.COLOR_WORDS * np.arange(recipe.info["max_colors"])
+    values = rows.view(torch.float32)[:, at].double().tolist()
+    return [line[:n] for line, n in zip(values, rows[:, am._native.WORDS["COLORS"]].tolist(), strict=True)]
 
 
 def marks(count: int) -> list[am.Transform]:

@@ -251,7 +251,7 @@ def test_affine_with_a_scale_for_each_axis():
 
 
 MATRICES = {"turned": cv2.getRotationMatrix2D((30, 25), 25, 1.2), "sheared": np.array([[1, 0.3, -4], [0.1, 0.8, 3.5]]),
-            "shrunk": np.array([[0.5, 0, 3], [0, 0.6, 2]]), "moved": np.array([[1, 0, 7], [0, 1, -5]])}
+            "shrunk": np.array([[0.5, 0, 3], [0, 0.6, 2]]), "moved": np.array([[1.0, 0, 7], [0, 1, -5]])}
 
 
 @pytest.mark.parametrize("inverse", [False, True])

@@ -13,8 +13,8 @@ from reference.exact import floor, round_even
 from reference.philox import philox
 
 APPLY, CHOICE, ORDER, BRANCH = 1, 2, 3, 4
-(RESIZED_CROP, RESIZE, CROP, FLIP_H, FLIP_V, AFFINE, ROTATE, PERSPECTIVE, CENTER_CROP) = range(10, 19)
-WARP, CROP_AND_PAD = 21, 22
+(RESIZED_CROP, RESIZE, CROP, FLIP_H, FLIP_V, AFFINE, ROTATE, PERSPECTIVE, CENTER_CROP, TURN, PAD, WARP,
+ CROP_AND_PAD) = range(10, 23)
 COLORS = range(30, 44)
 ERASE, DROPOUT = 50, 51
 MIXUP, CUTMIX, RESIZEMIX, MASKMIX = range(60, 64)
@@ -25,10 +25,10 @@ BORDER_SHIFT, PARTNER_SHIFT = 5, 10
 BATCH, PAIR, NORMALISED, BY_VIEW, REPLACE, IN_ORDER = 1 << 8, 1 << 9, 1 << 12, 1 << 13, 1 << 14, 1 << 15
 
 # words
-AT = dict(MATRIX=0, RECT=9, SLOPE=13, FILTER=15, FLAGS=17, SOURCE=18, FILL=20, MIX=24, PARTNER=25, PARTNER_ID=26,
-          LAM=28, BOX=29, COLORS=33, ERASES=34, VIEW=35, HEADER=40)
+AT = dict(MATRIX=0, RECT=9, REACH=13, FRAME=17, SLOPE=21, FOLD=25, FILTER=29, FLAGS=31, SOURCE=32, FILL=34, FILL_STEP=38, MIX=39,
+          PARTNER=40, PARTNER_ID=41, LAM=43, BOX=44, COLORS=48, ERASES=49, VIEW=50, HEADER=52)
 COLOR_WORDS, ERASE_WORDS = 4, 12
-ROW_PERSPECTIVE, ROW_ANTIALIAS, ROW_FILL = 4, 8, 16
+ROW_PERSPECTIVE, ROW_ANTIALIAS, ROW_FRAME, FOLD_SHIFT = 4, 8, 16, 7
 
 IDENTITY = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
 
@@ -150,10 +150,12 @@ class Row:
         self.source = [int(s) for s in size]
         self.h, self.w = (float(s) for s in size)
         self.m = IDENTITY
-        self.rect = [0.0, 0.0, self.w, self.h]
-        self.slope, self.filter, self.fill = [0.0, 0.0], [1.0, 1.0], [0.0] * 4
-        self.interpolation = self.border = 0
-        self.filled = self.antialias = False
+        self.rect = [0.0, 0.0, self.w, self.h]  # left, top, right, bottom
+        self.reach = list(self.rect)
+        self.frame, self.slope, self.fold, self.fill = ([0.0] * 4 for _ in range(4))
+        self.filter = [1.0, 1.0]
+        self.interpolation = self.border = self.folding = self.fill_step = 0
+        self.resampled = self.padded = self.framed = self.antialias = False
         self.colors: list[tuple[int, float]] = []
         self.erases: list[tuple] = []
         self.mix = (0, i, 1.0, (0, 0, 0, 0))
@@ -206,16 +208,16 @@ class Row:
 
     def apply(self, op: int, at: int, d: Draw) -> None:
         _, _, k, flags, p = self.slots[at]
-        if op in (RESIZED_CROP, RESIZE, AFFINE, ROTATE, PERSPECTIVE, WARP):
+        if op in (RESIZED_CROP, RESIZE, AFFINE, PERSPECTIVE, WARP):
             self.interpolation = max(self.interpolation, flags & INTERPOLATION)
         if op == RESIZED_CROP:
             self.resized_crop(p, flags & ANTIALIAS, d)
         elif op == RESIZE:
-            self.resize(p, flags & ANTIALIAS)
+            self.resize(p, flags & ANTIALIAS, k)
         elif op == CROP:
             self.random_crop(p, flags, d)
         elif op == CENTER_CROP:
-            self.center_crop(p)
+            self.center_crop(p, k)
         elif op == FLIP_H:
             self.place([-1.0, 0.0, self.w, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], self.w, self.h)
         elif op == FLIP_V:
@@ -223,7 +225,11 @@ class Row:
         elif op == AFFINE:
             self.affine(p, self.slots[at + 1][4], k, d)
         elif op == ROTATE:
-            self.rotate(p, flags & EXPAND, d)
+            self.rotate(p, flags & EXPAND, flags & INTERPOLATION, d)
+        elif op == TURN:
+            self.turn(int(d.uniform(p[0], p[1])))
+        elif op == PAD:
+            self.pad(p, k, flags >> BORDER_SHIFT & 3)
         elif op == PERSPECTIVE:
             self.perspective(p, d)
         elif op in COLORS:
@@ -247,26 +253,45 @@ class Row:
         self.m = [(m[i] * n[j] + m[i + 1] * n[3 + j]) + m[i + 2] * n[6 + j] for i in (0, 3, 6) for j in (0, 1, 2)]
         self.w, self.h = w, h
 
-    def straight(self) -> bool:
-        return self.m[1] == self.m[3] == self.m[6] == self.m[7] == 0.0
+    def square(self) -> bool:
+        """Do the view's sides lie along the source's, perhaps after quarter turns?"""
+        m = self.m
+        return m[6] == m[7] == 0.0 and (m[1] == m[3] == 0.0 or m[0] == m[4] == 0.0)
+
+    def box(self, x0: float, y0: float, x1: float, y1: float) -> list[float]:
+        """The rectangle of a square view in the source."""
+        corners = [[self.m[i] * x + self.m[i + 1] * y + self.m[i + 2] for i in (0, 3)] for x, y in ((x0, y0), (x1, y1))]
+        return [*map(min, *corners), *map(max, *corners)]
+
+    def pixel(self, side: int) -> float:
+        """How much of the source a pixel of the square view takes, across (left, right) or down (top, bottom)."""
+        return abs(self.m[3 * (side % 2)]) + abs(self.m[3 * (side % 2) + 1])
+
+    def set_fill(self, color) -> None:
+        self.fill, self.fill_step = list(color[:4]), len(self.colors)
 
     def fill_outside(self, color) -> None:
-        if not self.filled:
-            self.slope = [1.0 / abs(self.m[0]), 1.0 / abs(self.m[4])] if self.straight() else [1.0, 1.0]
-            self.filled = True
-        self.fill = list(color[:4])
+        """A frame around the view. Of two that lie square to the source each side counts that is further in."""
+        self.set_fill(color)
+        if self.square():
+            for side, at in enumerate(self.box(0.0, 0.0, self.w, self.h)):
+                inner = at > self.frame[side] if side < 2 else at < self.frame[side]
+                if inner or not self.framed:
+                    self.frame[side], self.slope[side] = at, 1.0 / self.pixel(side)
+            self.framed = True
 
     def cut(self, x: float, y: float, w: float, h: float) -> None:
-        if not self.straight() or self.filled or self.border:
+        """Pixels that are cut out before anything was resampled: others cannot be read any more."""
+        if self.resampled or not self.square():
             return
-        for axis, low, size in ((0, x, w), (1, y, h)):
-            scale, shift = self.m[4 * axis], self.m[3 * axis + 2]
-            ends = scale * low + shift, scale * (low + size) + shift
-            self.rect[axis] = max(self.rect[axis], min(ends))
-            self.rect[axis + 2] = min(self.rect[axis + 2], max(ends))
+        box = self.box(x, y, x + w, y + h)
+        self.reach = [*map(max, self.reach[:2], box[:2]), *map(min, self.reach[2:], box[2:])]
+        if not self.padded:
+            self.rect = list(self.reach)
 
     def cut_and_scale(self, x, y, cw, ch, ow, oh, antialias) -> None:
         self.cut(x, y, cw, ch)
+        self.resampled |= cw != ow or ch != oh
         self.place([cw / ow, 0.0, x, 0.0, ch / oh, y, 0.0, 0.0, 1.0], ow, oh)
         if antialias:
             self.antialias = True
@@ -289,10 +314,18 @@ class Row:
             y, x = floor((h - ch) * 0.5), floor((w - cw) * 0.5)
         self.cut_and_scale(x, y, cw, ch, p[1], p[0], antialias)
 
-    def resize(self, p, antialias) -> None:
+    def resize(self, p, antialias, fit) -> None:
         oh, ow = p[0], p[1]
-        if ow == 0.0:
-            short, long = min(self.w, self.h), max(self.w, self.h)
+        short, long = min(self.w, self.h), max(self.w, self.h)
+        if fit:
+            if self.w * oh > self.h * ow:
+                oh = max(round_even(self.h * ow / self.w), 1.0)
+            else:
+                ow = max(round_even(self.w * oh / self.h), 1.0)
+        elif oh == 0.0:
+            other = max(floor(p[2] * short / long), 1.0)
+            oh, ow = (p[2], other) if self.w < self.h else (other, p[2])
+        elif ow == 0.0:
             new_short, new_long = oh, floor(oh * long / short)
             if 0.0 < p[2] < new_long:
                 new_short, new_long = max(floor(p[2] * new_short / new_long), 1.0), p[2]
@@ -300,13 +333,42 @@ class Row:
         self.cut_and_scale(0.0, 0.0, self.w, self.h, ow, oh, antialias)
 
     def crop(self, x, y, cw, ch, outside: bool, border: int, color) -> None:
+        """A part of the view, or more than it, of which the rest is the border."""
         if not outside:
             self.cut(x, y, cw, ch)
-        elif border:
-            self.border = border
-        else:
+        elif self.square() and not (self.resampled or self.padded):  # the source itself is padded
+            self.padded, self.border = True, border
+            self.reach = self.box(x, y, x + cw, y + ch)
+            if border == 0:
+                self.set_fill(color)
+        elif border == 0:
             self.fill_outside(color)
+            self.resampled = True
+        elif self.square():  # the positions are folded: about the middle of the last pixel, or (symmetric) its outer edge
+            inward = 0.0 if border == 3 else 0.5
+            self.folding, self.resampled = border, True
+            self.fold = [at + (inward if side < 2 else -inward) * self.pixel(side) if inward else at
+                         for side, at in enumerate(self.box(0.0, 0.0, self.w, self.h))]
         self.place([1.0, 0.0, x, 0.0, 1.0, y, 0.0, 0.0, 1.0], cw, ch)
+
+    def pad(self, p, to_square, border: int) -> None:
+        left, top, right, bottom, least_h, least_w, multiple_h, multiple_w = p[:8]
+        w, h = self.w + left + right, self.h + top + bottom
+        new_w, new_h = max(w, least_w), max(h, least_h)
+        if to_square:
+            new_w = new_h = max(new_w, new_h)
+        if multiple_h > 1.0:
+            new_h = -floor(-new_h / multiple_h) * multiple_h
+        if multiple_w > 1.0:
+            new_w = -floor(-new_w / multiple_w) * multiple_w
+        left, top = left + floor((new_w - w) * 0.5), top + floor((new_h - h) * 0.5)
+        self.crop(-left, -top, new_w, new_h, new_w > self.w or new_h > self.h, border, p[8:12])
+
+    def turn(self, quarters: int) -> None:
+        w, h = self.w, self.h
+        n = ([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], [0.0, -1.0, w, 1.0, 0.0, 0.0],
+             [-1.0, 0.0, w, 0.0, -1.0, h], [0.0, 1.0, 0.0, -1.0, 0.0, h])[quarters % 4]
+        self.place([*n, 0.0, 0.0, 1.0], *((h, w) if quarters % 2 else (w, h)))
 
     def random_crop(self, p, flags: int, d: Draw) -> None:
         ch, cw, left, top, right, bottom = p[:6]
@@ -319,13 +381,16 @@ class Row:
         outside = x < 0.0 or y < 0.0 or x + cw > self.w or y + ch > self.h
         self.crop(x, y, cw, ch, outside, flags >> BORDER_SHIFT & 3, p[6:10])
 
-    def center_crop(self, p) -> None:
+    def center_crop(self, p, corner: int) -> None:
         def start(crop: float, whole: float) -> float:
             return -floor((crop - whole) * 0.5) if crop > whole else round_even((whole - crop) * 0.5)
 
         ch, cw = p[:2]
         outside = cw > self.w or ch > self.h
-        self.crop(start(cw, self.w), start(ch, self.h), cw, ch, outside, 0, [0.0] * 4)
+        x, y = start(cw, self.w), start(ch, self.h)
+        if corner:  # top left, top right, bottom left, bottom right
+            x, y = 0.0 if corner % 2 else self.w - cw, 0.0 if corner < 3 else self.h - ch
+        self.crop(x, y, cw, ch, outside, 0, p[2:6])
 
     def affine(self, p, more, k: int, d: Draw) -> None:
         angle = d.uniform(p[0], p[1])
@@ -336,6 +401,7 @@ class Row:
         scale_y = d.uniform(p[10], p[11]) if k else scale_x
         cx, cy = more[5:7] if more[4] else (self.w * 0.5, self.h * 0.5)
         self.fill_outside(more)
+        self.resampled = True
         sin_t, cos_t = exact.sincos_deg(angle - shear_y)
         sin_x, cos_x = exact.sincos_deg(shear_x)
         cos_y = exact.sincos_deg(shear_y)[1]
@@ -348,17 +414,23 @@ class Row:
         n[5] = (n[3] * (-cx - tx) + n[4] * (-cy - ty)) + cy
         self.place(n, self.w, self.h)
 
-    def rotate(self, p, expand, d: Draw) -> None:
+    def rotate(self, p, expand, interpolation: int, d: Draw) -> None:
         angle = d.uniform(p[0], p[1])
         w, h = self.w, self.h
+        if not p[2] and angle % 90.0 == 0.0 and (angle % 180.0 == 0.0 or expand or w == h):
+            self.turn(int(angle // 90.0) % 4)
+            return
+        self.interpolation = max(self.interpolation, interpolation)
         cx, cy = p[3:5] if p[2] else (w * 0.5, h * 0.5)
         self.fill_outside(p[5:9])
+        self.resampled = True
         s, c = exact.sincos_deg(-angle)
         ow, oh, ox, oy = w, h, cx, cy
         if expand:
-            ow = expanded(w, abs(w * c) + abs(h * s))
-            oh = expanded(h, abs(w * s) + abs(h * c))
-            ox, oy, cx, cy = ow * 0.5, oh * 0.5, w * 0.5, h * 0.5
+            fx, fy = cx - w * 0.5, cy - h * 0.5
+            ow = expanded(w, abs(w * c) + abs(h * s), fx - (c * fx + s * fy))
+            oh = expanded(h, abs(w * s) + abs(h * c), fy - (c * fy - s * fx))
+            ox, oy = ow * 0.5 + fx, oh * 0.5 + fy
         n = [c, s, 0.0, -s, c, 0.0, 0.0, 0.0, 1.0]
         n[2] = cx - (n[0] * ox + n[1] * oy)
         n[5] = cy - (n[3] * ox + n[4] * oy)
@@ -374,6 +446,7 @@ class Row:
             old.append((w - 1.0 if right else 0.0, h - 1.0 if low else 0.0))
             new.append((w - 1.0 - x if right else x, h - 1.0 - y if low else y))
         self.fill_outside(p[1:5])
+        self.resampled = True
         n = homography(new, old)
         if n:
             self.place(n, w, h)
@@ -381,6 +454,7 @@ class Row:
     def warp(self, p, more) -> None:
         h, w = more[4:6] if more[4] else (self.h, self.w)
         self.fill_outside(more[:4])
+        self.resampled = True
         z = (p[6] * (w * 0.5) + p[7] * (h * 0.5)) + p[8]
         self.place([v / z if z else v for v in p[:9]], w, h)
 
@@ -467,12 +541,17 @@ class Row:
 
         put("MATRIX", self.m)
         put("RECT", self.rect)
+        put("REACH", self.reach)
+        put("FRAME", self.frame)
         put("SLOPE", self.slope)
+        put("FOLD", self.fold)
         put("FILTER", self.filter)
         put("FILL", self.fill)
         put("VIEW", [self.w, self.h])
-        row[AT["FLAGS"]] = (self.interpolation | ROW_ANTIALIAS * self.antialias | ROW_FILL * self.filled
-                            | ROW_PERSPECTIVE * (self.m[6] != 0.0 or self.m[7] != 0.0) | self.border << BORDER_SHIFT)
+        row[AT["FLAGS"]] = (self.interpolation | ROW_ANTIALIAS * self.antialias | ROW_FRAME * self.framed
+                            | ROW_PERSPECTIVE * (self.m[6] != 0.0 or self.m[7] != 0.0) | self.border << BORDER_SHIFT
+                            | self.folding << FOLD_SHIFT)
+        row[AT["FILL_STEP"]] = self.fill_step
         row[AT["SOURCE"]:AT["SOURCE"] + 2] = self.source
         rule, partner, lam, box = self.mix
         row[AT["MIX"]], row[AT["PARTNER"]] = rule, partner
@@ -492,12 +571,12 @@ class Row:
         return row
 
 
-def expanded(side: float, across: float) -> float:
+def expanded(side: float, across: float, shift: float) -> float:
     """A rotated frame's side: whole pixels from one end to the other, with torchvision's rounding."""
     def cut(x: float) -> float:
         return (-floor(-x * 1e4) if x < 0.0 else floor(x * 1e4)) * 1e-4
 
-    return -floor(-cut((side + across) * 0.5)) - floor(cut((side - across) * 0.5))
+    return -floor(-cut((side + across) * 0.5 + shift)) - floor(cut((side - across) * 0.5 + shift))
 
 
 def homography(new, old) -> list[float] | None:

@@ -50,6 +50,7 @@ template <int C> struct Sampler {
         }
         plain = between(r, clear[0], clear[1], clear[2], clear[3]);
         plain.everywhere = !r.framed && !r.padded && !r.perspective;
+        plain.nowhere = plain.nowhere || (r.padded && r.folded);
     }
 
     // Before the first row: the tables that square views need, in `room`, which is theirs.

@@ -42,12 +42,15 @@ struct Axis {
             total += w;
             if (r.beyond == Beyond::FILL && (t < reach0 || t > reach1)) continue;
             t = max_(reach0, min_(t, reach1));
-            if (padding(t)) continue;
+            if (padding(t)) {
+                if (!r.late || r.beyond == Beyond::DROPPED) continue;
+                t = max_(rect0, min_(t, rect1));
+            }
             weights[max_(0, min_(t - first, n - 1))] += w;
             sum += w;
         }
-        // Where the fill is laid late the value is that of the taps which are none.
-        float whole = r.late && r.padded ? sum : total, scale = whole == 0.0f ? 0.0f : 1.0f / whole;
+        // Where the fill is laid late a value has no share of it.
+        float whole = r.late ? sum : total, scale = whole == 0.0f ? 0.0f : 1.0f / whole;
         for (int i = 0; i < n; ++i) weights[i] *= scale;
         inside = r.late ? 1.0f : sum * scale;
     }

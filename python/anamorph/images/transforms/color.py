@@ -110,7 +110,8 @@ class RandomChannelPermutation(Transform):
 
 @dataclass(frozen=True)
 class RandomGamma(Transform):
-    """Every value v in [0, 1] becomes v ** g, with probability ``p`` (torchvision's ``functional.adjust_gamma`` of gain 1).
+    """Every value v in [0, 1] becomes v ** g, with probability ``p`` (torchvision's ``functional.adjust_gamma`` of gain 1); of
+    floats those below 0 become 0.
 
     Args:
         gamma: (low, high) of g, drawn uniformly; above 1 darkens. albumentations' ``gamma_limit`` is this in hundredths.
