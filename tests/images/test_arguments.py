@@ -25,19 +25,27 @@ GOOD = {
     "alpha": [0.5], "mode": ["batch"], "partner": ["roll"], "transforms": [BLUR], "weights": [(1, 2.5)],
     (am.RandomChoice, "p"): [(1, 2.5)], "gamma": [(0.5, 2.0)], "min_count": [2], "max_count": [3], "num_splits": [2],
     "r_shift_limit": [10, (-2.5, 5)], "g_shift_limit": [10, (-2.5, 5)], "b_shift_limit": [10, (-2.5, 5)],
-    "num_holes_range": [(1, 3)], "hole_height_range": [(0.25, 0.5), (2, 4)], "hole_width_range": [(0.25, 0.5), (2, 4)],
+    "num_holes_range": [(1, 3)], "hole_height_range": [(0.25, 0.5)], "hole_width_range": [(0.25, 0.5)],
     "minmax": [(0.25, 0.5)], "correct_lam": [False], "px": [4, (-2, 4)], "percent": [0.25, (-0.25, 0.5)], "keep_size": [False],
     "sample_independently": [False], "multiple": [8, (8, 6)], "vertical_flip": [True], "n": [2, (1, 2)], "replace": [True],
-    "random_order": [True], "inverse": [True],
+    "random_order": [True], "inverse": [True], "matrix": [((1, 0.5, 2), (0, 1, 3)), ((1, 0, 2), (0, 1, 3), (0, 0.25, 1))],
+    "startpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))], "endpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))],
 }
+SQUARE = ((0, 0), (8, 0), (8, 8), (0, 8))
 # What a class must be given.
-NEEDED = {"padding": 2, "size": 8, "degrees": 5, "bits": 3, "threshold": 100, "mean": 0.5, "std": 0.5, "transforms": BLUR}
+NEEDED = {"padding": 2, "matrix": ((1, 0, 2), (0, 1, 3)), "startpoints": SQUARE, "endpoints": SQUARE, "size": 8,
+          "degrees": 5, "bits": 3, "threshold": 100, "mean": 0.5, "std": 0.5, "transforms": BLUR}
+
+# Classes that take one of two.
+EITHER = {am.CropAndPad: ("px", "percent"), am.PadIfNeeded: ("multiple", "size")}
 
 CASES = [(t, f.name) for t in TRANSFORMS for f in dataclasses.fields(t)]
 
 
 def make(cls, name, value):
     given = {f.name: NEEDED[f.name] for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.name != name}
+    if cls in EITHER and name not in EITHER[cls]:
+        given[EITHER[cls][0]] = 4
     return cls(**given, **{name: value})
 
 
@@ -87,7 +95,7 @@ def test_what_no_argument_takes(cls, name):
     if tuple not in kinds and name != "transforms":
         bad += [[0.5, 0.5], np.array([1, 1]), torch.tensor([0.5, 0.5])]
     default = next(f.default for f in dataclasses.fields(cls) if f.name == name)
-    if default is not None and name not in ("brightness", "contrast", "saturation", "hue"):
+    if default is not None and (cls, name) != (am.Resize, "size") and name not in ("brightness", "contrast", "saturation", "hue"):
         bad.append(None)
     for value in bad:
         with pytest.raises(am.ArgumentError, match=rf"{cls.__name__}\.{name}"):
