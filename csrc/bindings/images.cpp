@@ -21,14 +21,22 @@ enum : int64_t { MAX_SLOTS = 256 };
 
 constexpr int32_t Needs::* COUNTS[] = {&Needs::colors, &Needs::means, &Needs::erases, &Needs::mixes};
 
-// What both write, one after the other; what either writes.
+// What both write, one after the other.
 Needs both(Needs a, const Needs& b) {
     for (auto count : COUNTS) a.*count += b.*count;
     return a;
 }
-Needs either(Needs a, const Needs& b) {
-    for (auto count : COUNTS) a.*count = std::max(a.*count, b.*count);
-    return a;
+
+// What `count` of the branches write together, at most.
+Needs some_of(const std::vector<Needs>& branches, int count, bool replace) {
+    Needs sum;
+    for (auto field : COUNTS) {
+        std::vector<int32_t> each;
+        for (const Needs& b : branches) each.push_back(b.*field);
+        std::sort(each.rbegin(), each.rend());
+        for (int i = 0; i < count; ++i) sum.*field += each[replace ? 0 : i];
+    }
+    return sum;
 }
 
 // What the slots [from, to) may write at most, and a check of their nesting.
@@ -47,18 +55,25 @@ Needs analyse(const std::vector<Slot>& slots, int from, int to, int depth) {
         auto line = std::find_if(std::begin(OPS), std::end(OPS), [&](const OpLine& o) { return o.code == s.op; });
         if (line == std::end(OPS)) fail<ArgumentError>("slots: slot ", at, " has an op code of no op: ", s.op);
         Needs one = line->needs;
+        if (s.op == OP_ERASE) one.erases = int(s.p[9]);
+        if (s.op == OP_DROPOUT) one.erases = int(s.p[1]);
         if (s.op == OP_CHOICE || s.op == OP_ORDER) {
             if (s.k < 1 || s.k > MAX_BRANCHES)
                 fail<ArgumentError>("transforms: expected 1 to ", int(MAX_BRANCHES), " alternatives, given ", s.k);
+            const bool replace = s.flags & SLOT_REPLACE;
+            const int most = s.op == OP_ORDER ? int(s.p[1]) : 1;
+            if (s.p[0] < 0.0 || most < int(s.p[0]) || most > (replace ? int(MAX_BRANCHES) : s.k))
+                fail<ArgumentError>("transforms: expected at most ", replace ? int(MAX_BRANCHES) : s.k, " runs, given ", most);
+            std::vector<Needs> branches;
             int b = at + 1;
             for (int i = 0; i < s.k; ++i) {
                 if (b >= after || slots[b].op != OP_BRANCH) fail<ArgumentError>("slots: slot ", b, " should head a branch");
                 int end = b + 1 + slots[b].n;
                 if (end > after) fail<ArgumentError>("slots: slot ", b, " reaches beyond its list");
-                Needs branch = analyse(slots, b + 1, end, depth + 1);
-                one = s.op == OP_ORDER ? both(one, branch) : either(one, branch);
+                branches.push_back(analyse(slots, b + 1, end, depth + 1));
                 b = end;
             }
+            one = some_of(branches, most, replace);
         }
         sum = both(sum, one);
         at = after;
@@ -376,6 +391,7 @@ void bind_images(py::module_& m) {
     }
     m.attr("COLOR_OPS") = py::frozenset(colors);
     m.attr("MAX_SIDE") = int(MAX_SIDE);
+    m.attr("MAX_WORD") = MAX_WORD;
     m.attr("OPS") = ops;
 }
 

@@ -53,6 +53,11 @@ template <int C, int I = 0, class F> AM_HD void permute(float u, F* c) {
     }
 }
 
+// One of three channels moved by p, in the input's units.
+template <int C, int I, class F> AM_HD void shift(bool bytes, float p, F* c) {
+    if constexpr (C == 3) c[I] = unit_clamp(c[I] + F(bytes ? p * (1.0f / 255.0f) : p));
+}
+
 // The value as a uint8 picture would hold it.
 template <class F> AM_HD F as_byte(F v) { return floor_(unit_clamp(v) * F(255.0f) + F(0.5f)); }
 
@@ -102,6 +107,12 @@ template <int C, class F> AM_HD void color_step(int op, float p, float mean, boo
             break;
         }
         case OP_CHANNEL_PERMUTATION: permute<C>(p, c); break;
+        case OP_GAMMA:
+            for (int i = 0; i < C; ++i) c[i] = select(c[i] > F(0.0f), power(c[i], p), c[i] * F(0.0f));
+            break;
+        case OP_SHIFT_RED: shift<C, 0>(bytes, p, c); break;
+        case OP_SHIFT_GREEN: shift<C, 1>(bytes, p, c); break;
+        case OP_SHIFT_BLUE: shift<C, 2>(bytes, p, c); break;
         default: break;
     }
 }

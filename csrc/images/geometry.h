@@ -142,9 +142,10 @@ struct View {
         compose(n, across ? h : w, across ? w : h);
     }
 
-    // torchvision's affine: rotation about the centre (clockwise degrees), translation, scale, shear (degrees).
-    AM_HD void affine(double angle, double tx, double ty, double scale, double shear_x, double shear_y, double cx, double cy,
-                      const double* color) {
+    // torchvision's affine: rotation about the centre (clockwise degrees), translation, scale (the picture's own axes), shear
+    // (degrees).
+    AM_HD void affine(double angle, double tx, double ty, double scale_x, double scale_y, double shear_x, double shear_y,
+                      double cx, double cy, const double* color) {
         fill_outside(color);
         direct = false;
         double s_rs, c_rs, s_sx, c_sx, s_sy, c_sy, s_r, c_r;
@@ -155,7 +156,7 @@ struct View {
         double tan_x = s_sx / c_sx;
         double a = c_rs / c_sy, b = -(c_rs * tan_x) / c_sy - s_r;
         double c = s_rs / c_sy, d = -(s_rs * tan_x) / c_sy + c_r;
-        double n[9] = {d / scale, -b / scale, 0.0, -c / scale, a / scale, 0.0, 0.0, 0.0, 1.0};
+        double n[9] = {d / scale_x, -b / scale_x, 0.0, -c / scale_y, a / scale_y, 0.0, 0.0, 0.0, 1.0};
         n[2] = (n[0] * (-cx - tx) + n[1] * (-cy - ty)) + cx;
         n[5] = (n[3] * (-cx - tx) + n[4] * (-cy - ty)) + cy;
         compose(n, w, h);
@@ -186,6 +187,15 @@ struct View {
         n[2] = cx - (n[0] * ox + n[1] * oy);
         n[5] = cy - (n[3] * ox + n[4] * oy);
         compose(n, ow, oh);
+    }
+
+    // A map that was given, new view -> this one. What is seen in the middle of it lies before the viewer.
+    AM_HD void warp(const double map[9], double new_w, double new_h, const double* color) {
+        fill_outside(color);
+        direct = false;
+        double z = (map[6] * (new_w * 0.5) + map[7] * (new_h * 0.5)) + map[8], n[9];
+        for (int i = 0; i < 9; ++i) n[i] = z != 0.0 ? map[i] / z : map[i];
+        compose(n, new_w, new_h);
     }
 
     // The homography that takes the quad `to` (in the new view) to the quad `from` (in this one): corners in the order

@@ -34,7 +34,8 @@ AM_HD Place place_in(const int32_t* box, int width, int height) {
 AM_HD Philox4 erased_keys(const int32_t* e, int y) {
     int mode = e[4] & 15;
     if (mode == ERASE_CONSTANT) return {};
-    return philox4x32_10(0u, mode == ERASE_PIXEL_NOISE ? uint32_t(y) : 0u, 0u, 0xE8A5Eu, uint32_t(e[5]), 0u);
+    bool each = mode == ERASE_PIXEL_NOISE || mode == ERASE_PIXEL_UNIFORM;
+    return philox4x32_10(0u, each ? uint32_t(y) : 0u, 0u, 0xE8A5Eu, uint32_t(e[5]), 0u);
 }
 
 namespace AM_LEVEL {
@@ -44,11 +45,17 @@ AM_HD int erased_at(float scale, float shift, int at) { return int(AM_LEVEL::pro
 
 // What an erasure writes into columns x (words) of a row of its view.
 template <int C, class F, class W> AM_HD void erased(const RenderArgs& a, const int32_t* e, const Philox4& keys, W x, F* out) {
-    int mode = e[4] & 15;
+    const int mode = e[4] & 15;
+    const bool each = mode == ERASE_PIXEL_NOISE || mode == ERASE_PIXEL_UNIFORM,
+               uniform = mode == ERASE_CHANNEL_UNIFORM || mode == ERASE_PIXEL_UNIFORM;
     for (int c = 0; c < C; ++c) {
-        if (mode == ERASE_CONSTANT) out[c] = F(word_float(e[6 + c]));
-        else out[c] = normal(word_at(mode == ERASE_PIXEL_NOISE ? x : W(0u), keys.v[c], keys.v[c ^ 1]));
-        if (e[4] & SLOT_NORMALISED) out[c] = out[c] * F(a.std[c]) + F(a.mean[c]);
+        if (mode == ERASE_CONSTANT) {
+            out[c] = F(word_float(e[6 + c]));
+        } else {
+            W word = word_at(each ? x : W(0u), keys.v[c], keys.v[c ^ 1]);
+            out[c] = uniform ? signed_float(word >> 8) * F(5.9604644775390625e-08f) : normal(word);
+        }
+        if ((e[4] & SLOT_NORMALISED) && !uniform) out[c] = out[c] * F(a.std[c]) + F(a.mean[c]);
     }
 }
 

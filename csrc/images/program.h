@@ -7,11 +7,12 @@
 namespace anamorph {
 
 enum : int { MAX_SIDE = 1 << 15, MAX_STEPS = 64 };  // positions are float32: 1/512 pixel at MAX_SIDE; steps: of a kind, in a row
+constexpr double MAX_WORD = 0x1p100;  // of a row's floats: what is drawn beyond it, as a product of many maps may be, is clamped
 
 // The ops, one line each, and all there is to say of one beside its arithmetic: Python's OPS, the analysis of a recipe and the
 // dispatch of colour steps come from here. Its code stands in the files of plans. The counts: what it may add to a row at most.
-// Control ops run the slots that belong to them. APPLY: with probability p[0]. CHOICE: with probability p[0] one of k branches,
-// p[1..k] their cumulative probabilities. ORDER: all of k branches, in a random order. BRANCH heads a branch.
+// Control ops run the slots that belong to them. APPLY: with probability p[0]. CHOICE: with probability p[0] one of k branches.
+// ORDER: p[0] to p[1] of k branches, in a random order. BRANCH heads a branch; p[0]: its cumulative probability in a CHOICE.
 // A colour op is also the op code of the row's step, and its number is drawn uniformly from [p[0], p[1]).
 // clang-format off
 //        name              code  kind      colours means erasures mixes
@@ -31,6 +32,8 @@ enum : int { MAX_SIDE = 1 << 15, MAX_STEPS = 64 };  // positions are float32: 1/
     X(CENTER_CROP,          18, GEOMETRY,   0, 0, 0, 0)    \
     X(TURN,                 19, GEOMETRY,   0, 0, 0, 0)    \
     X(PAD,                  20, GEOMETRY,   0, 0, 0, 0)    \
+    X(WARP,                 21, GEOMETRY,   0, 0, 0, 0)    \
+    X(CROP_AND_PAD,         22, GEOMETRY,   0, 0, 0, 0)    \
     X(BRIGHTNESS,           30, COLOR,      1, 0, 0, 0)    \
     X(CONTRAST,             31, COLOR,      1, 1, 0, 0)    \
     X(CONTRAST_MIDGRAY,     32, COLOR,      1, 0, 0, 0)    \
@@ -41,7 +44,12 @@ enum : int { MAX_SIDE = 1 << 15, MAX_STEPS = 64 };  // positions are float32: 1/
     X(POSTERIZE,            37, COLOR,      1, 0, 0, 0)    \
     X(SOLARIZE,             38, COLOR,      1, 0, 0, 0)    \
     X(CHANNEL_PERMUTATION,  39, COLOR,      1, 0, 0, 0)    \
+    X(GAMMA,                40, COLOR,      1, 0, 0, 0)    \
+    X(SHIFT_RED,            41, COLOR,      1, 0, 0, 0)    \
+    X(SHIFT_GREEN,          42, COLOR,      1, 0, 0, 0)    \
+    X(SHIFT_BLUE,           43, COLOR,      1, 0, 0, 0)    \
     X(ERASE,                50, ERASE,      0, 0, 1, 0)    \
+    X(DROPOUT,              51, ERASE,      0, 0, 1, 0)    \
     X(MIXUP,                60, MIX,        0, 0, 0, 1)    \
     X(CUTMIX,               61, MIX,        0, 0, 0, 1)    \
     X(RESIZEMIX,            62, MIX,        0, 0, 0, 1)    \
@@ -103,13 +111,22 @@ enum SlotFlag : int32_t {
     SLOT_PAIR = 1 << 9,       // mixers: one draw for a row and its mirror row
     SLOT_PARTNER_SHIFT = 10,  // two bits: Partner
     SLOT_NORMALISED = 1 << 12,  // erase: the value is in the units after Normalize
+    SLOT_BY_VIEW = 1 << 13,     // choice: by the number of the view
+    SLOT_REPLACE = 1 << 14,     // order: a branch may run several times
+    SLOT_IN_ORDER = 1 << 15,    // order: those that run keep the list's order
 };
 // clang-format on
 
 enum Border : int32_t { BORDER_CONSTANT = 0, BORDER_EDGE = 1, BORDER_REFLECT = 2, BORDER_SYMMETRIC = 3 };
 enum Partner : int32_t { PARTNER_DERANGE = 0, PARTNER_ROLL = 1, PARTNER_FLIP = 2 };
 enum MixRule : int32_t { MIX_NONE = 0, MIX_CONSTANT = 1, MIX_BOX = 2, MIX_RESIZED_BOX = 3, MIX_MASK = 4 };
-enum EraseMode : int32_t { ERASE_CONSTANT = 0, ERASE_CHANNEL_NOISE = 1, ERASE_PIXEL_NOISE = 2 };
+enum EraseMode : int32_t {
+    ERASE_CONSTANT = 0,
+    ERASE_CHANNEL_NOISE = 1,  // normal
+    ERASE_PIXEL_NOISE = 2,
+    ERASE_CHANNEL_UNIFORM = 3,  // in [0, 1), whether the value is normalised or not
+    ERASE_PIXEL_UNIFORM = 4,
+};
 
 // The words of a plan row. Floats are stored by their bits.
 // clang-format off

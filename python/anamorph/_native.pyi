@@ -12,6 +12,7 @@ WORDS: dict[str, int]
 OPS: dict[str, int]
 COLOR_OPS: frozenset[int]
 MAX_SIDE: int
+MAX_WORD: float
 
 def launch_count() -> int: ...
 def simd() -> str: ...

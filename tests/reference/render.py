@@ -205,8 +205,13 @@ def step(v, op, p, bytes_in):
     if op == "CHANNEL_PERMUTATION":
         orders = list(itertools.permutations(range(v.shape[-1])))
         return v[..., orders[int(p * len(orders))]]
+    if op == "GAMMA":
+        return np.clip(v, 0, None) ** p
     if v.shape[-1] != 3:
         return v
+    if op.startswith("SHIFT_"):
+        moved = [p / (255 if bytes_in else 1) if op == f"SHIFT_{name}" else 0 for name in ("RED", "GREEN", "BLUE")]
+        return np.where(np.array(moved) != 0, np.clip(v + moved, 0, 1), v)
     if op == "SATURATION":
         return np.clip(p * v + (1 - p) * grey(v)[..., None], 0, 1)
     if op == "HUE":
@@ -215,12 +220,16 @@ def step(v, op, p, bytes_in):
     return np.repeat(grey(v)[..., None], 3, -1)
 
 
-def normal(at, key, second):
-    """The normal number that a hash of a place and two keys stands for: 24 bits say how far from 0, the lowest on which side."""
+def hashed(at, key, second):
     h = (at + key) & LOW
     h = (h ^ h >> 16) * 0x21F0AAAD & LOW
     h = ((h ^ h >> 15) + second & LOW) * 0x735A2D97 & LOW
-    h ^= h >> 15
+    return h ^ h >> 15
+
+
+def normal(at, key, second):
+    """The normal number that a hash of a place and two keys stands for: 24 bits say how far from 0, the lowest on which side."""
+    h = hashed(at, key, second)
     size = NormalDist().inv_cdf(1 - ((h >> 8) + 0.5) / 2**25)
     return -size if h & 1 else size
 
@@ -233,10 +242,15 @@ def erase(v, row, mean, std, inner=None):
             xs, ys = inner[0, 0] * xs + inner[0, 2], inner[1, 1] * ys + inner[1, 2]
         vx, vy = np.trunc(xs).astype(int), np.trunc(ys).astype(int)
         for y, x in np.argwhere((vx >= x0) & (vx < x1) & (vy >= y0) & (vy < y1)):
-            px, py = (int(vx[y, x]), int(vy[y, x])) if mode & 15 == 2 else (0, 0)
+            px, py = (int(vx[y, x]), int(vy[y, x])) if mode & 15 in (2, 4) else (0, 0)
             keys = philox((0, py, 0, 0xE8A5E), (key & LOW, 0))
             for c in range(channels):
-                new = normal(px, keys[c], keys[c ^ 1]) if mode & 15 else value[c]
+                new = value[c]
+                if mode & 15 in (3, 4):  # uniform, in units that Normalize does not touch
+                    v[y, x, c] = (hashed(px, keys[c], keys[c ^ 1]) >> 8) / 2**24
+                    continue
+                if mode & 15:
+                    new = normal(px, keys[c], keys[c ^ 1])
                 v[y, x, c] = new * std[c] + mean[c] if mode & (1 << 12) else new
     return v
 
