@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from timm.data.mixup import mixup_target, rand_bbox_minmax
-from timm.data.random_erasing import RandomErasing
 
 import anamorph as am
+from anamorph.bench._torchvision import v2 as load_torchvision
 from pictures import word
+
+load_torchvision()  # before timm, which imports it
+from timm.data.mixup import mixup_target, rand_bbox_minmax  # noqa: E402
+from timm.data.random_erasing import RandomErasing  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("route")
 
