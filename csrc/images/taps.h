@@ -313,10 +313,16 @@ template <class F> AM_HD F folded(F s, float low, float high, int border) {
     }
     return clamp_(s, F(low), F(high));
 }
+// The position whose taps are taken. Where those beyond the reach are dropped, what lies beyond it is its edge.
 template <class F> AM_HD void fold(const Reading& r, F& sx, F& sy) {
-    if (r.folded == BORDER_CONSTANT) return;
-    sx = folded(sx, r.fold[0], r.fold[2], r.folded);
-    sy = folded(sy, r.fold[1], r.fold[3], r.folded);
+    if (r.folded != BORDER_CONSTANT) {
+        sx = folded(sx, r.fold[0], r.fold[2], r.folded);
+        sy = folded(sy, r.fold[1], r.fold[3], r.folded);
+    }
+    if (r.beyond == Beyond::DROPPED) {
+        sx = clamp_(sx, F(float(r.reach.x0)), F(float(r.reach.x1 + 1)));
+        sy = clamp_(sy, F(float(r.reach.y0)), F(float(r.reach.y1 + 1)));
+    }
 }
 
 // The first tap of the window around position s, kept inside [low, last], and how far s lies behind its centre.

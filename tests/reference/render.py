@@ -120,6 +120,8 @@ def sample(image, row, h, w, bytes_in=False, inner=None):
     fx, fy = px, py
     if row.folding:
         fx, fy = folded(px, row.fold[0], row.fold[2], row.folding), folded(py, row.fold[1], row.fold[3], row.folding)
+    if drop:  # what lies beyond the taps that count is their edge
+        fx, fy = np.clip(fx, across.reach[0], across.reach[1] + 1), np.clip(fy, down.reach[0], down.reach[1] + 1)
     (ix, wx, gap_x), (iy, wy, gap_y) = across.taps(fx, drop, framed_taps), down.taps(fy, drop, framed_taps)
     total, inside, out = np.zeros((h, w)), np.zeros((h, w)), np.zeros((h, w, channels))
     edge = np.zeros((h, w, channels))  # with the rect's edge repeated under the padding
@@ -144,7 +146,6 @@ def sample(image, row, h, w, bytes_in=False, inner=None):
         out = np.where(positive[..., None], out / np.where(positive, inside, 1)[..., None], fill) if drop else edge / whole[..., None]
     if interp == 2 and bytes_in:  # a cubic overshoots, a byte cannot
         out = np.clip(out, 0, 1)
-    out = np.where((total == 0)[..., None], fill, out)
     if row.framed and interp == 0:
         cover = cover * ((px >= row.frame[0]) & (px < row.frame[2]) & (py >= row.frame[1]) & (py < row.frame[3]))
     elif row.framed and not framed_taps:  # the frame fades over one pixel of the view that it framed, or of the output

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <new>
 #include "pixel_rows.h"
+#include "strip.h"
 
 namespace anamorph { namespace AM_LEVEL {
 
@@ -27,19 +28,17 @@ inline int packs_below(int x) { return x / LANES * LANES; }
 inline int packs_above(int x) { return packs_below(x + LANES - 1); }
 
 template <int C> struct Sampler {
-    Picture picture;
+    Reading view;     // what the row says: where its fill is laid
+    Picture picture;  // what is read, by
     Reading r;
     int pitch;
     bool dense, planes;    // the channels of a pixel lie side by side, or the pixels of a channel do
+    bool pads = true;      // is a padding's fill laid over the taps? Else they hold it
     Square square;         // square_rows.h
     Between inner, plain;  // where no window touches the rect's edge; where no fill shows
 
-    Sampler(const Picture& p, const Reading& reading, int row_pitch)
-        : picture(p), r(reading), pitch(row_pitch), dense(is_dense<C>(p)), planes(!dense && is_dense<1>(p)) {
-        inner = between(r, r.taps.x0 + r.reach_x, r.taps.y0 + r.reach_y, r.taps.x1 - r.nx + r.reach_x,
-                        r.taps.y1 - r.ny + r.reach_y);
-        inner.everywhere = r.movable;
-        inner.nowhere = inner.nowhere || r.folded;
+    Sampler(const Picture& p, const Reading& reading, int row_pitch) : view(reading), pitch(row_pitch) {
+        read(p, reading);
         float clear[4];  // of the fill: from the frame's and from the paddings' sides
         for (int i = 0; i < 4; ++i) {
             float fade = r.kernel == NEAREST ? 0.0f : 0.5f / r.slope[i];
@@ -53,18 +52,29 @@ template <int C> struct Sampler {
         plain.nowhere = plain.nowhere || (r.padded && r.folded);
     }
 
-    // Before the first row: the tables that square views need, in `room`, which is theirs.
-    void open(Scratch& room) {
-        if ((dense || planes) && Square::wanted(r, pitch)) square.open(r, pitch, room.need(Square::floats(r, pitch)));
+    // Before the first row, of rows [y0, y1) and `width` columns: the tables that square views need, or the strip from which a
+    // window is read that is large and aslant. In rooms that are the view's own.
+    void open(Scratch& table, Scratch& strip, int y0, int y1, int width) {
+        if (!dense && !planes) return;
+        if (Square::wanted(r, pitch)) {
+            square.open(r, pitch, table.need(Square::floats(r, pitch)));
+            pads = false;
+        } else if (Strip::allowed(r)) {
+            Strip s(r, y0, y1, width);
+            if (!s.pays(r, y1 - y0, width)) return;
+            Picture drawn = s.picture(C, picture.dtype == U8);
+            drawn.data = reinterpret_cast<uint8_t*>(strip.need(s.floats(C, drawn.dtype)));
+            draw_strip(s, drawn, table);
+            read(drawn, s.reading(r, drawn));
+            pads = false;
+        }
     }
 
     // Columns [xa, xb) (xa on a pack's edge) of row y into buf[C][pitch], with the fill that is not laid late.
     void row(int y, int xa, int xb, const Stage& stage, float* buf) const {
         int a = xa, b = xa;  // what needs the fill laid
-        bool pads = true;
         if (square.fits) {
-            square_row(y, xa, xb, buf);
-            pads = false;  // they are among its taps
+            square_row(square, r, y, xa, xb, pitch, buf);
             b = packs_above(xb);
         } else {
             if (dense || planes) {
@@ -77,7 +87,7 @@ template <int C> struct Sampler {
             if (a == b) return;
             staged_row(y, a, b, stage, buf);
         }
-        if (!r.late) lay(y, a, b, pads, buf);
+        if (!view.late) lay(y, a, b, pads, buf);
     }
 
     // The fill that is laid late, over `from` into buf.
@@ -88,6 +98,31 @@ template <int C> struct Sampler {
     }
 
 private:
+    void read(const Picture& p, const Reading& reading) {
+        picture = p;
+        r = reading;
+        dense = is_dense<C>(p);
+        planes = !dense && is_dense<1>(p);
+        inner = between(r, r.taps.x0 + r.reach_x, r.taps.y0 + r.reach_y, r.taps.x1 - r.nx + r.reach_x,
+                        r.taps.y1 - r.ny + r.reach_y);
+        inner.everywhere = r.movable;
+        inner.nowhere = inner.nowhere || r.folded;
+    }
+    // The strip's picture: rows of a view that lies square to the source.
+    void draw_strip(const Strip& s, const Picture& to, Scratch& table) const {
+        Reading q = s.square(r);
+        int width = packs_above(s.w);
+        size_t row = size_t(width) * C;
+        float* room = table.need(Square::floats(q, width) + row);
+        Square rows;
+        rows.open(q, width, room + row);
+        for (int y = 0; y < s.h; ++y) {
+            square_row(rows, q, y, 0, s.w, width, room);
+            by_dtype(to.dtype, [&](auto value) {
+                pack_row<C>(room, width, s.w, reinterpret_cast<decltype(value)*>(const_cast<uint8_t*>(to.data)) + y * to.stride_h);
+            });
+        }
+    }
     void staged_row(int y, int a, int b, const Stage& stage, float* buf) const {
         Dense d = dense_of(picture, 0, dense ? C : 1);
         int most = dense ? place<C>(r, d, y, a, b, stage) : place<1>(r, d, y, a, b, stage);
@@ -100,11 +135,12 @@ private:
                 for (int c = 0; c < C; ++c) sample_row<1>(r, dense_of(picture, c, 1), c, most, a, b, stage, buf);
         });
     }
-    void square_row(int y, int xa, int xb, float* buf) const {
+    void square_row(const Square& rows, const Reading& q, int y, int xa, int xb, int width, float* buf) const {
         by_dtype(picture.dtype, [&](auto value) {
             auto data = reinterpret_cast<const decltype(value)*>(picture.data);
-            if (dense) return square.row<C>(r, data, picture.stride_h, 0, y, xa, xb, pitch, buf);
-            for (int c = 0; c < C; ++c) square.row<1>(r, data + c * picture.stride_c, picture.stride_h, c, y, xa, xb, pitch, buf);
+            if (dense) return rows.template row<C>(q, data, picture.stride_h, 0, y, xa, xb, width, buf);
+            for (int c = 0; c < C; ++c)
+                rows.template row<1>(q, data + c * picture.stride_c, picture.stride_h, c, y, xa, xb, width, buf);
         });
     }
     void one_by_one(int y, int xa, int xb, float* buf) const {
@@ -120,7 +156,7 @@ private:
     // The fill over columns [a, b), where it shows.
     void lay(int y, int a, int b, bool pads, float* buf) const {
         int clear_a, clear_b;
-        columns(plain, r, y, pitch, clear_a, clear_b);
+        columns(plain, view, y, pitch, clear_a, clear_b);
         clear_a = min_(b, packs_above(clear_a));
         clear_b = max_(clear_a, packs_below(clear_b));
         lay_packs(y, a, clear_a, pads, buf);
@@ -129,9 +165,9 @@ private:
     void lay_packs(int y, int xa, int xb, bool pads, float* buf) const {
         for (int x = xa; x < xb; x += LANES) {
             Floats v[C], sx, sy, z;
-            position(r, Floats::iota() + Floats(float(x) + 0.5f), Floats(float(y) + 0.5f), sx, sy, z);
+            position(view, Floats::iota() + Floats(float(x) + 0.5f), Floats(float(y) + 0.5f), sx, sy, z);
             for (int c = 0; c < C; ++c) v[c] = Floats::load(buf + c * pitch + x);
-            lay_fill<C>(r, pads, sx, sy, z, v);
+            lay_fill<C>(view, pads, sx, sy, z, v);
             for (int c = 0; c < C; ++c) v[c].store(buf + c * pitch + x);
         }
     }

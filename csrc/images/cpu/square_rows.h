@@ -31,6 +31,7 @@ struct Axis {
         int begin;
         float behind, total = 0.0f, sum = 0.0f;
         if (r.folded) s = folded(s, fold0, fold1, r.folded);
+        if (r.beyond == Beyond::DROPPED) s = clamp_(s, float(reach0), float(reach1 + 1));
         window(s, support, begin, behind);
         first = max_(reach0, min_(begin, reach1 - n + 1));
         for (int i = 0; i < n; ++i) weights[i] = 0.0f;

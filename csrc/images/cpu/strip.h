@@ -1,0 +1,90 @@
+// A large antialiased window under a map that is not square to its source: taken tap by tap it costs its height times its width for
+// each pixel. Instead the part of the source that the view shows is first filtered at points of a grid, which square_rows.h does
+// in two passes, and the view then reads between these points, two each way.
+//
+// The points lie GRID to a filter's support, so that what the view can show of the finest detail which the filter passes is weaker
+// by less than a twelfth half-way between them (docs/architecture.md says what that is on photographs).
+#pragma once
+#include "square_rows.h"
+
+namespace anamorph { namespace AM_LEVEL {
+
+struct Strip {
+    enum : int { GRID = 2 };
+    int w, h;                 // points
+    float x0, y0, dx, dy;     // the first one's position in the source, and their distances
+
+    static bool allowed(const Reading& r) { return r.beyond == Beyond::DROPPED && r.nx * r.ny > 16; }
+
+    // For output rows [top, bottom) of `width` columns.
+    Strip(const Reading& r, int top, int bottom, int width) {
+        float box[4] = {float(r.reach.x0), float(r.reach.y0), float(r.reach.x1 + 1), float(r.reach.y1 + 1)};
+        if (!r.perspective && !r.folded)
+            for (int axis = 0; axis < 2; ++axis) {
+                const float* m = r.m + 3 * axis;
+                float a = m[0] * float(width), at = m[1] * float(top) + m[2], b = m[1] * float(bottom - top);
+                float low = at + min_(a, 0.0f) + min_(b, 0.0f), high = at + max_(a, 0.0f) + max_(b, 0.0f);
+                low = clamp_(low, box[axis], box[axis + 2]);
+                box[axis + 2] = clamp_(high, low, box[axis + 2]);
+                box[axis] = low;
+            }
+        x0 = box[0];
+        y0 = box[1];
+        points(box[2] - box[0], r.filter_x / float(GRID), w, dx);
+        points(box[3] - box[1], r.filter_y / float(GRID), h, dy);
+    }
+
+    // Less work than the windows themselves? In products of those, which are gathered: a sum of lines is five times as fast, one
+    // along a line twice.
+    bool pays(const Reading& r, int rows, int columns) const {
+        double pixels = double(rows) * columns, source_w = double(w - 1) * dx + 2.0 * r.reach_x;
+        double grid = double(h) * (0.2 * r.ny * source_w + 0.5 * r.nx * double(w)) + 2.0 * pixels;
+        return grid < pixels * r.nx * r.ny;
+    }
+
+    // How the source is read at the points.
+    Reading square(const Reading& r) const {
+        Reading q = r;
+        const float m[9] = {dx, 0.0f, x0 - 0.5f * dx, 0.0f, dy, y0 - 0.5f * dy, 0.0f, 0.0f, 1.0f};
+        for (int i = 0; i < 9; ++i) q.m[i] = m[i];
+        q.perspective = false;
+        q.folded = BORDER_CONSTANT;
+        return q;
+    }
+    // Their picture, without its memory.
+    Picture picture(int channels, bool bytes) const {
+        return {nullptr, int64_t(w) * channels, channels, 1, h, w, bytes ? U8 : F32};
+    }
+    size_t floats(int channels, int dtype) const { return size_t(w) * h * channels * dtype_bytes(dtype) / 4 + 1; }
+
+    // How the view reads that picture.
+    Reading reading(const Reading& r, const Picture& drawn) const {
+        Reading t = r;
+        for (int i = 0; i < 3; ++i) {
+            t.m[i] = (r.m[i] - (x0 - 0.5f * dx) * r.m[6 + i]) / dx;
+            t.m[3 + i] = (r.m[3 + i] - (y0 - 0.5f * dy) * r.m[6 + i]) / dy;
+        }
+        for (int i = 0; i < 4; ++i) t.fold[i] = i % 2 ? (r.fold[i] - y0) / dy + 0.5f : (r.fold[i] - x0) / dx + 0.5f;
+        t.rect = t.reach = t.taps = {0, 0, drawn.w - 1, drawn.h - 1};
+        t.interp = 1;
+        t.border = BORDER_CONSTANT;
+        t.antialias = t.framed = t.padded = false;
+        choose_window(t);
+        return t;
+    }
+
+private:
+    // So many points that they end where the span does, never further apart than `most`.
+    static void points(float span, float most, int& n, float& distance) {
+        n = max_(whole_above(span / most), 1) + 1;
+        distance = span > 0.0f ? span / float(n - 1) : most;
+    }
+};
+
+// A row of [C][pitch] as pixels whose channels lie side by side.
+template <int C, class T> void pack_row(const float* row, int pitch, int width, T* to) {
+    for (int x = 0; x < width; ++x)
+        for (int c = 0; c < C; ++c) store_value(row[c * pitch + x], to + x * C + c);
+}
+
+}}  // namespace anamorph::AM_LEVEL
