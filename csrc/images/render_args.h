@@ -12,7 +12,7 @@ struct Targets {
     float* out;  // [B, K]
     int32_t classes;
     float smoothing, off;  // off: what smoothing gives every class
-    int64_t* pair_a;  // pairs: [B] each
+    int64_t* pair_a;       // pairs: [B] each
     int64_t* pair_b;
     float* pair_lam;
 };
