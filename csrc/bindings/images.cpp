@@ -114,8 +114,9 @@ struct OnDevice {
 class Recipe {
 public:
     Recipe(const std::vector<SlotTuple>& given, Floats4 mean, Floats4 std, int dtype, int channels, int classes, float smoothing,
-           bool pairs)
-        : mean_(mean), std_(std), dtype_(dtype), channels_(channels), classes_(classes), smoothing_(smoothing), pairs_(pairs) {
+           float off, bool pairs)
+        : mean_(mean), std_(std), dtype_(dtype), channels_(channels), classes_(classes), smoothing_(smoothing), off_(off),
+          pairs_(pairs) {
         if (int64_t(given.size()) > MAX_SLOTS)
             fail<ArgumentError>("transforms: expected at most ", int64_t(MAX_SLOTS), " slots, given ", given.size());
         for (auto& [op, n, k, flags, p] : given) {
@@ -321,6 +322,7 @@ private:
             fail<ShapeError>("targets: expected ", batch, " rows, one for each picture, given ", labels.shape_text());
         t.classes = classes_;
         t.smoothing = smoothing_;
+        t.off = off_;
         if (labels.view.ndim == 1) {
             labels.need_dtype(kDLInt, 64);
             labels.need_contiguous();
@@ -347,7 +349,7 @@ private:
     RecipeInfo info_;
     Floats4 mean_, std_, scale_, bias_;
     int dtype_, channels_, classes_;
-    float smoothing_;
+    float smoothing_, off_;
     bool pairs_;
 };
 
@@ -355,9 +357,9 @@ private:
 
 void bind_images(py::module_& m) {
     py::class_<Recipe>(m, "Recipe")
-        .def(py::init<const std::vector<SlotTuple>&, Floats4, Floats4, int, int, int, float, bool>(), py::arg("slots"),
+        .def(py::init<const std::vector<SlotTuple>&, Floats4, Floats4, int, int, int, float, float, bool>(), py::arg("slots"),
              py::arg("mean"), py::arg("std"), py::arg("dtype"), py::arg("channels"), py::arg("classes"), py::arg("smoothing"),
-             py::arg("pairs"))
+             py::arg("off"), py::arg("pairs"))
         .def("info", &Recipe::info)
         .def_property_readonly("row_words", &Recipe::row_words)
         .def_property_readonly("max_contrasts", &Recipe::max_contrasts)

@@ -65,9 +65,9 @@ AM_HD float own_share(const RenderArgs& a, const int32_t* row, int i) {
     return row[W_MIX] == MIX_NONE ? 1.0f : lam_of(a, row, i);
 }
 
-// Class k of the soft target: y_a * lam + y_b * (1 - lam), label smoothing as timm's mixup_target.
+// Class k of the soft target: y_a * lam + y_b * (1 - lam), smoothed as in timm's mixup_target.
 AM_HD float soft_target(const Targets& t, int i, int partner, float lam, int k) {
-    float off = t.smoothing / float(t.classes), on = 1.0f - t.smoothing;
+    float off = t.off, on = 1.0f - t.smoothing;
     float ya = t.labels ? (t.labels[i] == k ? 1.0f : 0.0f) : t.soft[i * t.soft_stride + k];
     float yb = t.labels ? (t.labels[partner] == k ? 1.0f : 0.0f) : t.soft[partner * t.soft_stride + k];
     return lam * (ya * on + off) + (1.0f - lam) * (yb * on + off);

@@ -290,8 +290,8 @@ struct RowWriter {
         }
         view.crop(cut[3], cut[0], w - cut[3] - cut[1], h - cut[0] - cut[2], false, BORDER_CONSTANT, more.p);
         bool outside = add[0] + add[1] + add[2] + add[3] > 0.0;
-        view.crop(-add[3], -add[0], view.w + add[3] + add[1], view.h + add[0] + add[2], outside, (s.flags >> SLOT_BORDER_SHIFT) & 3,
-                  more.p);
+        view.crop(-add[3], -add[0], view.w + add[3] + add[1], view.h + add[0] + add[2], outside,
+                  (s.flags >> SLOT_BORDER_SHIFT) & 3, more.p);
         if (!(s.k & 2) || (view.w == w && view.h == h)) return;
         resampled(s);
         view.resized_crop(0.0, 0.0, view.w, view.h, w, h, s.flags & SLOT_ANTIALIAS);

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from timm.data.mixup import rand_bbox_minmax
-from timm.data.random_erasing import RandomErasing
 
 import anamorph as am
+from anamorph.bench._torchvision import v2 as load_torchvision
 from pictures import word
+
+load_torchvision()  # before timm, which imports it
+from timm.data.mixup import mixup_target, rand_bbox_minmax  # noqa: E402
+from timm.data.random_erasing import RandomErasing  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("route")
 
@@ -179,3 +182,17 @@ def test_a_share_as_drawn():
     plan = recipe.plan(range(4), size=SIZE)
     _, soft = am.render(images, plan, targets=labels)
     assert np.allclose(soft.diagonal(), lam[:4], atol=1e-6)
+
+
+# ---- smoothing ----
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_smoothing_is_timms(multi_label):
+    classes, smoothing = 5, 0.2
+    labels = (torch.rand(6, classes) < 0.5).float() if multi_label else torch.arange(6) % classes
+    recipe = am.Recipe([am.MixUp(0.4, "batch", "flip")], num_classes=classes, label_smoothing=smoothing, multi_label=multi_label)
+    plan = recipe.plan(range(6), size=(4, 4))
+    _, soft = am.render(torch.rand(6, 4, 4, 3), plan, targets=labels)
+    lam = float(word(plan, "LAM", 1, torch.float32)[0])
+    torch.testing.assert_close(soft, mixup_target(labels, classes, lam, smoothing, multi_label))
+    assert recipe != am.Recipe(recipe.transforms, num_classes=classes, label_smoothing=smoothing, multi_label=not multi_label)

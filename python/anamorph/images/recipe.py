@@ -41,9 +41,10 @@ class Recipe:
         dtype: of the output: torch.float32, float16, bfloat16 or uint8. Before Normalize
             float outputs are in [0, 1] for uint8 images.
         num_classes: K, for soft targets ``[B, K]``.
-        label_smoothing: in [0, 1); as timm: 1 - s for the class plus s / K for every class.
+        label_smoothing: s in [0, 1); as timm: 1 - s for the class plus s / K for every class; with ``multi_label`` s / 2.
         labels: "soft" for targets ``[B, K]`` float32; "pairs" for ``(y_a, y_b, lam)``.
         memory_format: "contiguous" (NCHW) or "channels_last" (NHWC in memory, the shape stays ``[B, C, H, W]``).
+        multi_label: the classes are questions of their own, several of which may hold: smoothing moves each towards 1/2 (timm's).
 
     Raises:
         ArgumentError: a transform or an argument that cannot be.
@@ -51,7 +52,7 @@ class Recipe:
 
     def __init__(self, transforms: Sequence[Transform], dtype: torch.dtype = torch.float32,
                  num_classes: int | None = None, label_smoothing: float = 0.0, labels: str = "soft",
-                 memory_format: str = "contiguous") -> None:
+                 memory_format: str = "contiguous", multi_label: bool = False) -> None:
         self.transforms = check_list("transforms", transforms)
         if not isinstance(dtype, torch.dtype) or dtype not in CODES:
             checks.wrong("dtype", "torch.float32, float16, bfloat16 or uint8", dtype)
@@ -62,6 +63,8 @@ class Recipe:
         if self.label_smoothing == 1 or (self.label_smoothing and self.labels == "pairs"):
             checks.wrong("label_smoothing", "less than 1, and 0 with labels='pairs', whose loss does it", label_smoothing)
         self.memory_format = checks.choice("memory_format", memory_format, ("contiguous", "channels_last"))
+        self.multi_label = checks.flag("multi_label", multi_label)
+        off = self.label_smoothing * (0.5 if multi_label else 1 / (self.num_classes or 1))
         normalize = _normalize_of(self.transforms, dtype)
         #: Normalize's numbers, one for each channel (or one for all); None without it.
         self.mean = cast(tuple[float, ...], normalize.mean) if normalize else None
@@ -86,7 +89,7 @@ class Recipe:
         self._code = CODES[dtype]
         self._native = _native.Recipe(
             self.slots, _numbers(self.mean, 0.0), _numbers(self.std, 1.0), self._code,
-            channels.pop() if channels else 0, self.num_classes or 0, self.label_smoothing, self._pairs)
+            channels.pop() if channels else 0, self.num_classes or 0, self.label_smoothing, off, self._pairs)
         self._row_words: int = self._native.row_words
         self._max_contrasts: int = self._native.max_contrasts
 
@@ -223,7 +226,7 @@ class Recipe:
         return stretch, stretch if has_antialias(self.slots) else 1.0
 
     def _options(self) -> tuple[Any, ...]:
-        return self.dtype, self.num_classes, self.label_smoothing, self.labels, self.memory_format
+        return self.dtype, self.num_classes, self.label_smoothing, self.labels, self.memory_format, self.multi_label
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Recipe, (self.transforms, *self._options())
@@ -242,7 +245,7 @@ class Recipe:
             rest += f", num_classes={self.num_classes}"
         if self.label_smoothing:
             rest += f", label_smoothing={self.label_smoothing}"
-        for name, default in (("labels", "soft"), ("memory_format", "contiguous")):
+        for name, default in (("labels", "soft"), ("memory_format", "contiguous"), ("multi_label", False)):
             if getattr(self, name) != default:
                 rest += f", {name}={getattr(self, name)!r}"
         return f"Recipe([\n{lines}], {rest})"

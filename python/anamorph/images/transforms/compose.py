@@ -200,7 +200,8 @@ class SomeOf(Composite):
 
     def slots(self) -> list[Slot]:
         flags = REPLACE * self.replace | IN_ORDER * (not self.random_order)
-        return program.apply(self.p, program.some(*cast(Sequence[int], self.n), [t.slots() for t in self.transforms], flags))
+        low, high = cast(tuple[int, int], self.n)
+        return program.apply(self.p, program.some(low, high, [t.slots() for t in self.transforms], flags))
 
     def output_size(self, size: Size | None) -> Size | None:
         return size if all(t.output_size(size) == size for t in self.transforms) else None

@@ -110,9 +110,9 @@ class Resize(Transform):
     def output_size(self, size: Size | None) -> Size | None:
         if isinstance(self.size, tuple) or size is None:
             return self.size if isinstance(self.size, tuple) else None
-        shorter, longer = min(size), max(size)
-        new = (self.size, int(self.size * longer / shorter)) if self.size else (shorter, longer)
-        if self.max_size and (new[1] > self.max_size or not self.size):
+        side, shorter, longer = cast(int | None, self.size), min(size), max(size)
+        new = (side, int(side * longer / shorter)) if side else (shorter, longer)
+        if self.max_size and (new[1] > self.max_size or not side):
             new = max(int(self.max_size * new[0] / new[1]), 1), self.max_size
         return new[::-1] if size[1] < size[0] else new
 
