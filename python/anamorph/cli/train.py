@@ -28,7 +28,7 @@ from torch.nn import functional as F
 import anamorph as am
 from anamorph.cli.preview import contact_sheet, displayable, read_image
 from anamorph.core.extras import extra
-from anamorph.data.sources import IMAGE_SUFFIXES
+from anamorph.data.folder import IMAGE_SUFFIXES
 
 PLAIN, AUGMENTED = "plain", "augmented"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

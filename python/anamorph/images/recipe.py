@@ -33,7 +33,7 @@ class Recipe:
             mixing, normalising and casting.
         dtype: of the output: torch.float32, float16, bfloat16 or uint8. Before Normalize
             float outputs are in [0, 1] for uint8 images.
-        num_classes: K, for soft targets ``[B, K]``.
+        num_classes: K, for soft targets ``[B, K]``. Without it class ids stay ids, in a recipe that neither mixes nor smooths.
         label_smoothing: in [0, 1); as timm: 1 - s for the class plus s / K for every class.
         labels: "soft" for targets ``[B, K]`` float32; "pairs" for ``(y_a, y_b, lam)``.
         memory_format: "contiguous" (NCHW) or "channels_last" (NHWC in memory, the shape stays ``[B, C, H, W]``).
@@ -66,6 +66,7 @@ class Recipe:
         if len(channels) > 1:
             raise ArgumentError(f"transforms: expected per-channel values of one length, given lengths {sorted(channels)}")
         mixers = [m for t in self.transforms for m in t.mixers()]
+        self._mixes = bool(mixers)
         self._masks = any(isinstance(m, MaskMix) for m in mixers)
         self._fixed = chain_size(self.transforms, None)
         self._pairs = self.labels == "pairs"
@@ -178,6 +179,10 @@ class Recipe:
 
     def _options(self) -> tuple[Any, ...]:
         return self.dtype, self.num_classes, self.label_smoothing, self.labels, self.memory_format
+
+    def _with_classes(self, num_classes: int) -> Recipe:
+        dtype, _, *rest = self._options()
+        return Recipe(self.transforms, dtype, num_classes, *rest)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Recipe, (self.transforms, *self._options())
