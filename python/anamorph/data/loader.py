@@ -27,10 +27,11 @@ from anamorph.data.dali import DaliDecoder, PipelineSource, Reject, is_pipeline,
 from anamorph.data.dataset import DatasetSource
 from anamorph.data.decode import check_complete, decode_pillow, pillow
 from anamorph.data.labels import Label, check, collate, column, extremes, form, needs_classes, with_classes
-from anamorph.data.order import Order
+from anamorph.data.order import InOrder, Order
 from anamorph.data.source import Source
 from anamorph.data.sources import open_source
 from anamorph.data.transfer import Lease, stage, to_device, upload
+from anamorph.data.turns import Turns
 from anamorph.images.recipe import MAX_EPOCH, Recipe
 from anamorph.images.render import render
 
@@ -143,9 +144,11 @@ class Loader:
     epoch through ``loader.sampler``, also when it limits the batches, and checkpoints ``state_dict``.
     ``accelerator.prepare(loader)`` returns it unchanged, so pass ``device=accelerator.device`` and
     ``shard=(accelerator.process_index, accelerator.num_processes)``; with ``accelerator.register_for_checkpointing(loader)``
-    its ``save_state`` and ``load_state`` keep where it stands, and the loop needs no ``skip_first_batches``. Under a distributed
-    launch, likewise, the shard is not guessed.
+    its ``save_state`` and ``load_state`` keep where it stands, and the loop needs no ``skip_first_batches``, which works too.
+    Under a distributed launch, likewise, the shard is not guessed.
     """
+
+    prefetch_factor = None  # of a DataLoader without workers, for which accelerate would take another number
 
     def __init__(
         self,
@@ -234,9 +237,10 @@ class Loader:
         # A dataset is read by one thread at a time, also by two passes, or by one that is just being left.
         self._alone = not getattr(self.source, "thread_safe", True) and self._num_threads == 1
         self._gate = threading.RLock()
-        self.batch_sampler = None  # Lightning asks for one, and leaves a loader alone whose answer is none
-        self.sampler = Order(samples, batch_size, seed=seed, epoch=epoch, shard=self.shard, shuffle=bool(shuffle),
+        order = Order if shuffle else InOrder
+        self.sampler = order(samples, batch_size, seed=seed, epoch=epoch, shard=self.shard, shuffle=bool(shuffle),
                              drop_last=bool(drop_last), pad=bool(pad))
+        self.batch_sampler = Turns(self.sampler)
 
     def _fitted(self, recipe: Recipe) -> Recipe:
         """The recipe with the source's number of classes, where it needs one; raises where the labels do not fit it."""
@@ -337,6 +341,14 @@ class Loader:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _gate=threading.RLock())
+
+    def collate_fn(self, _: Any) -> Any:
+        """The next batch of a DataLoader that was made of this loader's parts: ``turns.py``."""
+        return self.batch_sampler.take(self._from)
+
+    def _from(self, number: int) -> Iterator:
+        self._resume = (self.epoch, number)
+        return iter(self)
 
     def __iter__(self) -> Iterator:
         # A generator, so the epoch is that of the moment in which the first batch is asked for: Lightning calls iter, and tells

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from torch.utils.data import SequentialSampler
 
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError
@@ -82,6 +83,9 @@ class Order:
             every = np.resize(every, self.samples_per_rank * self.world)
         return every[self.rank :: self.world]
 
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.ids(self.epoch).tolist())
+
     def __len__(self) -> int:
         """The number of batches."""
         if self.drop_last:
@@ -98,3 +102,7 @@ class Order:
         ids = self.ids(epoch)
         for number in range(start, len(self)):
             yield number, ids[number * self.batch_size : (number + 1) * self.batch_size]
+
+
+class InOrder(Order, SequentialSampler):
+    """The order of a source that is not shuffled. Its class says so to frameworks that would turn shuffling off."""
