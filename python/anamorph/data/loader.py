@@ -475,8 +475,12 @@ class Loader:
         # The loader's GPU need not be the current one, whose context pinning would open.
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
             ids = to_device(batch.ids, self.device)
+            labels = batch.labels if self._labels else None
+            if isinstance(labels, torch.Tensor) and not labels.is_cuda:  # a pipeline's, which nobody has looked at yet
+                for at in extremes(labels.numpy()):
+                    check(int(labels[at]), self.recipe, partial(self._name, int(batch.ids[at])))
             try:
-                targets = self._targets(batch)
+                targets = None if labels is None else collate(labels, self.device)
                 if targets is None or isinstance(targets, Mapping):  # of which the recipe makes nothing
                     parts = [self._render(batch, ids, None, epoch), *(() if targets is None else (targets,))]
                 else:
@@ -486,13 +490,6 @@ class Loader:
         if self.with_index:
             parts.append(ids)
         return tuple(parts) if len(parts) > 1 else parts[0]
-
-    def _targets(self, batch: Batch) -> Any:
-        labels = batch.labels if self._labels else None
-        if isinstance(labels, torch.Tensor) and not labels.is_cuda:  # a pipeline's, which nobody has looked at yet
-            for at in extremes(labels.numpy()):
-                check(int(labels[at]), self.recipe, partial(self._name, int(batch.ids[at])))
-        return None if labels is None else collate(labels, self.device)
 
     def _render(self, batch: Batch, index: torch.Tensor, targets: torch.Tensor | None, epoch: int) -> Any:
         frames = batch.frames
