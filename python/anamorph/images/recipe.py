@@ -114,7 +114,8 @@ class Recipe:
         """Draw what happens to a batch: a pure function of (recipe, seed, epoch, sample id, view).
 
         Args:
-            index: the sample ids, int64 ``[B]``: a tensor, an array or a list. A tensor is kept, not copied.
+            index: the sample ids, int64 ``[B]``: a tensor, an array or a list. A tensor is kept, not copied. An id may stand
+                several times, for a pair or a clip: its rows are the same view, but for the partner of a mixing step.
             size: (height, width) of the source images, or int64 ``[B, 2]`` where they differ.
             seed: 0 to 2**64 - 1.
             epoch: 0 to 2**32 - 1; or an int64 tensor of one element on the plan's device, read by the kernel, so that a
