@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from anamorph.core import checks
 from anamorph.core.errors import AnamorphError, ArgumentError, DecodeError, DtypeError, ShapeError
 from anamorph.data.decode import check_size, pixels
 from anamorph.data.labels import Label, column_of, label_of
@@ -74,10 +76,12 @@ class DatasetSource(Source):
         image, label = self._parts(item, index)
         if not self._labelled or label is None:
             return self._picture(image, index), None
-        return self._picture(image, index), label_of(label, self.name(index))
+        return self._picture(image, index), label_of(label, partial(self.name, index))
 
     def _parts(self, item: Any, index: int) -> tuple[Any, Any]:
         """The picture, or the clip, and the label of an item."""
+        if type(item) is tuple and len(item) == 2:
+            return item
         if isinstance(item, Mapping):
             if "image" not in item or ("label" not in item and len(item) > 1 and self._labelled):
                 raise ArgumentError(f"source: expected items (image, label) or {{'image': ..., 'label': ...}}, given a dict of "
@@ -115,7 +119,9 @@ class DatasetSource(Source):
             tensor = tensor[:, :, None]
         elif tensor.ndim == 3 and isinstance(image, torch.Tensor):
             tensor = tensor.permute(1, 2, 0)
-        if tensor.ndim != 3 or 0 in tensor.shape:
+        shape = tuple(tensor.shape)
+        if len(shape) != 3 or 0 in shape:
             raise ShapeError(f"{expected}, given {list(image.shape)} as the image of {self.name(index)}")
-        check_size(tensor.shape[0], tensor.shape[1], self.name(index))
+        if max(shape) > checks.MAX_SIDE:
+            check_size(*shape[:2], self.name(index))
         return tensor.contiguous()

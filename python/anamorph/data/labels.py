@@ -19,8 +19,10 @@ from anamorph.images.recipe import Recipe
 Label = int | np.ndarray | Mapping[Any, Any]
 
 
-def label_of(value: Any, name: str) -> Label:
+def label_of(value: Any, name: Callable[[], str]) -> Label:
     """One sample's label in its canonical form."""
+    if type(value) is int and -(2**63) < value < 2**63:  # as most are
+        return value
     if isinstance(value, Mapping):
         return value
     try:
@@ -33,14 +35,14 @@ def label_of(value: Any, name: str) -> Label:
         number = array.reshape(()).item()
         if number == number and abs(number) < 2**63 and int(number) == number:
             return int(number)
-    raise DtypeError(f"label of {name}: expected a class id, a vector of numbers or a dict, given {value!r}")
+    raise DtypeError(f"label of {name()}: expected a class id, a vector of numbers or a dict, given {value!r}")
 
 
 def form(label: Label | None) -> str:
     """What a label is, for people; one pass has labels of one form."""
-    if isinstance(label, np.ndarray):
-        return f"a vector of {len(label)}"
-    return "no label" if label is None else "a class id" if isinstance(label, int) else "a dict"
+    if label is None or isinstance(label, int):
+        return "no label" if label is None else "a class id"
+    return f"a vector of {len(label)}" if isinstance(label, np.ndarray) else "a dict"
 
 
 def column(labels: Sequence[Label | None]) -> np.ndarray | None:
@@ -52,6 +54,12 @@ def column(labels: Sequence[Label | None]) -> np.ndarray | None:
         array[:] = labels
         return array
     return np.array(labels, dtype=np.int64 if isinstance(labels[0], int) else np.float32)
+
+
+def label_at(labels: np.ndarray, index: int) -> Label:
+    """One row of a column."""
+    label = labels[index]
+    return int(label) if isinstance(label, np.integer) else label
 
 
 def column_of(values: Any, count: int, names: Callable[[int], str]) -> np.ndarray:
@@ -131,5 +139,5 @@ def check(label: Label | None, recipe: Recipe, name: Callable[[], str]) -> None:
 
 
 def extremes(labels: np.ndarray) -> list[int]:
-    """Where to look in a column for what ``check`` would find in all of it."""
+    """Where to look in a column, of labels of one form, for what ``check`` would find in all of it."""
     return [int(labels.argmin()), int(labels.argmax())] if labels.dtype == np.int64 else [0]

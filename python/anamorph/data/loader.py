@@ -26,7 +26,7 @@ from anamorph.data.clips import check_channels, clips, frames_of
 from anamorph.data.dali import DaliDecoder, PipelineSource, Reject, is_pipeline, require_dali
 from anamorph.data.dataset import DatasetSource
 from anamorph.data.decode import check_complete, decode_pillow, pillow
-from anamorph.data.labels import Label, check, collate, column, extremes, form, needs_classes, with_classes
+from anamorph.data.labels import Label, check, collate, column, extremes, form, label_at, needs_classes, with_classes
 from anamorph.data.order import InOrder, Order
 from anamorph.data.source import Source
 from anamorph.data.sources import open_source
@@ -425,8 +425,10 @@ class Loader:
                         keep.append(position)
                 if keep:
                     good = [one for one in loaded if not isinstance(one, DecodeError)]
-                    before = self._check_labels(ids[keep].tolist(), [label for _, label in good], before)
-                    yield self._assemble(number, ids[keep], good)
+                    before = self._check_forms(ids[keep].tolist(), [label for _, label in good], before)
+                    batch = self._assemble(number, ids[keep], good)
+                    self._check_labels(batch)
+                    yield batch
         finally:
             if pool:
                 pool.shutdown(cancel_futures=True)
@@ -447,16 +449,23 @@ class Loader:
         except DecodeError as error:
             return error
 
-    def _check_labels(self, ids: list[int], labels: list[Label | None], before: tuple[str, int] | None) -> tuple[str, int]:
+    def _check_forms(self, ids: list[int], labels: list[Label | None], before: tuple[str, int] | None) -> tuple[str, int]:
         """Labels come with all samples of a pass, in one form, or with none."""
-        name = cast(Source, self.source).name
         expected, one = before or (form(labels[0]), ids[0])
         for index, label in zip(ids, labels):
             if form(label) != expected:
                 raise ArgumentError(f"source: expected labels of one form for all samples or none, given {form(label)} for "
-                                    f"{name(index)} and {expected} for {name(one)}")
-            check(label, self.recipe, partial(name, index))
+                                    f"{self._name(index)} and {expected} for {self._name(one)}")
         return expected, one
+
+    def _check_labels(self, batch: Batch) -> None:
+        """They fit the recipe, as far as they are on the host."""
+        labels = batch.labels
+        if labels is None or (isinstance(labels, torch.Tensor) and labels.is_cuda):
+            return
+        labels = np.asarray(labels)
+        for at in extremes(labels):
+            check(label_at(labels, at), self.recipe, partial(self._name, int(batch.ids[at])))
 
     def _assemble(self, number: int, ids: np.ndarray, loaded: list[tuple[Any, Label | None]]) -> Batch:
         images = [image for image, _ in loaded]
@@ -467,8 +476,9 @@ class Loader:
         frames = frames_of(images, names, self.recipe)
         if frames:
             images = [image for clip in images for image in clip]
-        check_channels(images, names, frames or 1)
-        same = all(image.shape == images[0].shape for image in images)
+        same = len({image.shape for image in images}) == 1
+        if not same:
+            check_channels(images, names, frames or 1)
         return Batch(number, ids, stage(torch.stack(images) if same else images, self.device), labels, frames)
 
     def _augment(self, batch: Batch, epoch: int) -> Any:
@@ -476,9 +486,8 @@ class Loader:
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
             ids = to_device(batch.ids, self.device)
             labels = batch.labels if self._labels else None
-            if isinstance(labels, torch.Tensor) and not labels.is_cuda:  # a pipeline's, which nobody has looked at yet
-                for at in extremes(labels.numpy()):
-                    check(int(labels[at]), self.recipe, partial(self._name, int(batch.ids[at])))
+            if isinstance(self.source, PipelineSource) and self._labels:
+                self._check_labels(batch)
             try:
                 targets = None if labels is None else collate(labels, self.device)
                 if targets is None or isinstance(targets, Mapping):  # of which the recipe makes nothing

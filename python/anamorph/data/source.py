@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from anamorph.data.labels import Label
+from anamorph.data.labels import Label, label_at
 
 
 class Source:
@@ -36,10 +36,7 @@ class Source:
         raise NotImplementedError
 
     def label(self, index: int) -> Label | None:
-        if self.labels is None:
-            return None
-        label = self.labels[index]
-        return int(label) if isinstance(label, np.integer) else label
+        return None if self.labels is None else label_at(self.labels, index)
 
     @property
     def num_classes(self) -> int | None:

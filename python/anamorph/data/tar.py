@@ -157,11 +157,11 @@ def _parsed(name: str, suffix: str, data: bytes) -> Label:
     """A class id as text; in JSON also a vector, or an object, whose entry "label" or "cls" is the label if it has one."""
     try:
         if suffix != "json":
-            return label_of(int(data), name)
+            return label_of(int(data), lambda: name)
         value = json.loads(data)
         if isinstance(value, dict):
             value = next((value[entry] for entry in ("label", "cls") if entry in value), value)
-        return label_of(value, name)
+        return label_of(value, lambda: name)
     except (ValueError, TypeError):
         expected = "a class id" if suffix != "json" else "a class id, a list of numbers, or an object in JSON"
         raise ArgumentError(f"label of {name}: expected {expected}, given {data.strip()[:60]!r} {_NO_LABELS}") from None
