@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import anamorph as am
 from anamorph.cli.arguments import output_file
-from anamorph.data.decode import check_complete, decode_pillow
+from anamorph.data.decode import decoded
 
 MOST_PIXELS = 2**26  # of a sheet; Pillow warns of larger pictures when it opens them
 PAPER, INK, FAINT = (250, 249, 246), (32, 34, 38), (128, 130, 136)
@@ -57,8 +57,7 @@ def read_image(path: str | Path) -> np.ndarray:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise am.DecodeError(f"{path}: cannot be read ({error.strerror or error})") from error
-    check_complete(data, str(path))
-    return decode_pillow(data, str(path), 3).numpy()
+    return decoded(data, str(path)).numpy()
 
 
 def displayable(images: torch.Tensor, recipe: am.Recipe) -> np.ndarray:

@@ -6,9 +6,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -18,10 +17,11 @@ import torch
 
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DecodeError, DeviceError
-from anamorph.data.background import Background
+from anamorph.data.background import Background, shared_out
 from anamorph.data.batch import Batch
-from anamorph.data.dali import DaliDecoder, PipelineSource, Reject, is_pipeline, require_dali
-from anamorph.data.decode import check_complete, decode_pillow, pillow
+from anamorph.data.codecs import CodecsDecoder
+from anamorph.data.dali import DaliDecoder, PipelineSource, Reject, is_pipeline
+from anamorph.data.decode import PillowDecoder
 from anamorph.data.order import Order
 from anamorph.data.sources import ArraySource, Source, open_source
 from anamorph.data.transfer import Lease, stage, to_device, upload
@@ -29,6 +29,9 @@ from anamorph.images.recipe import MAX_EPOCH
 from anamorph.images.render import render
 
 logger = logging.getLogger("anamorph")
+
+# Files and their names to what the next station takes, or in a file's place what is wrong with it.
+Decode = Callable[[Sequence[np.ndarray], Sequence[str]], list[Any]]
 
 
 @dataclass
@@ -81,16 +84,21 @@ class Loader:
         shuffle: a new permutation of all samples in each epoch, or the source's order.
         drop_last: leave out what does not fill all ranks and a last batch; otherwise ranks are padded to
             the same length by wrapping around, as ``DistributedSampler`` does.
-        prefetch: how many batches are read ahead, and again how many decoded ahead; 1 to 1024.
-        decoder: ``"dali"``, ``"pillow"``, or ``"auto"`` (DALI). Arrays, datasets and pipelines need none. Both
-            ignore EXIF rotation, drop alpha, and call a JPEG without its end marker corrupt. For damage in the middle
-            of a file each keeps its own judgement; libjpeg, and so both, accept some as grey blocks.
+        prefetch: how many batches are read (and on a CPU decoded) ahead, and again how many decoded ahead on a GPU; 1
+            to 1024.
+        decoder: ``"dali"``, ``"pillow"``, or ``"auto"`` (DALI). Arrays, datasets and pipelines need none. Both read
+            the same formats alike (``anamorph.data.formats`` has the table), drop alpha, and call a JPEG or PNG without
+            its end, or a PNG with a wrong checksum, corrupt. For other damage in the middle of a file each keeps its own
+            judgement; libjpeg, and so both, accept some as grey blocks.
         on_error: ``"raise"`` a DecodeError naming the file, after the batches before it; or ``"skip"``: leave
             the sample out (its batch gets smaller, an empty batch is passed over), log it to ``"anamorph"``,
             and list it in ``loader.skipped``. Ranks that must stay in step should raise.
         num_threads: threads that read and decode; by default one per available core (at most 16), but one for
             a ``Dataset``, which is not known to be thread-safe.
         channels: 3 decodes to RGB, 1 to luma.
+        exif: turn files as their EXIF (or TIFF) orientation says. By default they come as they lie, as from
+            torchvision's ``ImageFolder`` and ``decode_image``, which has ``apply_exif_orientation``; only TIFFs
+            are turned by Pillow and so by ``ImageFolder`` whatever one asks for.
 
     Raises:
         ArgumentError, ShapeError, DtypeError: an argument is not what it should be.
@@ -121,6 +129,7 @@ class Loader:
         on_error: str = "raise",
         num_threads: int | None = None,
         channels: int = 3,
+        exif: bool = False,
     ):
         if not hasattr(recipe, "plan"):
             raise ArgumentError(f"recipe: expected an anamorph.Recipe, given {type(recipe).__name__}")
@@ -134,7 +143,7 @@ class Loader:
         channels = checks.whole("channels", channels, 1)
         if channels not in (1, 3):
             checks.wrong("channels", "1 or 3", channels)
-        for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
+        for name, flag in (("shuffle", shuffle), ("drop_last", drop_last), ("exif", exif)):
             if not isinstance(flag, (bool, np.bool_)):
                 raise ArgumentError(f"{name}: expected True or False, given {flag!r}")
         self.recipe = recipe
@@ -148,6 +157,7 @@ class Loader:
         self._resume: tuple[int, int] | None = None  # (epoch, first batch)
         self._position: tuple[int, int] | None = None  # (epoch, next batch) of the running iteration
         self._decoder: DaliDecoder | None = None
+        self._station: Decode | None = None  # which files go through on the host
 
         self.source: Source | PipelineSource
         if is_pipeline(source):
@@ -167,13 +177,14 @@ class Loader:
             self._num_threads = num_threads or 1
             if self.source.encoded:
                 if decoder == "pillow":
-                    pillow()
+                    self._station = PillowDecoder(channels, exif)
+                elif self.device.type == "cpu":
+                    self._station = CodecsDecoder(channels, exif)
                 else:
-                    require_dali(f"decoding the images of {str(source)[:80]!r}")
                     self._decoder = DaliDecoder(
-                        batch_size, channels, self.device, prefetch, self._num_threads, self.source.name
+                        batch_size, channels, exif, self.device, prefetch, self._num_threads, self.source.name
                     )
-        self._channels = int(channels)
+                    self._station = self._decoder.check
         # A dataset is read by one thread at a time, also by two passes, or by one that is just being left.
         self._alone = not getattr(self.source, "thread_safe", True) and self._num_threads == 1
         self._gate = threading.RLock()
@@ -306,11 +317,10 @@ class Loader:
                 labels = None if source.labels is None else source.labels[ids]
                 yield Batch(number, ids, stage(source.gather(ids), self.device), labels)
             return
-        pool = ThreadPoolExecutor(self._num_threads, "anamorph-io") if self._num_threads > 1 else None
         labelled: bool | None = None
-        try:
-            for number, ids in self.sampler.batches(epoch, start):
-                loaded = list((pool.map if pool else map)(self._load, ids.tolist()))
+        jobs = (((number, ids), ids.tolist()) for number, ids in self.sampler.batches(epoch, start))
+        with closing(shared_out(jobs, self._load, self._num_threads)) as batches:
+            for (number, ids), loaded in batches:
                 keep = []
                 for position, item in enumerate(loaded):
                     if isinstance(item, DecodeError):
@@ -321,23 +331,23 @@ class Loader:
                     good = [one for one in loaded if not isinstance(one, DecodeError)]
                     labelled = self._labelled(ids[keep], [label for _, label in good], labelled)
                     yield self._assemble(number, ids[keep], good)
-        finally:
-            if pool:
-                pool.shutdown(cancel_futures=True)
 
-    def _load(self, index: int) -> tuple[Any, int | None] | DecodeError:
-        """One sample; a failure is a value here, so that one bad file does not end the whole batch."""
-        source = cast(Source, self.source)
+    def _load(self, ids: list[int]) -> list[tuple[Any, int | None] | DecodeError]:
+        """Some samples; a failure is a value here, so that one bad file does not end the whole batch."""
+        loaded = [self._fetch(index) for index in ids]
+        if self._station is None:
+            return loaded
+        names = cast(Source, self.source).name
+        good = [(i, *item) for i, item in enumerate(loaded) if not isinstance(item, DecodeError)]
+        decoded = self._station([data for _, data, _ in good], [names(ids[i]) for i, _, _ in good])
+        for (i, _, label), image in zip(good, decoded):
+            loaded[i] = image if isinstance(image, DecodeError) else (image, label)
+        return loaded
+
+    def _fetch(self, index: int) -> tuple[Any, int | None] | DecodeError:
         try:
             with self._gate if self._alone else nullcontext():
-                data, label = source.load(index)
-            if source.encoded:
-                check_complete(data, source.name(index))
-                if self._decoder is not None:
-                    self._decoder.check(data, source.name(index))
-                else:
-                    data = decode_pillow(data, source.name(index), self._channels)
-            return data, label
+                return cast(Source, self.source).load(index)
         except DecodeError as error:
             return error
 
@@ -355,10 +365,7 @@ class Loader:
         images = [image for image, _ in loaded]
         labels = [label for _, label in loaded]
         column = None if labels[0] is None else np.array(labels, dtype=np.int64)
-        if self._decoder is not None:
-            return Batch(number, ids, images, column)
-        same = all(image.shape == images[0].shape for image in images)
-        return Batch(number, ids, stage(torch.stack(images) if same else images, self.device), column)
+        return Batch(number, ids, images if self._decoder is not None else stage(images, self.device), column)
 
     def _augment(self, batch: Batch, epoch: int) -> Any:
         # The loader's GPU need not be the current one, whose context pinning would open.
