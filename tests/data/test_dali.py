@@ -128,5 +128,5 @@ def test_the_reason_of_a_dali_error():
              "Failed to decode sample #0 :\nnvImageCodec failure: '#3'\nCurrent pipeline object is no longer valid.")
     assert _reason(RuntimeError(lines)) == "DALI: Failed to decode a sample: damaged code stream"
     assert _reason(RuntimeError("encountered:\nout of memory\nand more")) == "DALI: out of memory"
-    traced = "encountered:\n\n[/opt/dali/x.cc:12] Assert on \"a == b\" failed: expected 3\nStacktrace (9 entries):\n[frame 0]: y\n"
-    assert _reason(RuntimeError(traced)) == 'DALI: Assert on "a == b" failed: expected 3'
+    traced = "encountered:\n\n[/opt/dali/x.cc:12] Assert on 'a == b' failed: expected 3\nStacktrace (9 entries):\n[frame 0]: y\n"
+    assert _reason(RuntimeError(traced)) == "DALI: Assert on 'a == b' failed: expected 3"

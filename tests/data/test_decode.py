@@ -63,7 +63,8 @@ def packed(values, bits):
 def bmp(bits, rows, height=H, compression=0, tables=b""):
     data, start = b"".join(row + b"\0" * (-len(row) % 4) for row in rows), 54 + len(tables)
     return (b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start)
-            + struct.pack("<IiiHHIIiiII", 40, W, height, 1, bits, compression, len(data), 0, 0, len(tables) // 4, 0) + tables + data)
+            + struct.pack("<IiiHHIIiiII", 40, W, height, 1, bits, compression, len(data), 0, 0, len(tables) // 4, 0)
+            + tables + data)
 
 
 def by_pillow(data, mode, turn=lambda image: image):

@@ -118,6 +118,6 @@ def test_a_dali_pipeline_in_a_fork_is_a_named_error(folder):
         pipe.set_outputs(dali.fn.decoders.image(data), label)
     shared = am.Loader(pipe, am.Recipe([am.RandomResizedCrop(16)], dtype=torch.uint8, num_classes=2), 4)
     before = sums(shared)
-    with pytest.raises(am.ArgumentError, match="build a DALI pipeline .* there"):
+    with pytest.raises(am.ArgumentError, match=r"build a DALI pipeline .* there"):
         in_a_fork(lambda: sums(shared))
     assert len(before) == len(sums(shared)) == 3

@@ -664,7 +664,7 @@ def test_sixteen_bits_are_scaled_and_more_refused():
             expected = np.repeat(gray[:, :, None], channels, axis=2)
             np.testing.assert_array_equal(decoded(data, "x", channels).numpy(), expected)
     for dtype in (np.int32, np.float32):
-        with pytest.raises(am.DecodeError, match="x: expected TIFF samples .* 8 or 16 bits, given 32-bit"):
+        with pytest.raises(am.DecodeError, match=r"x: expected TIFF samples .* 8 or 16 bits, given 32-bit"):
             decoded(np.frombuffer(encoded(gray.astype(dtype), "TIFF"), np.uint8), "x")
 
 
