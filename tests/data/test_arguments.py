@@ -76,6 +76,12 @@ def test_folders_are_torchvisions(tmp_path):
         am.Loader(np.zeros((2, 4, 4, 3), np.uint8), RECIPE, 2, allow_empty=True)
 
 
+@pytest.mark.parametrize("kind", ["ndarray", "Items"])
+def test_pictures_that_are_decoded_already_are_not_turned(array, kind):
+    with pytest.raises(am.ArgumentError, match=f"exif: expected an image folder or tar files as the source, given {kind},"):
+        am.Loader(array if kind == "ndarray" else Items(list(array)), RECIPE, 2, exif=True)
+
+
 def test_pictures_that_the_recipe_refuses_are_named():
     recipe = am.Recipe([am.Resize((4, 4)), am.Normalize((.5, .5, .5), (1, 1, 1))])
     with pytest.raises(am.ShapeError, match=r"expected 3 channels.*, given 1 \(in the batch that begins with item 0 of Items\)"):
@@ -96,7 +102,8 @@ def test_a_pipelines_reader_is_its_own(folder):
         data, label = dali.fn.readers.file(file_root=str(folder), name="reader")
         pipe.set_outputs(dali.fn.decoders.image(data), label)
     for arguments, message in ((dict(pad=False), "pad: expected True for a DALI pipeline, .*, given False"),
-                               (dict(allow_empty=True), "allow_empty: expected False for a DALI pipeline, .*, given True")):
+                               (dict(allow_empty=True), "allow_empty: expected False for a DALI pipeline, .*, given True"),
+                               (dict(exif=True), "exif: expected an image folder or tar files .*, given Pipeline, ")):
         with pytest.raises(am.ArgumentError, match=message):
             am.Loader(pipe, RECIPE, 2, **arguments)
     *_, last = am.Loader(pipe, RECIPE, 2, with_index=True)

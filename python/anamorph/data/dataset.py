@@ -11,7 +11,8 @@ import torch
 
 from anamorph.core import checks
 from anamorph.core.errors import AnamorphError, ArgumentError, DecodeError, DtypeError, ShapeError
-from anamorph.data.decode import check_size, pixels
+from anamorph.data.decode import pixels
+from anamorph.data.formats import check_size
 from anamorph.data.labels import Label, column_of, label_of
 from anamorph.data.source import Pixels, Source
 

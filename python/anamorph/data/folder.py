@@ -1,4 +1,4 @@
-"""Image folders: one folder a class."""
+"""Image folders, one folder a class, and the files in them."""
 
 from __future__ import annotations
 
@@ -32,15 +32,14 @@ class FolderSource(Source):
         self._paths: list[str] = []
         labels: list[int] = []
         for label, name in enumerate(self.classes):
-            before = len(self._paths)
-            for folder, files in sorted(_walk(str(root / name))):
-                self._paths += [os.path.join(folder, file) for file in sorted(files)]
-            if len(self._paths) == before and not allow_empty:
+            found = pictures(root / name)
+            if not found and not allow_empty:
                 raise ArgumentError(
                     f"source: expected files ending in {', '.join(IMAGE_SUFFIXES)} in every class folder, given "
                     f"{str(root / name)!r}, which holds no image (allow_empty=True takes it as a class without samples)"
                 )
-            labels += [label] * (len(self._paths) - before)
+            self._paths += found
+            labels += [label] * len(found)
         self.labels = np.array(labels, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -50,11 +49,21 @@ class FolderSource(Source):
         return self._paths[index]
 
     def load(self, index: int) -> tuple[np.ndarray, Label | None]:
-        path = self._paths[index]
-        try:
-            return np.fromfile(path, dtype=np.uint8), self.label(index)
-        except OSError as error:
-            raise DecodeError(f"{path}: cannot be read ({error.strerror or error})") from error
+        return contents(self._paths[index]), self.label(index)
+
+
+def contents(path: str | Path) -> np.ndarray:
+    """The bytes of a file, uint8 [N]; DecodeError where it cannot be read."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return np.frombuffer(file.read(), dtype=np.uint8)
+    except OSError as error:
+        raise DecodeError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def pictures(folder: str | Path) -> list[str]:
+    """The image files in and below a folder, in ImageFolder's order."""
+    return [os.path.join(place, file) for place, files in sorted(_walk(str(folder))) for file in sorted(files)]
 
 
 def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:

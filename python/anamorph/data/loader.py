@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral
@@ -20,12 +18,13 @@ import torch
 from anamorph.core import checks
 from anamorph.core.errors import AnamorphError, ArgumentError, DecodeError, DeviceError
 from anamorph.data.array import ArraySource
-from anamorph.data.background import Background
+from anamorph.data.background import Background, Gate, shared_out
 from anamorph.data.batch import Batch
 from anamorph.data.clips import check_channels, clips, frames_of
-from anamorph.data.dali import DaliDecoder, PipelineSource, Reject, is_pipeline, require_dali
+from anamorph.data.codecs import CodecsDecoder
+from anamorph.data.dali import DaliDecoder, PipelineSource, Reject, is_pipeline
 from anamorph.data.dataset import DatasetSource
-from anamorph.data.decode import check_complete, decode_pillow, pillow
+from anamorph.data.decode import PillowDecoder
 from anamorph.data.labels import Label, check, collate, column, extremes, form, label_at, needs_classes, with_classes
 from anamorph.data.order import InOrder, Order
 from anamorph.data.source import Source
@@ -36,6 +35,9 @@ from anamorph.images.recipe import MAX_EPOCH, Recipe
 from anamorph.images.render import render
 
 logger = logging.getLogger("anamorph")
+
+# Files, uint8 [N], and their names to what the next station takes, or in a file's place what is wrong with it.
+Decode = Callable[[Sequence[np.ndarray], Sequence[str]], list[Any]]
 
 # What other loaders are told, and where it is said here.
 _ELSEWHERE = {
@@ -118,10 +120,11 @@ class Loader:
         shuffle: a new permutation of all samples in each epoch, or the source's order.
         drop_last: leave out what does not fill all ranks and a last batch; otherwise ranks are padded to
             the same length by wrapping around, as ``DistributedSampler`` does.
-        prefetch: how many batches are read ahead, and again how many decoded ahead; 1 to 1024.
-        decoder: ``"dali"``, ``"pillow"``, or ``"auto"`` (DALI). Arrays, datasets and pipelines need none. Both
-            ignore EXIF rotation, drop alpha, and call a JPEG without its end marker corrupt. For damage in the middle
-            of a file each keeps its own judgement; libjpeg, and so both, accept some as grey blocks.
+        prefetch: how many batches are read (and on a CPU decoded) ahead, and again how many decoded ahead on a GPU; 1 to 1024.
+        decoder: ``"dali"``, ``"pillow"``, or ``"auto"`` (DALI). Arrays, datasets and pipelines need none. Both read the same
+            formats alike (``anamorph.data.formats`` has the table), drop alpha, and refuse the same other ones, files that end
+            too soon, and PNGs with a wrong checksum. For other damage in the middle of a file each keeps its own judgement;
+            libjpeg, and so both, accept some as grey blocks.
         on_error: ``"raise"`` a DecodeError naming the file, after the batches before it; or ``"skip"``: leave
             the sample out (its batch gets smaller, an empty batch is passed over), log it to ``"anamorph"``,
             and list it in ``loader.skipped``. Ranks that must stay in step should raise.
@@ -133,6 +136,9 @@ class Loader:
         with_index: yield the sample ids too, int64 ``[B]`` on the device, as the last of a batch.
         labels: False leaves the source's labels out.
         allow_empty: take class folders without images as classes without samples, as ``ImageFolder`` does when told so.
+        exif: turn files as their EXIF (or TIFF) orientation says. By default they come as they lie, as from torchvision's
+            ``ImageFolder`` and ``decode_image``, which has ``apply_exif_orientation``; only TIFFs are turned by Pillow and so
+            by ``ImageFolder`` whatever one asks for.
 
     Raises:
         ArgumentError, ShapeError, DtypeError: an argument is not what it should be.
@@ -170,6 +176,7 @@ class Loader:
         with_index: bool = False,
         labels: bool = True,
         allow_empty: bool = False,
+        exif: bool = False,
         **unknown: Any,
     ):
         for name in unknown:
@@ -189,7 +196,7 @@ class Loader:
         checks.choice("on_error", on_error, ("raise", "skip"))
         channels = _channels(channels)
         for name, flag in (("shuffle", shuffle), ("drop_last", drop_last), ("pad", pad), ("with_index", with_index),
-                           ("labels", labels), ("allow_empty", allow_empty)):
+                           ("labels", labels), ("allow_empty", allow_empty), ("exif", exif)):
             if not isinstance(flag, (bool, np.bool_)):
                 checks.wrong(name, "True or False", flag)
         if drop_last and not pad:
@@ -205,6 +212,7 @@ class Loader:
         self._resume: tuple[int, int] | None = None  # (epoch, first batch)
         self._position: tuple[int, int] | None = None  # (epoch, next batch) of the running iteration
         self._decoder: DaliDecoder | None = None
+        self._station: Decode | None = None  # which files go through on the host
 
         self.source: Source | PipelineSource
         if is_pipeline(source):
@@ -225,18 +233,22 @@ class Loader:
             self._num_threads = num_threads or 1
             if self.source.encoded:
                 if decoder == "pillow":
-                    pillow()
+                    self._station = PillowDecoder(channels, exif)
+                elif self.device.type == "cpu":
+                    self._station = CodecsDecoder(channels, exif)
                 else:
-                    require_dali(f"decoding the images of {str(source)[:80]!r}")
                     self._decoder = DaliDecoder(
-                        batch_size, channels, self.device, prefetch, self._num_threads, self.source.name
+                        batch_size, channels, exif, self.device, prefetch, self._num_threads, self.source.name
                     )
-        self._channels = channels
+                    self._station = self._decoder.check
+        if exif and self._station is None:
+            raise ArgumentError(f"exif: expected an image folder or tar files as the source, given {type(source).__name__}, "
+                                "whose pictures are decoded already")
         self._labels = bool(labels)
         self.recipe = self._fitted(recipe)
         # A dataset is read by one thread at a time, also by two passes, or by one that is just being left.
         self._alone = not getattr(self.source, "thread_safe", True) and self._num_threads == 1
-        self._gate = threading.RLock()
+        self._gate = Gate()
         order = Order if shuffle else InOrder
         self.sampler = order(samples, batch_size, seed=seed, epoch=epoch, shard=self.shard, shuffle=bool(shuffle),
                              drop_last=bool(drop_last), pad=bool(pad))
@@ -336,12 +348,6 @@ class Loader:
             self.sampler.epoch, self.sampler.over = epoch, False
             self._resume = (epoch, batch)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_gate": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _gate=threading.RLock())
-
     def collate_fn(self, _: Any) -> Any:
         """The next batch of a DataLoader that was made of this loader's parts: ``turns.py``."""
         return self.batch_sampler.take(self._from)
@@ -412,40 +418,40 @@ class Loader:
                 labels = None if source.labels is None else source.labels[ids]
                 yield Batch(number, ids, stage(source.gather(ids), self.device), labels)
             return
-        pool = ThreadPoolExecutor(self._num_threads, "anamorph-io") if self._num_threads > 1 else None
         before: tuple[str, int] | None = None  # what the labels of this pass are, and a sample that has one
-        try:
-            for number, ids in self.sampler.batches(epoch, start):
-                loaded = list((pool.map if pool else map)(self._load, ids.tolist()))
-                keep = []
-                for position, item in enumerate(loaded):
+        jobs = (((number, ids), ids.tolist()) for number, ids in self.sampler.batches(epoch, start))
+        with closing(shared_out(jobs, self._load, self._num_threads)) as batches:
+            for (number, ids), loaded in batches:
+                keep, good = [], []
+                for index, item in zip(ids.tolist(), loaded):
                     if isinstance(item, DecodeError):
                         reject(item)
                     else:
-                        keep.append(position)
+                        keep.append(index)
+                        good.append(item)
                 if keep:
-                    good = [one for one in loaded if not isinstance(one, DecodeError)]
-                    before = self._check_forms(ids[keep].tolist(), [label for _, label in good], before)
-                    batch = self._assemble(number, ids[keep], good)
+                    before = self._check_forms(keep, [label for _, label in good], before)
+                    batch = self._assemble(number, np.array(keep), good)
                     self._check_labels(batch)
                     yield batch
-        finally:
-            if pool:
-                pool.shutdown(cancel_futures=True)
 
-    def _load(self, index: int) -> tuple[Any, Label | None] | DecodeError:
-        """One sample; a failure is a value here, so that one bad file does not end the whole batch."""
-        source = cast(Source, self.source)
+    def _load(self, ids: list[int]) -> list[tuple[Any, Label | None] | DecodeError]:
+        """Some samples as ``_assemble`` takes them. Runs in the reading threads."""
+        loaded = [self._fetch(index) for index in ids]
+        if self._station is None:
+            return loaded
+        names = cast(Source, self.source).name
+        good = [(i, *item) for i, item in enumerate(loaded) if not isinstance(item, DecodeError)]
+        decoded = self._station([data for _, data, _ in good], [names(ids[i]) for i, _, _ in good])
+        for (i, _, label), image in zip(good, decoded):
+            loaded[i] = image if isinstance(image, DecodeError) else (image, label)
+        return loaded
+
+    def _fetch(self, index: int) -> tuple[Any, Label | None] | DecodeError:
+        """One sample of the source; a failure is a value, so that one bad file does not end the whole batch."""
         try:
             with self._gate if self._alone else nullcontext():
-                data, label = source.load(index)
-            if source.encoded:
-                check_complete(data, source.name(index))
-                if self._decoder is not None:
-                    self._decoder.check(data, source.name(index))
-                else:
-                    data = decode_pillow(data, source.name(index), self._channels)
-            return data, label
+                return cast(Source, self.source).load(index)
         except DecodeError as error:
             return error
 
@@ -476,10 +482,9 @@ class Loader:
         frames = frames_of(images, names, self.recipe)
         if frames:
             images = [image for clip in images for image in clip]
-        same = len({image.shape for image in images}) == 1
-        if not same:
-            check_channels(images, names, frames or 1)
-        return Batch(number, ids, stage(torch.stack(images) if same else images, self.device), labels, frames)
+        check_channels(images, names, frames or 1)
+        # Not stacked where they have one size: that would wake torch's threads, which take the cores from those that decode.
+        return Batch(number, ids, stage(images, self.device), labels, frames)
 
     def _augment(self, batch: Batch, epoch: int) -> Any:
         # The loader's GPU need not be the current one, whose context pinning would open.

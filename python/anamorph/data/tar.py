@@ -7,13 +7,13 @@ import json
 import os
 import re
 import tarfile
-import threading
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from anamorph.core.errors import ArgumentError, DecodeError
+from anamorph.data.background import Gate
 from anamorph.data.folder import IMAGE_SUFFIXES
 from anamorph.data.labels import Label, column, form, label_of
 from anamorph.data.source import Source
@@ -46,7 +46,7 @@ class TarSource(Source):
         self._paths = paths
         self._members: list[tuple[int, int, int, str]] = []  # shard, offset, size, name
         self._files: dict[int, io.FileIO] = {}
-        self._lock = threading.Lock()
+        self._gate = Gate()
         found: list[Label | None] = []
         for shard, path in enumerate(paths):
             for key, sample in _samples(shard, path, labels).items():
@@ -76,7 +76,7 @@ class TarSource(Source):
     def load(self, index: int) -> tuple[np.ndarray, Label | None]:
         shard, offset, size, _ = self._members[index]
         try:
-            with self._lock:
+            with self._gate:
                 if shard not in self._files:
                     self._files[shard] = io.FileIO(self._paths[shard])
                 file = self._files[shard]
@@ -88,10 +88,7 @@ class TarSource(Source):
         return np.frombuffer(data, dtype=np.uint8), self.label(index)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}, "_lock": None}  # open files and locks cannot be copied
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
+        return {**self.__dict__, "_files": {}}  # open files cannot be copied
 
     def __del__(self) -> None:
         for file in getattr(self, "_files", {}).values():
