@@ -40,7 +40,7 @@ class Recipe:
             mixing, normalising and casting.
         dtype: of the output: torch.float32, float16, bfloat16 or uint8. Before Normalize
             float outputs are in [0, 1] for uint8 images.
-        num_classes: K, for soft targets ``[B, K]``.
+        num_classes: K, for soft targets ``[B, K]``. Without it class ids stay ids, in a recipe that neither mixes nor smooths.
         label_smoothing: s in [0, 1); as timm: 1 - s for the class plus s / K for every class; with ``multi_label`` s / 2.
         labels: "soft" for targets ``[B, K]`` float32; "pairs" for ``(y_a, y_b, lam)``.
         memory_format: "contiguous" (NCHW) or "channels_last" (NHWC in memory, the shape stays ``[B, C, H, W]``).
@@ -227,6 +227,10 @@ class Recipe:
 
     def _options(self) -> tuple[Any, ...]:
         return self.dtype, self.num_classes, self.label_smoothing, self.labels, self.memory_format, self.multi_label
+
+    def _with_classes(self, num_classes: int) -> Recipe:
+        dtype, _, *rest = self._options()
+        return Recipe(self.transforms, dtype, num_classes, *rest)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Recipe, (self.transforms, *self._options())

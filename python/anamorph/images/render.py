@@ -36,7 +36,8 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
 
     Returns:
         The views ``[B, C, H, W]`` of the recipe's dtype; with targets ``(views, soft)`` with soft float32 ``[B, K]``, or
-        ``(views, (y_a, y_b, lam))`` for ``labels="pairs"``.
+        ``(views, (y_a, y_b, lam))`` for ``labels="pairs"``. A recipe without ``num_classes``, mixing and smoothing gives the
+        targets back: ids int64 ``[B]``, or soft ones.
 
     Raises:
         ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected, before anything runs.
@@ -79,18 +80,22 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     if recipe._max_contrasts and rows.is_cuda:
         means = torch.empty((len(rows), recipe._max_contrasts, _MEAN_PARTS), dtype=torch.float32, device=rows.device)
 
-    soft = y_b = lam = None
+    soft = y_b = lam = kept = None
     if targets is not None:
         targets = _as_targets(targets)
         if recipe._pairs:
             soft, y_b = torch.empty((2, len(rows)), dtype=torch.int64, device=rows.device)
             lam = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
-        else:
-            if recipe.num_classes is None:
+        elif recipe.num_classes is None:
+            if recipe._mixes or recipe.label_smoothing:
                 raise ArgumentError("targets: expected a recipe with num_classes for soft targets, or labels='pairs'")
+            kept, targets = _check_kept(targets, rows), None
+        else:
             soft = torch.empty((len(rows), recipe.num_classes), dtype=torch.float32, device=rows.device)
     recipe._native.render(rows, source, first, table, channels, code, out, targets, soft, y_b, lam, mask, share, means,
                           torch.get_num_threads())
+    if kept is not None:
+        return out, kept
     if targets is None:
         return out
     return (out, (soft, y_b, lam)) if recipe._pairs else (out, soft)
@@ -185,8 +190,17 @@ def _check_mask(mask: Any) -> tuple[Tensor, Tensor]:
     return mask, mask.mean((1, 2, 3))
 
 
+def _check_kept(targets: Tensor, rows: Tensor) -> Tensor:
+    """Targets that the native core does not see."""
+    if targets.dim() not in (1, 2) or len(targets) != len(rows):
+        raise ShapeError(f"targets: expected {len(rows)} rows, one for each picture, given {list(targets.shape)}")
+    if targets.device != rows.device:
+        raise DeviceError(f"targets: expected on {rows.device} like the plan, given on {targets.device}")
+    return targets
+
+
 def _as_targets(targets: Any) -> Tensor:
-    if type(targets) is Tensor and targets.dtype is torch.int64 and targets.is_contiguous():
+    if type(targets) is Tensor and targets.dtype is torch.int64 and targets.dim() == 1 and targets.is_contiguous():
         return targets
     targets = as_tensor("targets", targets).detach()
     if targets.dim() == 2:
