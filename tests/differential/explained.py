@@ -1,0 +1,85 @@
+"""The differences that are meant. Each reason has a name, a sentence and a predicate that is as narrow as its sentence: it gives
+the values that it allows instead of torchvision's (or PIL's), and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from differential import steps
+from differential.steps import How
+
+# (where, lowest, highest value allowed); `where` None: everywhere
+Allowed = tuple[Tensor | None, Tensor, Tensor]
+TIE = 2e-4  # pixels: a position this near to the boundary of two pixels may go to either
+
+
+@dataclass(frozen=True)
+class Reason:
+    name: str
+    sentence: str
+    allows: Callable[[Any], Iterator[Allowed]]  # of a compare.View
+
+
+REASONS: list[Reason] = []
+
+
+def reason(name: str, sentence: str) -> Callable[[Any], Any]:
+    def keep(allows: Any) -> Any:
+        REASONS.append(Reason(name, sentence, allows))
+        return allows
+    return keep
+
+
+@reason("rounded once", "bytes are rounded once, at the end; torchvision and PIL round (or truncate) after every step")
+def rounded_once(view: Any) -> Iterator[Allowed]:
+    if view.bytes:
+        exact = view.expect(How())
+        yield None, exact, exact
+
+
+@reason("fringe", "the half pixel of fill around a warp is weighed once; torchvision weighs the picture there twice by its cover")
+def fringe(view: Any) -> Iterator[Allowed]:
+    if any(isinstance(s, steps.Warp) and s.fill is not None and s.mode == "bilinear" for s in view.geometry):
+        exact = view.expect(How(once=True))
+        yield (None if view.has_mean else view.fringe()), exact, exact
+
+
+@reason("frame before resize", "a fill's frame fades over one pixel of the view that it frames; torchvision's is resized with the "
+                               "picture, so that it fades over the filter's support")
+def frame_before_resize(view: Any) -> Iterator[Allowed]:
+    framed = False
+    for step in view.geometry:
+        if framed and step.mode and not isinstance(step, steps.Warp):
+            low, high = view.span()
+            yield (None if view.has_mean else view.fringe()), low, high
+        framed |= isinstance(step, (steps.Crop, steps.CenterCrop, steps.Warp))
+
+
+@reason("nearest tie", "a position on the boundary of two pixels may take either of them")
+def nearest_tie(view: Any) -> Iterator[Allowed]:
+    if view.mode == "nearest":
+        for x in (-TIE, TIE):
+            for y in (-TIE, TIE):
+                exact = view.expect(How(once=True, nudge=(x, y)))
+                yield None, exact, exact
+
+
+@reason("threshold", "posterize and solarize are steps: where rounding puts a value on the other side of one, the other side's "
+                     "result")
+def threshold(view: Any) -> Iterator[Allowed]:
+    if any(op in ("posterize", "solarize") for op, _ in view.colors):
+        shifts = (-1, -0.5, 0, 0.5, 1) if view.bytes else (-1e-2, 0, 1e-2)
+        each = torch.stack([view.expect(How(once=True), shift / 255) for shift in shifts])
+        yield None, each.amin(0), each.amax(0)
+
+
+@reason("behind the viewer", "what lies behind the viewer of a strong perspective is fill; torchvision divides by a negative z")
+def behind(view: Any) -> Iterator[Allowed]:
+    if any(isinstance(s, steps.Perspective) and s.distortion > 0.5 for s in view.geometry):
+        exact = view.expect(How(once=True))
+        yield (None if view.has_mean else view.behind()), exact, exact
