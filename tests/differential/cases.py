@@ -141,6 +141,8 @@ class Draw:
             geometry.append(step)
             view = step.after
         fused = sum(bool(s.mode) for s in geometry) > 1
+        # an exact contrast's mean would hang on every tie of a nearest
+        self.contrast = all(s.mode != "nearest" or not isinstance(s, steps.Warp) for s in geometry)
         chain: list[Geometry | Color] = list(geometry)
         if not fused and self.chance(0.45):
             chain += [self.color() for _ in range(self.pick((1, 1, 2, 3)))]
@@ -182,7 +184,8 @@ class Draw:
                                                  (self.number_in(-40, 40), self.number_in(-40, 40)))), center=self.center(view))
         if min(view) < 2:  # no quad
             return steps.Flip(view, view)
-        return steps.Perspective(view, view, mode, fill=self.fill, distortion=self.pick((0.0, 0.2, 0.5, 0.5, 0.8, 1.0)))
+        return steps.Perspective(view, view, mode, fill=self.fill, 
+                                 distortion=self.pick((0.0, 0.2, 0.5, 0.5, *((0.8, 1.0) if min(view) > 7 else ()))))
 
     def resize(self, view: Size, mode: str, antialias: bool) -> Geometry:
         size: Any = self.size(90)
@@ -226,11 +229,13 @@ class Draw:
     def color(self) -> Color:
         kind = self.pick(("part", "part", "jitter", "grayscale", "invert", "posterize", "solarize"))
         if kind == "part":
-            name = self.pick(("brightness", "contrast", "saturation", "hue"))
-            value = self.number_in(-0.5, 0.5) if name == "hue" else self.pick((0.0, self.number_in(0, 1), self.number_in(1, 3)))
+            name = self.pick(("brightness", "saturation", "hue", *(("contrast",) if self.contrast else ())))
+            value = self.pick((0.0, self.number_in(0, 0.999), self.number_in(1.001, 3)))
+            if name == "hue":
+                value = self.pick((-1, 1)) * self.number_in(0.001, 0.5)
             return Color(am.ColorJitter(**{name: (value, value)}))
         if kind == "jitter":
-            return Color(am.ColorJitter(0.4, 0.4, 0.4, 0.1), 4)
+            return Color(am.ColorJitter(0.4, 0.4 * self.contrast, 0.4, 0.1), 3 + self.contrast)
         if kind == "posterize":
             return Color(am.RandomPosterize(1 + self.below(8), 1.0))
         if kind == "solarize":
@@ -239,7 +244,7 @@ class Draw:
 
     def linear_color(self) -> Color:
         """Before geometry: one that commutes with resampling, so that the order of the two does not matter inside."""
-        value = self.number_in(0, 1)
+        value = self.number_in(0, 0.999)
         return Color(self.pick((am.RandomInvert(1.0), am.ColorJitter(brightness=(value, value)),
                                 am.ColorJitter(saturation=(value, value)), am.RandomGrayscale(1.0))))
 
@@ -263,7 +268,7 @@ class Draw:
         elif kind == "constant":
             x = np.broadcast_to(self.rng.random((BATCH, 1, 1, c)), (BATCH, h, w, c))
         elif kind == "ramp":
-            a, b = self.rng.uniform(-1, 1, (2, BATCH, 1, 1, c)) * 0.4
+            a, b = self.rng.uniform(-1, 1, (2, BATCH, 1, 1, c)) * 0.24
             x = 0.5 + a * (2 * xs / w - 1)[..., None] + b * (2 * ys / h - 1)[..., None]
         else:
             a, b, p = self.rng.uniform(-4, 4, (3, BATCH, 1, 1, c))

@@ -58,19 +58,18 @@ class View:
 
     def chain(self, x: Any, how: How, *, colored: bool = True, shift: float = 0.0) -> Any:
         drawn, colors = iter(self.drawn), iter(self.colors)
-        done = 0
         of_bytes = self.bytes and isinstance(x, Tensor) and x.is_floating_point()
         for step in self.case.chain:
             if isinstance(step, steps.Geometry):
                 x = step.apply(x, next(drawn), how)
-                done += 1
                 if of_bytes and step.mode == "bicubic":
                     x = x.clamp(0, 1)  # a cubic overshoots, and a byte cannot
-                if done == len(self.geometry) and shift:
-                    x = (x + shift).clamp(0, 1)
             elif colored:
                 for _ in range(step.ops):
-                    x = steps.recolor(x, *next(colors), of_bytes)
+                    op, value = next(colors)
+                    if shift and op in ("posterize", "solarize"):
+                        x = (x + shift).clamp(0, 1)
+                    x = steps.recolor(x, op, value, of_bytes)
         return x
 
     def finish(self, x: Tensor) -> Tensor:
@@ -105,6 +104,32 @@ class View:
             return self.expect(How())
         return self.finish(self.chain(self.source, How()).double() / 255)
 
+    def composed(self, nudge: Any = None) -> Tensor | None:
+        """The steps from the first fill on as one map, as far as they are only moved by it."""
+        done = list(zip(self.geometry, self.drawn, strict=True))
+        first = next((at for at, (s, d) in enumerate(done) if faults.framed(s, d)), None)
+        if first is None or any(s.antialias for s, _ in done[first:]) or any(faults.bordered(s, d) for s, d in done[first:]):
+            return None
+        if first == len(done) - 1:
+            return None
+        scale = 1 / 255 if self.bytes else 1.0
+        x = self.as_float
+        for s, d in done[:first]:
+            x = s.apply(x, d, How(True, None, scale))
+        m = functools.reduce(np.matmul, [s.inverse(d) for s, d in done[first:]])
+        fill = [s.fill for s, d in done if faults.framed(s, d)][-1]
+        mode = self.mode or "nearest"
+        if any(s.mode == self.mode for s, _ in done[:first]):
+            mode = "nearest"  # the rest moves whole pixels
+        ground = steps.numbers(fill, len(x), scale)
+        x = (steps.nearest(x, m, self.geometry[-1].after, nudge or (0, 0), ground) if mode == "nearest" else
+             steps.warp_once(x, m, self.geometry[-1].after, mode, ground))
+        if self.bytes:
+            x = x.clamp(0, 1)
+        for op, value in self.colors:
+            x = steps.recolor(x, op, value, self.bytes)
+        return self.finish(x)
+
     __hash__ = object.__hash__
 
     # ---- where ----
@@ -114,7 +139,7 @@ class View:
         return self.chain(torch.ones_like(self.as_float), How(once=True, fill=0.0), colored=False)
 
     def fringe(self) -> Tensor:
-        return (self.cover > 1e-7) & (self.cover < 1 - 1e-7)
+        return (self.cover.abs() > 1e-7) & ((self.cover - 1).abs() > 1e-7)
 
     def maps(self) -> list[np.ndarray]:
         """From the last view to each view before a step."""
@@ -140,12 +165,18 @@ class View:
 
     def tolerance(self) -> float:
         """Of a float output: 1e-5 of the range, and what float32 positions cost where a pixel's neighbours differ by it all."""
-        (h, w), terms = self.geometry[-1].after, [1.0]
-        for m in self.maps():
-            z = max(abs(m[2, 0]) * w + abs(m[2, 1]) * h, 1)
-            terms.append(z * (np.abs(m[:2, :2]) @ [w, h] + np.abs(m[:2, 2])).max())
+        error = 0.0
+        size = self.geometry[-1].after
+        for m, step in zip(self.maps(), self.geometry, strict=True):
+            x, y, z = steps.positions(m, size)
+            terms = np.abs(m) @ [size[1], size[0], 1]
+            inside = (z > 1e-3) & (x > -2) & (y > -2) & (x < step.before[1] + 2) & (y < step.before[0] + 2)
+            if inside.any():
+                z = z[inside]
+                error = max(error, *((terms[k] / z + np.abs(p[inside]) * terms[2] / z).max() for k, p in ((0, x), (1, y))))
         gain = float(np.prod([max(abs(v), 1) for op, v in self.colors if op in ("brightness", "contrast", "saturation")]))
-        return (FLOAT + ROUND * max(terms)) * gain / min(self.case.finish.std or [1])
+        gain *= 3 ** sum(op == "hue" for op, _ in self.colors)
+        return (FLOAT + ROUND * error) * gain / min(self.case.finish.std or [1])
 
 
 @dataclass
@@ -180,7 +211,9 @@ def run(case: Case, tally: Tally) -> None:
 def judge(view: View) -> tuple[set[str], Any]:
     """The reasons that a view needs, and what is left: None, or (where, ours, torchvision's)."""
     names: set[str] = set()
-    if any(isinstance(d, Unreadable) for d in view.drawn):
+    in_bytes, within = view.bytes and not view.case.finish.mean, FLOAT
+    readable = faults.readable(view)
+    if not readable:
         theirs, off = view.ours, torch.ones_like(view.ours, dtype=torch.bool)
     elif tuple(view.ours.shape[1:]) != tuple(view.geometry[-1].after):
         return names, ((), tuple(view.ours.shape), view.geometry[-1].after)
@@ -188,25 +221,22 @@ def judge(view: View) -> tuple[set[str], Any]:
         theirs, off = ramp_differs(view)
         names.add("fused")
     else:
-        theirs = view.torchvision()
-        within = view.tolerance()
-        in_bytes = view.bytes and not view.case.finish.mean
+        theirs, within = view.torchvision(), view.tolerance()
         limit = (0.5 if view.mode in (None, "nearest") and not view.colors else 1.01) if in_bytes else within
         if view.bytes and not in_bytes:
             limit = (1.01 / 255) / min(view.case.finish.std)
         off = (view.ours - theirs).abs() > limit
+    if "fused" not in names:
         for reason in explained.REASONS if off.any() else ():
-            for where, low, high in reason.allows(view):
-                slack = max(within * 255, 0) + 0.501 if in_bytes else within
+            for where, low, high in reason.allows(view) if readable or reason.always else ():
+                slack = within * 255 + 0.501 if in_bytes else within
                 good = (view.ours >= low - slack) & (view.ours <= high + slack)
                 good = good if where is None else good & where
                 if (good & off).any():
                     names.add(reason.name)
                     off = off & ~good
-    if not off.any():
-        return names, None
-    for fault in faults.FAULTS:
-        where = fault.where(view)
+    for fault in faults.FAULTS if off.any() else ():
+        where = fault.where(view) if readable or fault.always else None
         if where is not None and (where & off).any():
             names.add(f"fault: {fault.name}")
             off = off & ~where
@@ -239,10 +269,10 @@ def ramp_differs(view: View) -> tuple[Tensor, Tensor]:
         qx, qy, qz = steps.positions(m, size)
         sh, sw = step.before
         reach = np.abs(m[:2, :2]).sum(1) if not m[2, :2].any() else np.full(2, 1e9)
+        margin = 2 * np.maximum(reach, 1) + 1.5
         if step.mode and not step.exact(view.drawn[at]):
-            margin = 2 * np.maximum(reach, 1) + 1.5
             loose += 0.6 if step.mode == "nearest" else 0.15
-        else:
+        elif not faults.framed(step, view.drawn[at]):
             margin = np.zeros(2)
         inside &= torch.from_numpy((qx >= margin[0]) & (qx <= sw - margin[0]) & (qy >= margin[1]) & (qy <= sh - margin[1])
                                    & (qz > 1e-3))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from differential import steps
+from differential.cases import Unreadable
 from differential.steps import How
 
 # (where, lowest, highest value allowed); `where` None: everywhere
@@ -23,14 +24,15 @@ class Reason:
     name: str
     sentence: str
     allows: Callable[[Any], Iterator[Allowed]]  # of a compare.View
+    always: bool  # also where the plan's map is none that torchvision could have drawn
 
 
 REASONS: list[Reason] = []
 
 
-def reason(name: str, sentence: str) -> Callable[[Any], Any]:
+def reason(name: str, sentence: str, always: bool = False) -> Callable[[Any], Any]:
     def keep(allows: Any) -> Any:
-        REASONS.append(Reason(name, sentence, allows))
+        REASONS.append(Reason(name, sentence, allows, always))
         return allows
     return keep
 
@@ -47,6 +49,15 @@ def fringe(view: Any) -> Iterator[Allowed]:
     if any(isinstance(s, steps.Warp) and s.fill is not None and s.mode == "bilinear" for s in view.geometry):
         exact = view.expect(How(once=True))
         yield (None if view.has_mean else view.fringe()), exact, exact
+
+
+@reason("one frame", "the first fill's frame counts: what a later step would cut or pad anew is seen again where it comes back")
+def one_frame(view: Any) -> Iterator[Allowed]:
+    nudges = [(x, y) for x in (-TIE, TIE) for y in (-TIE, TIE)] if view.mode in (None, "nearest") else [None]
+    for nudge in nudges:
+        exact = view.composed(nudge)
+        if exact is not None:
+            yield None, exact, exact
 
 
 @reason("frame before resize", "a fill's frame fades over one pixel of the view that it frames; torchvision's is resized with the "
@@ -78,8 +89,31 @@ def threshold(view: Any) -> Iterator[Allowed]:
         yield None, each.amin(0), each.amax(0)
 
 
+@reason("one column", "torch's antialiased resize to a width of one pixel is wrong (2.13); the transposed picture's is right")
+def one_column(view: Any) -> Iterator[Allowed]:
+    if any(s.antialias and s.after[1] == 1 for s in view.geometry):
+        exact = view.expect(How(once=True))
+        yield None, exact, exact
+
+
+@reason("hue beyond the range", "a float picture's bicubic overshoot is kept by our hue, and cut by torchvision's")
+def hue_beyond(view: Any) -> Iterator[Allowed]:
+    if view.mode == "bicubic" and not view.bytes and any(op == "hue" for op, _ in view.colors):
+        first = view.chain(view.as_float, How(once=True), colored=False)
+        beyond = ((first < 0) | (first > 1)).any(0, keepdim=True).expand_as(first)
+        if beyond.any():
+            yield (None if view.has_mean else beyond), view.ours - 0.5, view.ours + 0.5
+
+
 @reason("behind the viewer", "what lies behind the viewer of a strong perspective is fill; torchvision divides by a negative z")
 def behind(view: Any) -> Iterator[Allowed]:
     if any(isinstance(s, steps.Perspective) and s.distortion > 0.5 for s in view.geometry):
         exact = view.expect(How(once=True))
         yield (None if view.has_mean else view.behind()), exact, exact
+
+
+@reason("degenerate quad", "a quad with hardly an area has no map that float32 can hold", True)
+def degenerate(view: Any) -> Iterator[Allowed]:
+    if any(isinstance(s, steps.Perspective) and isinstance(d, Unreadable) and s.distortion > 0.5
+           for s, d in zip(view.geometry, view.drawn, strict=True)):
+        yield None, view.ours, view.ours

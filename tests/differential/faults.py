@@ -7,13 +7,156 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
+
+from differential import steps
+from differential.cases import Unreadable
 
 
 @dataclass(frozen=True)
 class Fault:
     name: str
     where: Callable[[Any], Tensor | None]
+    always: bool  # also where the plan's map is none that torchvision could have drawn
 
 
 FAULTS: list[Fault] = []
+
+
+def fault(name: str, always: bool = False) -> Callable[[Any], Any]:
+    def keep(where: Any) -> Any:
+        FAULTS.append(Fault(name, where, always))
+        return where
+    return keep
+
+
+def pads(step: Any, drawn: Any) -> bool:
+    """Does it show what lies outside its view?"""
+    if isinstance(step, steps.CenterCrop):
+        return step.after[0] > step.before[0] or step.after[1] > step.before[1]
+    if not isinstance(step, steps.Crop) or not isinstance(drawn, tuple):
+        return False
+    x, y = drawn
+    return x < 0 or y < 0 or x + step.after[1] > step.before[1] or y + step.after[0] > step.before[0]
+
+
+def crops(step: Any, drawn: Any) -> bool:
+    return isinstance(step, (steps.Crop, steps.CenterCrop)) and step.after != step.before or pads(step, drawn)
+
+
+def bordered(step: Any, drawn: Any) -> bool:
+    return isinstance(step, steps.Crop) and step.padding_mode != "constant" and pads(step, drawn)
+
+
+def framed(step: Any, drawn: Any) -> bool:
+    return isinstance(step, steps.Warp) or (pads(step, drawn) and not bordered(step, drawn))
+
+
+def pairs(view: Any) -> Any:
+    """(earlier step, its numbers, later step, its numbers, the later one's place in the list)"""
+    done = list(zip(view.geometry, view.drawn, strict=True))
+    return [(a, b, c, d, at) for at, (c, d) in enumerate(done) for a, b in done[:at]]
+
+
+def outside(view: Any, at: int, margin: float) -> Tensor:
+    """Pixels that lie outside the view before step ``at``, or less than ``margin`` of its pixels inside."""
+    step = view.geometry[at]
+    x, y, _ = steps.positions(view.maps()[at], view.geometry[-1].after)
+    h, w = step.before
+    return torch.from_numpy((x < margin) | (x > w - margin) | (y < margin) | (y > h - margin)).expand_as(view.ours)
+
+
+def everything(view: Any) -> Tensor:
+    return torch.ones_like(view.ours, dtype=torch.bool)
+
+
+def readable(view: Any) -> bool:
+    return not any(isinstance(d, Unreadable) for d in view.drawn)
+
+
+@fault("the centre of an expanded rotation is ignored", True)
+def expand_center(view: Any) -> Tensor | None:
+    if any(isinstance(s, steps.Rotation) and s.expand and s.center for s in view.geometry):
+        return everything(view)
+    return None
+
+
+@fault("an expanded quarter turn of odd width minus height is half a pixel off", True)
+def quarter_turn(view: Any) -> Tensor | None:
+    if any(isinstance(s, steps.Rotation) and s.expand and s.angle % 180 == 90 and sum(s.before) % 2 for s in view.geometry):
+        return everything(view)
+    return None
+
+
+@fault("a crop after a resampling limits what it reads")
+def crop_after_resize(view: Any) -> Tensor | None:
+    for a, _, b, d, at in pairs(view):
+        if isinstance(a, (steps.Resize, steps.ResizedCrop)) and a.mode != "nearest" and crops(b, d):
+            zoom = max(n / o for n, o in zip(a.after, a.before, strict=True))
+            return outside(view, len(view.geometry) - 1, np.inf) if zoom > 4 else ring(view, 3 + 3 * zoom) | outside(view, at, 2)
+    return None
+
+
+def ring(view: Any, width: float) -> Tensor:
+    h, w = view.ours.shape[1:]
+    y, x = np.mgrid[0:h, 0:w]
+    return torch.from_numpy(np.minimum(np.minimum(x, w - 1 - x), np.minimum(y, h - 1 - y)) < width).expand_as(view.ours)
+
+
+@fault("padding by edge, reflect or symmetric after a resampling or a warp pads the source")
+def border_after_resampling(view: Any) -> Tensor | None:
+    for a, _, b, d, at in pairs(view):
+        if a.mode and bordered(b, d):
+            return everything(view)
+    return None
+
+
+@fault("padding by edge, reflect or symmetric is lost where a fill follows it")
+def border_before_fill(view: Any) -> Tensor | None:
+    for at, (a, b) in enumerate(zip(view.geometry, view.drawn, strict=True)):
+        if bordered(a, b) and any(framed(c, d) for x, y, c, d, _ in pairs(view) if x is a):
+            return everything(view)
+    return None
+
+
+@fault("of two paddings, the later one's mode is used for both")
+def two_borders(view: Any) -> Tensor | None:
+    for a, b, c, d, at in pairs(view):
+        if (bordered(c, d) and pads(a, b)) or (bordered(a, b) and pads(c, d)):
+            return everything(view)
+    return None
+
+
+@fault("colours before a fill change it")
+def fill_recoloured(view: Any) -> Tensor | None:
+    chain = view.case.chain
+    for at, step in enumerate(chain):
+        if isinstance(step, steps.Color) and any(isinstance(s, steps.Geometry) for s in chain[at:]):
+            return everything(view) if view.has_mean else view.cover < 1 - 1e-7
+    return None
+
+
+@fault("of two fills, the last colours both")
+def last_fill(view: Any) -> Tensor | None:
+    fills = {s.fill or 0 for s, d in zip(view.geometry, view.drawn, strict=True) if framed(s, d)}
+    if len(fills) > 1:
+        return everything(view) if view.has_mean else view.cover < 1 - 1e-7
+    return None
+
+
+@fault("a crop that pads does not limit what a resampling behind it reads")
+def padded_crop_then_resize(view: Any) -> Tensor | None:
+    for a, b, c, _, at in pairs(view):
+        if pads(a, b) and c.mode and not isinstance(c, steps.Warp):
+            return everything(view)
+    return None
+
+
+@fault("padding by edge, reflect or symmetric goes on beyond the crop where an antialiased resize reads there")
+def border_then_resize(view: Any) -> Tensor | None:
+    for a, b, c, _, at in pairs(view):
+        if bordered(a, b) and c.mode and not isinstance(c, steps.Warp):
+            return everything(view)
+    return None

@@ -116,6 +116,17 @@ def warp_once(x: Tensor, m: np.ndarray, size: Size, mode: str, fill: list[float]
     return out + ground
 
 
+def resize(x: Any, size: list[int], step: Any, how: How) -> Any:
+    options = RESIZE_MODES[step.mode], step.max_size, step.antialias
+    if how.once and step.after[1] == 1:
+        return F.resize(x.mT.contiguous(), [1, step.after[0]], options[0], None, step.antialias).mT
+    try:
+        return F.resize(x, size, *options)
+    except RuntimeError as error:  # torch 2.13 on some bytes of one pixel a row
+        assert "INTERNAL ASSERT" in str(error)
+        return F.resize(x.double(), size, *options).round().clamp(0, 255).to(x.dtype)
+
+
 # ---- the transforms ----
 
 @dataclass(frozen=True)
@@ -139,11 +150,12 @@ class Resize(Geometry):
         if how.nudge and self.mode == "nearest":
             return nearest(x, self.inverse(drawn), self.after, how.nudge, None)
         size = list(self.size) if isinstance(self.size, tuple) else [self.size]
-        return F.resize(x, size, RESIZE_MODES[self.mode], self.max_size, self.antialias)
+        return resize(x, size, self, how)
 
 
 @dataclass(frozen=True)
 class ResizedCrop(Geometry):
+    max_size = None
     scale: tuple[float, float] = (0.08, 1)
     draws = True
 
@@ -167,7 +179,7 @@ class ResizedCrop(Geometry):
         if how.nudge and self.mode == "nearest":
             inner = scaling(w / self.after[1], 0, h / self.after[0], 0)
             return nearest(F.crop(x, top, left, h, w), inner, self.after, how.nudge, None)
-        return F.resized_crop(x, top, left, h, w, list(self.after), RESIZE_MODES[self.mode], self.antialias)
+        return resize(F.crop(x, top, left, h, w), list(self.after), self, how)
 
 
 @dataclass(frozen=True)
