@@ -142,7 +142,7 @@ class Draw:
             view = step.after
         fused = sum(bool(s.mode) for s in geometry) > 1
         # an exact contrast's mean would hang on every tie of a nearest
-        self.contrast = all(s.mode != "nearest" or not isinstance(s, steps.Warp) for s in geometry)
+        self.contrast = all(s.mode != "nearest" for s in geometry)
         chain: list[Geometry | Color] = list(geometry)
         if not fused and self.chance(0.45):
             chain += [self.color() for _ in range(self.pick((1, 1, 2, 3)))]

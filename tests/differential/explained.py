@@ -3,6 +3,7 @@ the values that it allows instead of torchvision's (or PIL's), and where."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,11 +29,12 @@ class Reason:
 
 
 REASONS: list[Reason] = []
+PIL: list[Reason] = []  # more of them, for PIL
 
 
-def reason(name: str, sentence: str, always: bool = False) -> Callable[[Any], Any]:
+def reason(name: str, sentence: str, always: bool = False, to: list[Reason] = REASONS) -> Callable[[Any], Any]:
     def keep(allows: Any) -> Any:
-        REASONS.append(Reason(name, sentence, allows, always))
+        to.append(Reason(name, sentence, allows, always))
         return allows
     return keep
 
@@ -84,8 +86,9 @@ def nearest_tie(view: Any) -> Iterator[Allowed]:
                      "result")
 def threshold(view: Any) -> Iterator[Allowed]:
     if any(op in ("posterize", "solarize") for op, _ in view.colors):
-        shifts = (-1, -0.5, 0, 0.5, 1) if view.bytes else (-1e-2, 0, 1e-2)
-        each = torch.stack([view.expect(How(once=True), shift / 255) for shift in shifts])
+        most = 1 / 255 if view.bytes else 1e-4
+        each = torch.stack([view.expect(How(once=True), tuple(most * s for s in signs))
+                            for signs in itertools.product((-1, 0, 1), repeat=len(view.ours))])
         yield None, each.amin(0), each.amax(0)
 
 
@@ -99,8 +102,9 @@ def one_column(view: Any) -> Iterator[Allowed]:
 @reason("hue beyond the range", "a float picture's bicubic overshoot is kept by our hue, and cut by torchvision's")
 def hue_beyond(view: Any) -> Iterator[Allowed]:
     if view.mode == "bicubic" and not view.bytes and any(op == "hue" for op, _ in view.colors):
-        first = view.chain(view.as_float, How(once=True), colored=False)
-        beyond = ((first < 0) | (first > 1)).any(0, keepdim=True).expand_as(first)
+        chains = view.chain(view.as_float, How(once=True), colored=False), view.composed(colored=False)
+        beyond = torch.stack([(x < 0) | (x > 1) for x in chains if x is not None]).any(0).any(0, keepdim=True)
+        beyond = beyond.expand_as(view.ours)
         if beyond.any():
             yield (None if view.has_mean else beyond), view.ours - 0.5, view.ours + 0.5
 
@@ -114,6 +118,13 @@ def behind(view: Any) -> Iterator[Allowed]:
 
 @reason("degenerate quad", "a quad with hardly an area has no map that float32 can hold", True)
 def degenerate(view: Any) -> Iterator[Allowed]:
-    if any(isinstance(s, steps.Perspective) and isinstance(d, Unreadable) and s.distortion > 0.5
+    if any(isinstance(s, steps.Perspective) and isinstance(d, Unreadable) and s.distortion >= 0.5
            for s, d in zip(view.geometry, view.drawn, strict=True)):
         yield None, view.ours, view.ours
+
+
+@reason("hard frame", "PIL's warps have no fringe: a pixel whose centre lies outside is fill, the others repeat the edge", to=PIL)
+def hard_frame(view: Any) -> Iterator[Allowed]:
+    if view.mode == "bilinear" and any(isinstance(s, steps.Warp) for s in view.geometry):
+        exact = view.expect(How(once=True))
+        yield (None if view.has_mean else view.fringe()), exact, exact

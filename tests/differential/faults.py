@@ -142,7 +142,7 @@ def fill_recoloured(view: Any) -> Tensor | None:
 def last_fill(view: Any) -> Tensor | None:
     fills = {s.fill or 0 for s, d in zip(view.geometry, view.drawn, strict=True) if framed(s, d)}
     if len(fills) > 1:
-        return everything(view) if view.has_mean else view.cover < 1 - 1e-7
+        return everything(view)
     return None
 
 

@@ -121,6 +121,8 @@ def resize(x: Any, size: list[int], step: Any, how: How) -> Any:
     if how.once and step.after[1] == 1:
         return F.resize(x.mT.contiguous(), [1, step.after[0]], options[0], None, step.antialias).mT
     try:
+        if not isinstance(x, Tensor):
+            return F.resize(x, size, options[0], options[1])  # PIL antialiases in any case
         return F.resize(x, size, *options)
     except RuntimeError as error:  # torch 2.13 on some bytes of one pixel a row
         assert "INTERNAL ASSERT" in str(error)
