@@ -11,9 +11,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from differential.cases import BATCH, Draw  # noqa: E402
-from differential.compare import Tally, run  # noqa: E402
-from differential.explained import PIL, REASONS  # noqa: E402
+from differential.cases import BATCH, Draw
+from differential.compare import Tally, run
+from differential.explained import PIL, REASONS
 
 
 def main() -> int:

@@ -51,9 +51,14 @@ class View:
     @functools.cached_property
     def fused(self) -> bool:
         """Is it resampled more than once, or by an exact step's filter: then the best of the steps' filters is used for all?"""
-        moved = sum(bool(s.mode) and not s.exact(d) for s, d in zip(self.geometry, self.drawn, strict=True)) \
-            if faults.readable(self) else 0
-        return self.case.fused and (moved > 1 or (moved == 1 and len({(s.mode, s.antialias) for s in self.geometry if s.mode}) > 1))
+        if not (self.case.fused and self.readable):
+            return False
+        moved = sum(bool(s.mode) and not s.exact(d) for s, d in zip(self.geometry, self.drawn, strict=True))
+        return moved > 1 or (moved == 1 and len({(s.mode, s.antialias) for s in self.geometry if s.mode}) > 1)
+
+    @property
+    def readable(self) -> bool:
+        return not any(isinstance(d, Unreadable) for d in self.drawn)
 
     @property
     def has_mean(self) -> bool:
@@ -118,8 +123,8 @@ class View:
     def composed(self, nudge: Any = None, colored: bool = True) -> Tensor | None:
         """The steps from the first fill on as one map, as far as they are only moved by it."""
         done = list(zip(self.geometry, self.drawn, strict=True))
-        first = next((at for at, (s, d) in enumerate(done) if faults.framed(s, d)), None)
-        if first is None or any(s.antialias for s, _ in done[first:]) or any(faults.bordered(s, d) for s, d in done[first:]):
+        first = next((at for at, (s, d) in enumerate(done) if steps.framed(s, d)), None)
+        if first is None or any(s.antialias for s, _ in done[first:]) or any(steps.bordered(s, d) for s, d in done[first:]):
             return None
         if first == len(done) - 1:
             return None
@@ -128,7 +133,7 @@ class View:
         for s, d in done[:first]:
             x = s.apply(x, d, How(True, None, scale))
         m = functools.reduce(np.matmul, [s.inverse(d) for s, d in done[first:]])
-        fills = {s.fill or 0 for s, d in done if faults.framed(s, d)}
+        fills = {s.fill or 0 for s, d in done if steps.framed(s, d)}
         if len(fills) > 1:
             return None
         mode = self.mode or "nearest"
@@ -227,7 +232,7 @@ def run(case: Case, tally: Tally) -> None:
         source = case.images[i].permute(2, 0, 1).contiguous()
         view = View(case, ours[i].double(), source, drawn, colors_of(plan, i), rows[i]["erased"])
         found = [("", *judge(view))]
-        if i == 0 and not view.fused and faults.readable(view) and found[0][2] is None:
+        if i == 0 and not view.fused and view.readable and found[0][2] is None:
             theirs = view.pil()
             found += [] if theirs is None else [("PIL: ", *judge(view, theirs))]
         for peer, names, off in found:
@@ -242,7 +247,7 @@ def judge(view: View, pil: Tensor | None = None) -> tuple[set[str], Any]:
     """The reasons that a view needs, and what is left: None, or (where, ours, theirs). Against torchvision, or PIL's bytes."""
     names: set[str] = set()
     in_bytes, within = view.bytes and not view.case.finish.mean, FLOAT
-    readable = faults.readable(view)
+    readable = view.readable
     reasons = explained.REASONS
     if not readable:
         theirs, off = view.ours, torch.ones_like(view.ours, dtype=torch.bool)
@@ -290,7 +295,7 @@ def ramp_differs(view: View) -> tuple[Tensor, Tensor]:
     step_y = (x[:, -1:, :] - x[:, :1, :]) / max(h - 1, 1)
     size = view.geometry[-1].after
     maps = view.maps()
-    px, py, z = (torch.from_numpy(p) for p in steps.positions(maps[0], size))
+    px, py, _ = (torch.from_numpy(p) for p in steps.positions(maps[0], size))
     value = x[:, :1, :1] + step_x[:, :1] * (px - 0.5) + step_y[:, :, :1] * (py - 0.5)
     inside = torch.from_numpy(np.ones(size, bool))
     loose = 0.0
@@ -301,7 +306,7 @@ def ramp_differs(view: View) -> tuple[Tensor, Tensor]:
         margin = 2 * np.maximum(reach, 1) + 1.5
         if step.mode and not step.exact(view.drawn[at]):
             loose += 0.6 if step.mode == "nearest" else 0.15
-        elif not faults.framed(step, view.drawn[at]):
+        elif not steps.framed(step, view.drawn[at]):
             margin = np.zeros(2)
         inside &= torch.from_numpy((qx >= margin[0]) & (qx <= sw - margin[0]) & (qy >= margin[1]) & (qy <= sh - margin[1])
                                    & (qz > 1e-3))

@@ -62,8 +62,8 @@ def one_frame(view: Any) -> Iterator[Allowed]:
             yield None, exact, exact
 
 
-@reason("frame before resize", "a fill's frame fades over one pixel of the view that it frames; torchvision's is resized with the "
-                               "picture, so that it fades over the filter's support")
+@reason("frame before resize", "a fill's frame fades over one pixel of the view that it frames; torchvision's is resized with "
+                               "the picture, so that it fades over the filter's support")
 def frame_before_resize(view: Any) -> Iterator[Allowed]:
     framed = False
     for step in view.geometry:
@@ -111,7 +111,7 @@ def hue_beyond(view: Any) -> Iterator[Allowed]:
 
 @reason("behind the viewer", "what lies behind the viewer of a strong perspective is fill; torchvision divides by a negative z")
 def behind(view: Any) -> Iterator[Allowed]:
-    if any(isinstance(s, steps.Perspective) and s.distortion > 0.5 for s in view.geometry):
+    if any(isinstance(s, steps.Perspective) for s in view.geometry):
         exact = view.expect(How(once=True))
         yield (None if view.has_mean else view.behind()), exact, exact
 

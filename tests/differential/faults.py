@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from differential import steps
-from differential.cases import Unreadable
 
 
 @dataclass(frozen=True)
@@ -30,28 +29,6 @@ def fault(name: str, always: bool = False) -> Callable[[Any], Any]:
         FAULTS.append(Fault(name, where, always))
         return where
     return keep
-
-
-def pads(step: Any, drawn: Any) -> bool:
-    """Does it show what lies outside its view?"""
-    if isinstance(step, steps.CenterCrop):
-        return step.after[0] > step.before[0] or step.after[1] > step.before[1]
-    if not isinstance(step, steps.Crop) or not isinstance(drawn, tuple):
-        return False
-    x, y = drawn
-    return x < 0 or y < 0 or x + step.after[1] > step.before[1] or y + step.after[0] > step.before[0]
-
-
-def crops(step: Any, drawn: Any) -> bool:
-    return isinstance(step, (steps.Crop, steps.CenterCrop)) and step.after != step.before or pads(step, drawn)
-
-
-def bordered(step: Any, drawn: Any) -> bool:
-    return isinstance(step, steps.Crop) and step.padding_mode != "constant" and pads(step, drawn)
-
-
-def framed(step: Any, drawn: Any) -> bool:
-    return isinstance(step, steps.Warp) or (pads(step, drawn) and not bordered(step, drawn))
 
 
 def pairs(view: Any) -> Any:
@@ -72,10 +49,6 @@ def everything(view: Any) -> Tensor:
     return torch.ones_like(view.ours, dtype=torch.bool)
 
 
-def readable(view: Any) -> bool:
-    return not any(isinstance(d, Unreadable) for d in view.drawn)
-
-
 @fault("the centre of an expanded rotation is ignored", True)
 def expand_center(view: Any) -> Tensor | None:
     if any(isinstance(s, steps.Rotation) and s.expand and s.center for s in view.geometry):
@@ -93,7 +66,7 @@ def quarter_turn(view: Any) -> Tensor | None:
 @fault("a crop after a resampling limits what it reads")
 def crop_after_resize(view: Any) -> Tensor | None:
     for a, _, b, d, at in pairs(view):
-        if isinstance(a, (steps.Resize, steps.ResizedCrop)) and a.mode != "nearest" and crops(b, d):
+        if isinstance(a, (steps.Resize, steps.ResizedCrop)) and a.mode != "nearest" and steps.crops(b, d):
             zoom = max(n / o for n, o in zip(a.after, a.before, strict=True))
             return outside(view, len(view.geometry) - 1, np.inf) if zoom > 4 else ring(view, 3 + 3 * zoom) | outside(view, at, 2)
     return None
@@ -107,24 +80,24 @@ def ring(view: Any, width: float) -> Tensor:
 
 @fault("padding by edge, reflect or symmetric after a resampling or a warp pads the source")
 def border_after_resampling(view: Any) -> Tensor | None:
-    for a, _, b, d, at in pairs(view):
-        if a.mode and bordered(b, d):
+    for a, _, b, d, _ in pairs(view):
+        if a.mode and steps.bordered(b, d):
             return everything(view)
     return None
 
 
 @fault("padding by edge, reflect or symmetric is lost where a fill follows it")
 def border_before_fill(view: Any) -> Tensor | None:
-    for at, (a, b) in enumerate(zip(view.geometry, view.drawn, strict=True)):
-        if bordered(a, b) and any(framed(c, d) for x, y, c, d, _ in pairs(view) if x is a):
+    for a, b in zip(view.geometry, view.drawn, strict=True):
+        if steps.bordered(a, b) and any(steps.framed(c, d) for x, _, c, d, _ in pairs(view) if x is a):
             return everything(view)
     return None
 
 
 @fault("of two paddings, the later one's mode is used for both")
 def two_borders(view: Any) -> Tensor | None:
-    for a, b, c, d, at in pairs(view):
-        if (bordered(c, d) and pads(a, b)) or (bordered(a, b) and pads(c, d)):
+    for a, b, c, d, _ in pairs(view):
+        if (steps.bordered(c, d) and steps.pads(a, b)) or (steps.bordered(a, b) and steps.pads(c, d)):
             return everything(view)
     return None
 
@@ -140,7 +113,7 @@ def fill_recoloured(view: Any) -> Tensor | None:
 
 @fault("of two fills, the last colours both")
 def last_fill(view: Any) -> Tensor | None:
-    fills = {s.fill or 0 for s, d in zip(view.geometry, view.drawn, strict=True) if framed(s, d)}
+    fills = {s.fill or 0 for s, d in zip(view.geometry, view.drawn, strict=True) if steps.framed(s, d)}
     if len(fills) > 1:
         return everything(view)
     return None
@@ -148,15 +121,15 @@ def last_fill(view: Any) -> Tensor | None:
 
 @fault("a crop that pads does not limit what a resampling behind it reads")
 def padded_crop_then_resize(view: Any) -> Tensor | None:
-    for a, b, c, _, at in pairs(view):
-        if pads(a, b) and c.mode and not isinstance(c, steps.Warp):
+    for a, b, c, _, _ in pairs(view):
+        if steps.pads(a, b) and c.mode and not isinstance(c, steps.Warp):
             return everything(view)
     return None
 
 
 @fault("padding by edge, reflect or symmetric goes on beyond the crop where an antialiased resize reads there")
 def border_then_resize(view: Any) -> Tensor | None:
-    for a, b, c, _, at in pairs(view):
-        if bordered(a, b) and c.mode and not isinstance(c, steps.Warp):
+    for a, b, c, _, _ in pairs(view):
+        if steps.bordered(a, b) and c.mode and not isinstance(c, steps.Warp):
             return everything(view)
     return None

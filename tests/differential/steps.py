@@ -169,7 +169,7 @@ class ResizedCrop(Geometry):
         box = round(change[0, 2]), round(change[1, 2]), round(change[0, 0] * ow), round(change[1, 1] * oh)
         assert np.abs(change - self.inverse(box)).max() < 1e-3, (change, box)
         x, y, cw, ch = box
-        assert 0 <= x and 0 <= y and cw >= 1 and ch >= 1 and x + cw <= w and y + ch <= h, box
+        assert x >= 0 and y >= 0 and cw >= 1 and ch >= 1 and x + cw <= w and y + ch <= h, box
         return box
 
     def inverse(self, drawn):
@@ -192,7 +192,7 @@ class CenterCrop(Geometry):
     def inverse(self, drawn):
         place = []
         for old, new in zip(self.before, self.after, strict=True):
-            place.append(-((new - old) // 2) if new > old else int(round((old - new) / 2.0)))
+            place.append(-((new - old) // 2) if new > old else round((old - new) / 2.0))
         return scaling(1, place[1], 1, place[0])
 
     def apply(self, x, drawn, how):
@@ -369,6 +369,31 @@ class Perspective(Warp):
 
     def call(self, x, drawn, fill):
         return F.perspective(x, self.start, drawn, MODES[self.mode], fill)
+
+
+def pads(step: Any, drawn: Any) -> bool:
+    """Does it show what lies outside its view?"""
+    if isinstance(step, CenterCrop):
+        return step.after[0] > step.before[0] or step.after[1] > step.before[1]
+    if not isinstance(step, Crop) or not isinstance(drawn, tuple):
+        return False
+    x, y = drawn
+    return x < 0 or y < 0 or x + step.after[1] > step.before[1] or y + step.after[0] > step.before[0]
+
+
+def crops(step: Any, drawn: Any) -> bool:
+    """Does it show a part of its view, or more than that?"""
+    return isinstance(step, (Crop, CenterCrop)) and (step.after != step.before or pads(step, drawn))
+
+
+def bordered(step: Any, drawn: Any) -> bool:
+    """Does it show its view mirrored or repeated?"""
+    return isinstance(step, Crop) and step.padding_mode != "constant" and pads(step, drawn)
+
+
+def framed(step: Any, drawn: Any) -> bool:
+    """Is there a fill outside its view?"""
+    return isinstance(step, Warp) or (pads(step, drawn) and not bordered(step, drawn))
 
 
 @dataclass(frozen=True)

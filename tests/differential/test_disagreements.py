@@ -47,7 +47,7 @@ def down(x: np.ndarray) -> np.ndarray:
 
 
 def rounded_down(theirs: np.ndarray, exact: np.ndarray, factor: float = 1.3) -> bool:
-    """Their float32 may fall just short of a whole number. Rounded to the nearest, it would not be seen where a factor is whole."""
+    """Their float32 may fall just short of a whole number. (A whole factor does not tell rounding down from rounding.)"""
     low, high = (np.floor(np.clip(exact + e, 0, 255)) for e in (-1e-3, 1e-3))
     seen = factor in (0, 3) or (theirs < np.clip(exact, 0, 255) - 0.6).any()
     return bool(((theirs >= low) & (theirs <= high)).all() and seen)
