@@ -71,7 +71,7 @@ class View:
     # ---- torchvision's values ----
 
     def chain(self, x: Any, how: How, *, colored: bool = True, shift: Any = None) -> Any:
-        drawn, colors = iter(self.drawn), iter(self.colors)
+        drawn, colors, shifts = iter(self.drawn), iter(self.colors), iter(shift or ())
         of_bytes = self.bytes and isinstance(x, Tensor) and x.is_floating_point()
         for step in self.case.chain:
             if isinstance(step, steps.Geometry):
@@ -82,7 +82,7 @@ class View:
                 for _ in range(step.ops):
                     op, value = next(colors)
                     if shift and op in ("posterize", "solarize"):
-                        x = (x + torch.tensor(shift)[:, None, None]).clamp(0, 1)
+                        x = (x + torch.tensor(next(shifts), dtype=x.dtype)[:, None, None]).clamp(0, 1)
                     x = steps.recolor(x, op, value, of_bytes)
         return x
 
@@ -107,7 +107,7 @@ class View:
         return x / 255 if self.bytes else x
 
     def expect(self, how: How, shift: Any = None) -> Tensor:
-        """By torchvision's functions in float64. ``shift``: of the channels before every step that has a threshold."""
+        """By torchvision's functions in float64. ``shift``: for every step that has a threshold, of the channels before it."""
         key = how.once, how.nudge, shift
         if key not in self.found:
             how = How(how.once, how.nudge, 1 / 255 if self.bytes else 1.0)

@@ -85,10 +85,13 @@ def nearest_tie(view: Any) -> Iterator[Allowed]:
 @reason("threshold", "posterize and solarize are steps: where rounding puts a value on the other side of one, the other side's "
                      "result")
 def threshold(view: Any) -> Iterator[Allowed]:
-    if any(op in ("posterize", "solarize") for op, _ in view.colors):
+    count, channels = sum(op in ("posterize", "solarize") for op, _ in view.colors), len(view.ours)
+    if count:
         most = 1 / 255 if view.bytes else 1e-4
-        each = torch.stack([view.expect(How(once=True), tuple(most * s for s in signs))
-                            for signs in itertools.product((-1, 0, 1), repeat=len(view.ours))])
+        sides = -most, 0, most
+        shifts = [(one,) * count for one in itertools.product(sides, repeat=channels)]  # channels apart
+        shifts += [tuple((s,) * channels for s in one) for one in itertools.product(sides, repeat=count)]  # steps apart
+        each = torch.stack([view.expect(How(once=True), shift) for shift in shifts])
         yield None, each.amin(0), each.amax(0)
 
 
