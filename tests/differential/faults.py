@@ -133,3 +133,11 @@ def border_then_resize(view: Any) -> Tensor | None:
         if steps.bordered(a, b) and c.mode and not isinstance(c, steps.Warp):
             return everything(view)
     return None
+
+
+@fault("a bicubic without antialias reads the fill of a crop that comes after it")
+def cubic_reads_later_fill(view: Any) -> Tensor | None:
+    for a, _, b, d, _ in pairs(view):
+        if isinstance(a, (steps.Resize, steps.ResizedCrop)) and a.mode == "bicubic" and not a.antialias and steps.framed(b, d):
+            return everything(view)
+    return None

@@ -359,6 +359,7 @@ class Perspective(Warp):
 
     def read(self, change):
         corners = np.linalg.solve(change, np.array([[*p, 1] for p in self.start], float).T).T
+        assert (np.abs(corners[:, 2]) > 1e-9).all(), corners
         end = corners[:, :2] / corners[:, 2:]
         whole = np.round(end)
         assert np.abs(end - whole).max() < 1e-2, end
