@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,10 +82,15 @@ class View:
             elif colored:
                 for _ in range(step.ops):
                     op, value = next(colors)
-                    if shift and op in ("posterize", "solarize"):
-                        x = (x + torch.tensor(next(shifts), dtype=x.dtype)[:, None, None]).clamp(0, 1)
-                    x = steps.recolor(x, op, value, of_bytes)
+                    x = self.recolor(x, op, value, of_bytes, shifts)
         return x
+
+    @staticmethod
+    def recolor(x: Any, op: str, value: float, of_bytes: bool, shifts: Iterator[tuple[float, ...]]) -> Any:
+        shift = next(shifts, None) if op in ("posterize", "solarize") else None
+        if shift:
+            x = (x + torch.tensor(shift, dtype=x.dtype)[:, None, None]).clamp(0, 1)
+        return steps.recolor(x, op, value, of_bytes)
 
     def finish(self, x: Tensor) -> Tensor:
         """Values in [0, 1] to the output."""
@@ -120,7 +126,7 @@ class View:
             return self.expect(How())
         return self.finish(self.chain(self.source, How()).double() / 255)
 
-    def composed(self, nudge: Any = None, colored: bool = True) -> Tensor | None:
+    def composed(self, nudge: Any = None, colored: bool = True, shift: Any = None) -> Tensor | None:
         """The steps from the first fill on as one map, as far as they are only moved by it."""
         done = list(zip(self.geometry, self.drawn, strict=True))
         first = next((at for at, (s, d) in enumerate(done) if steps.framed(s, d)), None)
@@ -146,8 +152,9 @@ class View:
             return x
         if self.bytes:
             x = x.clamp(0, 1)
+        shifts = iter(shift or ())
         for op, value in self.colors:
-            x = steps.recolor(x, op, value, self.bytes)
+            x = self.recolor(x, op, value, self.bytes, shifts)
         return self.finish(x)
 
     def pil(self) -> Tensor | None:

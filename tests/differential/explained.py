@@ -91,8 +91,10 @@ def threshold(view: Any) -> Iterator[Allowed]:
         sides = -most, 0, most
         shifts = [(one,) * count for one in itertools.product(sides, repeat=channels)]  # channels apart
         shifts += [tuple((s,) * channels for s in one) for one in itertools.product(sides, repeat=count)]  # steps apart
-        each = torch.stack([view.expect(How(once=True), shift) for shift in shifts])
-        yield None, each.amin(0), each.amax(0)
+        for values in (lambda shift: view.expect(How(once=True), shift), lambda shift: view.composed(shift=shift)):
+            if values(shifts[0]) is not None:
+                each = torch.stack([values(shift) for shift in shifts])
+                yield None, each.amin(0), each.amax(0)
 
 
 @reason("one column", "torch's antialiased resize to a width of one pixel is wrong (2.13); the transposed picture's is right")

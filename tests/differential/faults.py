@@ -107,7 +107,7 @@ def fill_recoloured(view: Any) -> Tensor | None:
     chain = view.case.chain
     for at, step in enumerate(chain):
         if isinstance(step, steps.Color) and any(isinstance(s, steps.Geometry) for s in chain[at:]):
-            return everything(view) if view.has_mean else view.cover < 1 - 1e-7
+            return everything(view) if view.has_mean or view.mode == "nearest" else view.cover < 1 - 1e-7
     return None
 
 
