@@ -328,11 +328,13 @@ class Affine(Warp):
         return _get_inverse_affine_matrix(center, self.angle, [float(s) for s in shift], self.scale, list(self.shear))
 
     def read(self, change):
+        if self.translate is None:
+            return [0, 0]
         rest = about_middle(self.theta((0, 0)), self.before, self.after)
         shift = -np.linalg.solve(rest[:2, :2], change[:2, 2] - rest[:2, 2])
         whole = [round(s) for s in shift]
         assert np.abs(change - self.inverse(whole)).max() < 1e-3 * max(1, 1 / self.scale), (change, shift)
-        most = [t * s for t, s in zip(self.translate or (0, 0), self.before[::-1], strict=True)]
+        most = [t * s for t, s in zip(self.translate, self.before[::-1], strict=True)]
         assert all(abs(s) <= round(m) for s, m in zip(whole, most, strict=True)), (whole, most)
         return whole
 
