@@ -75,10 +75,10 @@ struct View {
     }
 
     // From here on what lies outside the view is the fill. While it lies square to its source a frame narrows the one before;
-    // later ones would need a frame that is no rectangle there, and the first counts.
+    // later ones would need a frame that is no rectangle there: the first counts, and its fill.
     AM_HD void fill_outside(const double* color) {
-        set_fill(color);
         if (!square()) return;
+        set_fill(color);
         double box[4];
         in_source(0.0, 0.0, w, h, box);
         for (int i = 0; i < 4; ++i) {

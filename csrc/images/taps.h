@@ -100,6 +100,7 @@ AM_HD void choose_window(Reading& r) {
     bool widened = r.antialias && r.kernel >= TRIANGLE, framed_taps = r.kernel == CUBIC && r.framed && !r.late;
     framed_taps = framed_taps && r.frame[0] == float(r.reach.x0) && r.frame[1] == float(r.reach.y0) &&
                   r.frame[2] == float(r.reach.x1 + 1) && r.frame[3] == float(r.reach.y1 + 1);
+    for (int i = 0; i < 4; ++i) framed_taps = framed_taps && r.slope[i] == 1.0f;  // around the source's own pixels
     float wide_x = widened ? r.filter_x : 1.0f, wide_y = widened ? r.filter_y : 1.0f;
     float support = r.kernel == NEAREST ? 0.5f : r.kernel == CUBIC ? 2.0f : 1.0f;
     r.reach_x = support * wide_x;
@@ -122,11 +123,10 @@ AM_HD void choose_window(Reading& r) {
     bool room = r.taps.x1 - r.taps.x0 >= r.nx - 1 && r.taps.y1 - r.taps.y0 >= r.ny - 1;
     r.movable = room && !r.paint && (r.kernel <= LINEAR ? r.border <= BORDER_EDGE : widened && !mirrors);
     // A frame fades over no less than what a pixel of the output averages.
-    if (r.antialias)
-        for (int i = 0; i < 4; ++i) {
-            float most = 1.0f / (i % 2 ? r.filter_y : r.filter_x);
-            r.slope[i] = r.slope[i] < most ? r.slope[i] : most;
-        }
+    for (int i = 0; i < 4 && r.antialias; ++i) {
+        float averages = i % 2 ? r.filter_y : r.filter_x;
+        if (averages > 1.0f && r.slope[i] > 1.0f / averages) r.slope[i] = 1.0f / averages;
+    }
 }
 
 // A support that counts taps, whatever a row from a file holds.

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from differential import explained, faults, steps
+from differential import explained, steps
 from differential.cases import Case, Unreadable, colors_of
 from differential.steps import How
 
@@ -283,11 +283,6 @@ def judge(view: View, pil: Tensor | None = None) -> tuple[set[str], Any]:
             if (good & off).any():
                 names.add(reason.name)
                 off = off & ~good
-    for fault in faults.FAULTS:
-        where = fault.where(view) if off.any() and (readable or fault.always) else None
-        if where is not None and (where & off).any():
-            names.add(f"fault: {fault.name}")
-            off = off & ~where
     if not off.any():
         return names, None
     at = tuple(np.argwhere(off.numpy())[0].tolist())

@@ -272,8 +272,8 @@ class Row:
 
     def fill_outside(self, color) -> None:
         """A frame around the view. Of two that lie square to the source each side counts that is further in."""
-        self.set_fill(color)
         if self.square():
+            self.set_fill(color)
             for side, at in enumerate(self.box(0.0, 0.0, self.w, self.h)):
                 inner = at > self.frame[side] if side < 2 else at < self.frame[side]
                 if inner or not self.framed:

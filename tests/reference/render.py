@@ -78,7 +78,8 @@ class Axis:
         self.wide = filt if antialias and interp else 1.0
         # A warp's cubic taps beyond its frame are the fill; without antialias others repeat the edge, with it they do not count.
         self.framed_taps = (interp == 2 and row.framed and not late and not self.widened(row)
-                            and row.frame[axis] == self.reach[0] and row.frame[axis + 2] == self.reach[1] + 1)
+                            and row.frame[axis] == self.reach[0] and row.frame[axis + 2] == self.reach[1] + 1
+                            and np.all(row.slope == 1))
 
     def widened(self, row):
         return self.antialias and (self.interp == 2 or (self.interp == 1 and max(row.filter) > 1))
@@ -156,7 +157,7 @@ def sample(image, row, h, w, bytes_in=False, inner=None):
     if row.framed and interp == 0:
         cover = cover * ((px >= row.frame[0]) & (px < row.frame[2]) & (py >= row.frame[1]) & (py < row.frame[3]))
     elif row.framed and not framed_taps:  # the frame fades over one pixel of the view that it framed, or of the output
-        slope = np.minimum(row.slope, np.tile(1 / filt, 2)) if antialias else row.slope
+        slope = np.where(np.tile(filt, 2) > 1, np.minimum(row.slope, np.tile(1 / filt, 2)), row.slope) if antialias else row.slope
         for p, a, b in ((px, 0, 2), (py, 1, 3)):
             cover = cover * np.clip(np.minimum((p - row.frame[a]) * slope[a], (row.frame[b] - p) * slope[b]) + 0.5, 0, 1)
     return out, cover * front, fill
