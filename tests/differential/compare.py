@@ -5,6 +5,7 @@ several in torchvision: its pictures are ramps, which every resampling keeps as 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from torch import Tensor
 from differential import explained, steps
 from differential.cases import Case, Unreadable, colors_of
 from differential.steps import How
+from reference import render as reference
 
 FLOAT = 1e-5
 ROUND = 2.0**-22  # of a position, relative to its largest term: float32 maps
@@ -34,6 +36,7 @@ class View:
     drawn: list[Any]
     colors: list[tuple[str, float]]
     erased: list[tuple[tuple[int, ...], str]]
+    row: reference.Row
     found: dict[Any, Tensor] = field(default_factory=dict)  # what `expect` has computed
 
     @property
@@ -71,10 +74,10 @@ class View:
 
     # ---- torchvision's values ----
 
-    def chain(self, x: Any, how: How, *, colored: bool = True, shift: Any = None) -> Any:
+    def chain(self, x: Any, how: How, *, colored: bool = True, shift: Any = None, chain: Any = None) -> Any:
         drawn, colors, shifts = iter(self.drawn), iter(self.colors), iter(shift or ())
         of_bytes = self.bytes and isinstance(x, Tensor) and x.is_floating_point()
-        for step in self.case.chain:
+        for step in self.case.chain if chain is None else chain:
             if isinstance(step, steps.Geometry):
                 x = step.apply(x, next(drawn), how)
                 if of_bytes and step.mode == "bicubic":
@@ -126,36 +129,86 @@ class View:
             return self.expect(How())
         return self.finish(self.chain(self.source, How()).double() / 255)
 
-    def composed(self, nudge: Any = None, colored: bool = True, shift: Any = None) -> Tensor | None:
-        """The steps from the first fill on as one map, as far as they are only moved by it."""
-        done = list(zip(self.geometry, self.drawn, strict=True))
-        first = next((at for at, (s, d) in enumerate(done) if steps.framed(s, d)), None)
-        if first is None or any(s.antialias for s, _ in done[first:]) or any(steps.bordered(s, d) for s, d in done[first:]):
-            return None
-        if first == len(done) - 1:
+    # ---- what is documented where torchvision's meaning needs more than one map, frame and fill ----
+
+    @functools.cached_property
+    def done(self) -> list[tuple[steps.Geometry, Any]]:
+        return list(zip(self.geometry, self.drawn, strict=True))
+
+    @functools.cached_property
+    def warped(self) -> int:
+        """The first step that leaves the view aslant; beyond the last one: none."""
+        return next((at for at, (s, d) in enumerate(self.done) if not steps.square(s, d)), len(self.done))
+
+    @functools.cached_property
+    def last_fill(self) -> int | None:
+        """The last step that frames or pads by a fill, as far as the view is square."""
+        return max((at for at, (s, d) in enumerate(self.done[:self.warped + 1]) if steps.framed(s, d)), default=None)
+
+    @functools.cached_property
+    def filled(self) -> list[Any]:
+        """The chain with the last fill for all, which no colour before its step touches."""
+        if self.last_fill is None:
+            return self.case.chain
+        last = self.geometry[self.last_fill]
+        end = next(at for at, s in enumerate(self.case.chain) if s is last)
+        before, after = self.case.chain[:end], self.case.chain[end:]
+        chain = [s for s in before if not isinstance(s, steps.Geometry)]
+        chain += [s for s in before if isinstance(s, steps.Geometry)] + after
+        return [dataclasses.replace(s, fill=last.fill or 0) if isinstance(s, (steps.Warp, steps.CenterCrop)) or (
+            isinstance(s, steps.Crop) and s.padding_mode == "constant") else s for s in chain]
+
+    def one_fill(self, nudge: Any = None, shift: Any = None) -> Tensor:
+        return self.finish(self.chain(self.as_float, How(True, nudge, 1 / 255 if self.bytes else 1.0), shift=shift,
+                                      chain=self.filled))
+
+    def one_map(self, nudge: Any = None, shift: Any = None, colored: bool = True) -> Tensor | None:
+        """The steps from the warp on as one map of what there was before it, on a ground of its fill."""
+        if self.warped >= len(self.done) - 1 or self.fused:
             return None
         scale = 1 / 255 if self.bytes else 1.0
-        x = self.as_float
-        for s, d in done[:first]:
-            x = s.apply(x, d, How(True, None, scale))
-        m = functools.reduce(np.matmul, [s.inverse(d) for s, d in done[first:]])
-        fills = {s.fill or 0 for s, d in done if steps.framed(s, d)}
-        if len(fills) > 1:
-            return None
-        mode = self.mode or "nearest"
-        if any(s.mode == self.mode for s, _ in done[:first]):
-            mode = "nearest"  # the rest moves whole pixels
-        ground = steps.numbers(fills.pop(), len(x), scale)
-        x = (steps.nearest(x, m, self.geometry[-1].after, nudge or (0, 0), ground) if mode == "nearest" else
-             steps.warp_once(x, m, self.geometry[-1].after, mode, ground))
+        warp = self.geometry[self.warped]
+        at = next(i for i, s in enumerate(self.filled) if isinstance(s, steps.Warp) and s.mode)
+        x = self.chain(self.as_float, How(True, None, scale), chain=self.filled[:at], colored=colored)
+        m = functools.reduce(np.matmul, [s.inverse(d) for s, d in self.done[self.warped:]])
+        size, ground = self.geometry[-1].after, steps.numbers(warp.fill, len(x), scale)
+        x = (steps.nearest(x, m, size, nudge or (0, 0), ground) if warp.mode == "nearest" else
+             steps.warp_once(x, m, size, warp.mode, ground))
         if not colored:
             return x
-        if self.bytes:
+        if self.bytes and warp.mode == "bicubic":
             x = x.clamp(0, 1)
+        spent = sum(s.ops for s in self.filled[:at] if isinstance(s, steps.Color))
         shifts = iter(shift or ())
-        for op, value in self.colors:
+        for op, value in self.colors[spent:]:
             x = self.recolor(x, op, value, self.bytes, shifts)
         return self.finish(x)
+
+    def forms(self, nudge: Any = None, shift: Any = None) -> list[Tensor]:
+        """Its values by each form of what is documented."""
+        forms = [self.expect(How(True, nudge), shift)]
+        if self.last_fill is not None:
+            forms.append(self.one_fill(nudge, shift))
+        one = self.one_map(nudge, shift)
+        return forms if one is None else [*forms, one]
+
+    @functools.cached_property
+    def borders(self) -> bool:
+        """Is its last mirrored or repeated border one around a frame, or around such a border of pixels made on the way?"""
+        last = max((at for at, (s, d) in enumerate(self.done[:self.warped]) if steps.bordered(s, d)), default=0)
+        before = self.done[:last]
+        pads = sum(steps.pads(s, d) for s, d in before)
+        made = any(s.mode and not s.exact(d) for s, d in before)
+        return pads + made > 1 or any(isinstance(s, steps.Warp) and steps.framed(s, d) for s, d in before)
+
+    def by_row(self) -> Tensor:
+        """What the plan's row says, by the float64 renderer."""
+        f, size = self.case.finish, self.geometry[-1].after
+        picture = self.as_float.permute(1, 2, 0).numpy()
+        mean, std = f.mean or [0.0] * len(self.ours), f.std or [1.0] * len(self.ours)
+        values, _ = reference.draw(picture, self.row, *size, np.array(mean), np.array(std), self.bytes)
+        x = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)
+        return steps.F.normalize(x, f.mean, f.std) if f.mean else x * 255 if self.bytes else x
 
     def pil(self) -> Tensor | None:
         """PIL's bytes, where it has the recipe: its bilinear and bicubic resize always antialiases, its bicubic warp is another
@@ -237,7 +290,8 @@ def run(case: Case, tally: Tally) -> None:
     for i, drawn in enumerate(case.drawn()):
         tally.cases += 1
         source = case.images[i].permute(2, 0, 1).contiguous()
-        view = View(case, ours[i].double(), source, drawn, colors_of(plan, i), rows[i]["erased"])
+        view = View(case, ours[i].double(), source, drawn, colors_of(plan, i), rows[i]["erased"],
+                    reference.Row(plan.rows[i].numpy(), plan.recipe.info["max_colors"]))
         found = [("", *judge(view))]
         if i == 0 and not view.fused and view.readable and found[0][2] is None:
             theirs = view.pil()

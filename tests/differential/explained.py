@@ -53,13 +53,27 @@ def fringe(view: Any) -> Iterator[Allowed]:
         yield (None if view.has_mean else view.fringe()), exact, exact
 
 
-@reason("one frame", "the first fill's frame counts: what a later step would cut or pad anew is seen again where it comes back")
-def one_frame(view: Any) -> Iterator[Allowed]:
-    nudges = [(x, y) for x in (-TIE, TIE) for y in (-TIE, TIE)] if view.mode in (None, "nearest") else [None]
-    for nudge in nudges:
-        exact = view.composed(nudge)
-        if exact is not None:
-            yield None, exact, exact
+@reason("one fill", "a view has one fill, the last step's that brought one; the colour steps before that step do not touch it")
+def one_fill(view: Any) -> Iterator[Allowed]:
+    if view.last_fill is not None:
+        exact = view.one_fill()
+        yield None, exact, exact
+
+
+@reason("one map", "a warp's view is not cut, framed or mirrored by the steps after it: they are one map, and around it is the "
+                   "warp's fill")
+def one_map(view: Any) -> Iterator[Allowed]:
+    exact = view.one_map()
+    if exact is not None:
+        yield None, exact, exact
+
+
+@reason("one border", "one mirrored or repeated border of pixels made on the way counts, the last one, and a frame inside it is not "
+                      "seen again in it")
+def one_border(view: Any) -> Iterator[Allowed]:
+    if view.borders:
+        exact = view.by_row()
+        yield None, exact, exact
 
 
 @reason("frame before resize", "a fill's frame fades over one pixel of the view that it frames; torchvision's is resized with "
@@ -78,8 +92,8 @@ def nearest_tie(view: Any) -> Iterator[Allowed]:
     if view.mode == "nearest":
         for x in (-TIE, TIE):
             for y in (-TIE, TIE):
-                exact = view.expect(How(once=True, nudge=(x, y)))
-                yield None, exact, exact
+                for exact in view.forms((x, y)):
+                    yield None, exact, exact
 
 
 @reason("threshold", "posterize and solarize are steps: where rounding puts a value on the other side of one, the other side's "
@@ -91,10 +105,9 @@ def threshold(view: Any) -> Iterator[Allowed]:
         sides = -most, 0, most
         shifts = [(one,) * count for one in itertools.product(sides, repeat=channels)]  # channels apart
         shifts += [tuple((s,) * channels for s in one) for one in itertools.product(sides, repeat=count)]  # steps apart
-        for values in (lambda shift: view.expect(How(once=True), shift), lambda shift: view.composed(shift=shift)):
-            if values(shifts[0]) is not None:
-                each = torch.stack([values(shift) for shift in shifts])
-                yield None, each.amin(0), each.amax(0)
+        for values in zip(*(view.forms(shift=shift) for shift in shifts), strict=True):
+            each = torch.stack(values)
+            yield None, each.amin(0), each.amax(0)
 
 
 @reason("one column", "torch's antialiased resize to a width of one pixel is wrong (2.13); the transposed picture's is right")
@@ -107,7 +120,7 @@ def one_column(view: Any) -> Iterator[Allowed]:
 @reason("hue beyond the range", "a float picture's bicubic overshoot is kept by our hue, and cut by torchvision's")
 def hue_beyond(view: Any) -> Iterator[Allowed]:
     if view.mode == "bicubic" and not view.bytes and any(op == "hue" for op, _ in view.colors):
-        chains = view.chain(view.as_float, How(once=True), colored=False), view.composed(colored=False)
+        chains = view.chain(view.as_float, How(once=True), colored=False), view.one_map(colored=False)
         beyond = torch.stack([(x < 0) | (x > 1) for x in chains if x is not None]).any(0).any(0, keepdim=True)
         beyond = beyond.expand_as(view.ours)
         if beyond.any():

@@ -196,7 +196,12 @@ class CenterCrop(Geometry):
         return scaling(1, place[1], 1, place[0])
 
     def apply(self, x, drawn, how):
-        return F.center_crop(x, list(self.after))
+        if self.fill is None:
+            return F.center_crop(x, list(self.after))
+        ty, tx = (round(t) for t in self.inverse(drawn)[[1, 0], 2])  # the same on another ground than black
+        (h, w), (oh, ow) = self.before, self.after
+        left, top, right, bottom = (max(v, 0) for v in (-tx, -ty, tx + ow - w, ty + oh - h))
+        return F.crop(F.pad(x, [left, top, right, bottom], given(self.fill, how.fill)), ty + top, tx + left, oh, ow)
 
 
 @dataclass(frozen=True)
@@ -299,6 +304,12 @@ class Rotation(Warp):
             return (h, w) if self.angle % 180 == 0 else (w, h)
         return _compute_affine_output_size(self.theta(), w, h)[::-1]
 
+    @property
+    def turns(self) -> bool:
+        """By quarters: every pixel stays one."""
+        whole = self.angle % 180 == 0 or self.expand or self.before[0] == self.before[1]
+        return self.center is None and self.angle % 90 == 0 and whole
+
     def inverse(self, drawn):
         m = about_middle(self.theta(), self.before, self.after)
         if self.angle % 90 == 0:
@@ -396,7 +407,17 @@ def bordered(step: Any, drawn: Any) -> bool:
 
 def framed(step: Any, drawn: Any) -> bool:
     """Is there a fill outside its view?"""
-    return isinstance(step, Warp) or (pads(step, drawn) and not bordered(step, drawn))
+    if isinstance(step, Warp):
+        return not (isinstance(step, Rotation) and step.turns)
+    return pads(step, drawn) and not bordered(step, drawn)
+
+
+def square(step: Any, drawn: Any) -> bool:
+    """Do its view's sides lie along the old one's?"""
+    if isinstance(step, Perspective):
+        return False
+    m = step.inverse(drawn)
+    return not m[2, :2].any() and bool(min(np.abs(m[[0, 1], [0, 1]]).max(), np.abs(m[[0, 1], [1, 0]]).max()) < 1e-12)
 
 
 @dataclass(frozen=True)
