@@ -25,6 +25,7 @@ import anamorph as am
 import torch
 
 plain = am.Recipe([am.Resize((24, 24))])
+masked = am.Recipe([am.Resize((48, 48)), am.MaskMix()], num_classes=2)
 sizeless = am.Recipe([am.RandomHorizontalFlip()])
 normalised = am.Recipe([am.Resize((24, 24)), am.Normalize((0.5, 0.4, 0.3), (0.2, 0.2, 0.2))], dtype=torch.float16)
 
@@ -149,6 +150,67 @@ def test_preview_writes_a_grid(name, photos, recipe_file, tmp_path):
     shape = contact_sheet([[blank] * 5] * 3, cell=48, titles=["t"] * 5, captions=[["name"]] * 3).size
     with Image.open(target) as sheet:
         assert sheet.format == "PNG" and sheet.size == shape
+
+
+def cells(path, size, rows, columns):
+    """The cells of a sheet, without what is around them."""
+    blank = np.zeros((8, 8, 3), np.uint8)
+    full = np.full((size, size, 3), (255, 0, 255), np.uint8)
+    marks = np.asarray(contact_sheet([[full] * columns] * rows, cell=size, titles=["original", *["t"] * (columns - 1)],
+                                     captions=[["name"]] * rows))
+    empty = np.asarray(contact_sheet([[blank] * columns] * rows, cell=size, titles=["original", *["t"] * (columns - 1)],
+                                     captions=[["name"]] * rows))
+    changed = (marks == (255, 0, 255)).all(2) & (empty == 0).all(2)
+    ys, xs = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    sheet = np.asarray(Image.open(path))
+    assert sheet.shape == marks.shape
+    return sheet[ys][:, xs].reshape(rows, size, columns, size, 3).transpose(0, 2, 1, 3, 4).astype(int)
+
+
+def test_preview_of_a_folder(recipe_file, tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    for i in range(16):
+        (folder / f"{i % 2}").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (30, 20), (10 * i, 0, 0)).resize((20, 20)).save(folder / f"{i % 2}" / f"{i:02d}.PNG")
+    (folder / "0" / "notes.txt").write_text("no picture")
+    target = tmp_path / "grid.png"
+    more = ["--recipe", f"{recipe_file}:plain", "-o", str(target), "--views", "1", "--size", "40"]
+    assert main(["preview", str(folder), *more]) == 0
+    shown = cells(target, 40, 8, 2)
+    assert [int(shown[r, v, 20, 20, 0]) // 10 for r in range(8) for v in range(2)] == [  # every other one of the sorted paths
+        i for i in (0, 4, 8, 12, 1, 5, 9, 13) for _ in range(2)]
+    (tmp_path / "empty").mkdir()
+    assert "expected a folder with pictures" in fails(capsys, "preview", tmp_path / "empty", *more)
+
+
+def test_preview_of_a_recipe_with_masks(recipe_file, tmp_path):
+    for name, colour in (("a.png", (240, 0, 0)), ("b.png", (0, 0, 240))):
+        Image.new("RGB", (48, 48), colour).save(tmp_path / name)
+    target = tmp_path / "grid.png"
+    assert main(["preview", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--recipe", f"{recipe_file}:masked",
+                 "-o", str(target), "--views", "1", "--size", "48"]) == 0
+    shown = cells(target, 48, 2, 2)
+    ramp = np.linspace(1, 0, 48)
+    for row, (own, other) in enumerate(((0, 2), (2, 0))):
+        assert np.abs(shown[row, 1, 24, :, own] - 240 * ramp).max() <= 1
+        assert np.abs(shown[row, 1, 24, :, other] - 240 * (1 - ramp)).max() <= 1
+
+
+def test_preview_of_a_very_large_picture(recipe_file, tmp_path, monkeypatch):
+    # To Pillow's open it would be an attack; the decoder of the Loader has another limit.
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (3, 4, 3), dtype=np.uint8)).resize((1600, 1200)).save(
+        tmp_path / "large.jpg")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(tmp_path / "large.jpg")
+    target = tmp_path / "grid.png"
+    for name in ("busy", "sizeless"):
+        assert main(["preview", str(tmp_path / "large.jpg"), "--recipe", f"{recipe_file}:{name}", "-o", str(target),
+                     "--views", "2", "--size", "64"]) == 0
+    monkeypatch.undo()
+    shown = cells(target, 64, 1, 3)[0, :, 10:54]  # what is above and below a wide picture is paper
+    for view in shown[1:]:
+        assert min(np.abs(view - shown[0]).max(), np.abs(view[:, ::-1] - shown[0]).max()) <= 2
 
 
 def test_preview_replays(photos, recipe_file, tmp_path):
@@ -297,10 +359,10 @@ def test_preview_mistakes(photos, recipe_file, tmp_path, capsys):
 
     assert "none.jpg" in preview("none.jpg", f"{recipe_file}:plain")
     assert "recipes.py: not a readable image" in preview(recipe_file, f"{recipe_file}:plain")
-    assert "cannot be read" in preview(tmp_path, f"{recipe_file}:plain")
+    assert "cannot be read" in preview("/dev/null/none", f"{recipe_file}:plain")
     cut, bomb = tmp_path / "cut.jpg", tmp_path / "bomb.png"
     cut.write_bytes(Path(photos[1]).read_bytes()[:-20])
-    Image.new("1", (14000, 14000)).save(bomb)
+    Image.new("1", (32769, 10000)).save(bomb)
     assert "cut.jpg" in preview(cut, f"{recipe_file}:plain")
     assert "bomb.png" in preview(bomb, f"{recipe_file}:plain")
     assert "no recipe file" in preview(photos[0], "none.py:plain")

@@ -21,14 +21,22 @@ enum : int64_t { MAX_SLOTS = 256 };
 
 constexpr int32_t Needs::* COUNTS[] = {&Needs::colors, &Needs::means, &Needs::erases, &Needs::mixes};
 
-// What both write, one after the other; what either writes.
+// What both write, one after the other.
 Needs both(Needs a, const Needs& b) {
     for (auto count : COUNTS) a.*count += b.*count;
     return a;
 }
-Needs either(Needs a, const Needs& b) {
-    for (auto count : COUNTS) a.*count = std::max(a.*count, b.*count);
-    return a;
+
+// What `count` of the branches write together, at most.
+Needs some_of(const std::vector<Needs>& branches, int count, bool replace) {
+    Needs sum;
+    for (auto field : COUNTS) {
+        std::vector<int32_t> each;
+        for (const Needs& b : branches) each.push_back(b.*field);
+        std::sort(each.rbegin(), each.rend());
+        for (int i = 0; i < count; ++i) sum.*field += each[replace ? 0 : i];
+    }
+    return sum;
 }
 
 // What the slots [from, to) may write at most, and a check of their nesting.
@@ -47,18 +55,25 @@ Needs analyse(const std::vector<Slot>& slots, int from, int to, int depth) {
         auto line = std::find_if(std::begin(OPS), std::end(OPS), [&](const OpLine& o) { return o.code == s.op; });
         if (line == std::end(OPS)) fail<ArgumentError>("slots: slot ", at, " has an op code of no op: ", s.op);
         Needs one = line->needs;
+        if (s.op == OP_ERASE) one.erases = int(s.p[9]);
+        if (s.op == OP_DROPOUT) one.erases = int(s.p[1]);
         if (s.op == OP_CHOICE || s.op == OP_ORDER) {
             if (s.k < 1 || s.k > MAX_BRANCHES)
                 fail<ArgumentError>("transforms: expected 1 to ", int(MAX_BRANCHES), " alternatives, given ", s.k);
+            const bool replace = s.flags & SLOT_REPLACE;
+            const int most = s.op == OP_ORDER ? int(s.p[1]) : 1;
+            if (s.p[0] < 0.0 || most < int(s.p[0]) || most > (replace ? int(MAX_BRANCHES) : s.k))
+                fail<ArgumentError>("transforms: expected at most ", replace ? int(MAX_BRANCHES) : s.k, " runs, given ", most);
+            std::vector<Needs> branches;
             int b = at + 1;
             for (int i = 0; i < s.k; ++i) {
                 if (b >= after || slots[b].op != OP_BRANCH) fail<ArgumentError>("slots: slot ", b, " should head a branch");
                 int end = b + 1 + slots[b].n;
                 if (end > after) fail<ArgumentError>("slots: slot ", b, " reaches beyond its list");
-                Needs branch = analyse(slots, b + 1, end, depth + 1);
-                one = s.op == OP_ORDER ? both(one, branch) : either(one, branch);
+                branches.push_back(analyse(slots, b + 1, end, depth + 1));
                 b = end;
             }
+            one = some_of(branches, most, replace);
         }
         sum = both(sum, one);
         at = after;
@@ -99,8 +114,9 @@ struct OnDevice {
 class Recipe {
 public:
     Recipe(const std::vector<SlotTuple>& given, Floats4 mean, Floats4 std, int dtype, int channels, int classes, float smoothing,
-           bool pairs)
-        : mean_(mean), std_(std), dtype_(dtype), channels_(channels), classes_(classes), smoothing_(smoothing), pairs_(pairs) {
+           float off, bool pairs)
+        : mean_(mean), std_(std), dtype_(dtype), channels_(channels), classes_(classes), smoothing_(smoothing), off_(off),
+          pairs_(pairs) {
         if (int64_t(given.size()) > MAX_SLOTS)
             fail<ArgumentError>("transforms: expected at most ", int64_t(MAX_SLOTS), " slots, given ", given.size());
         for (auto& [op, n, k, flags, p] : given) {
@@ -306,6 +322,7 @@ private:
             fail<ShapeError>("targets: expected ", batch, " rows, one for each picture, given ", labels.shape_text());
         t.classes = classes_;
         t.smoothing = smoothing_;
+        t.off = off_;
         if (labels.view.ndim == 1) {
             labels.need_dtype(kDLInt, 64);
             labels.need_contiguous();
@@ -332,7 +349,7 @@ private:
     RecipeInfo info_;
     Floats4 mean_, std_, scale_, bias_;
     int dtype_, channels_, classes_;
-    float smoothing_;
+    float smoothing_, off_;
     bool pairs_;
 };
 
@@ -340,9 +357,9 @@ private:
 
 void bind_images(py::module_& m) {
     py::class_<Recipe>(m, "Recipe")
-        .def(py::init<const std::vector<SlotTuple>&, Floats4, Floats4, int, int, int, float, bool>(), py::arg("slots"),
+        .def(py::init<const std::vector<SlotTuple>&, Floats4, Floats4, int, int, int, float, float, bool>(), py::arg("slots"),
              py::arg("mean"), py::arg("std"), py::arg("dtype"), py::arg("channels"), py::arg("classes"), py::arg("smoothing"),
-             py::arg("pairs"))
+             py::arg("off"), py::arg("pairs"))
         .def("info", &Recipe::info)
         .def_property_readonly("row_words", &Recipe::row_words)
         .def_property_readonly("max_contrasts", &Recipe::max_contrasts)
@@ -355,7 +372,7 @@ void bind_images(py::module_& m) {
     py::dict words;
     // clang-format off
 #define AM_WORD(name) words[#name] = int(W_##name)
-    AM_WORD(MATRIX); AM_WORD(RECT); AM_WORD(SLOPE); AM_WORD(FILTER); AM_WORD(FLAGS); AM_WORD(SOURCE); AM_WORD(FILL);
+    AM_WORD(MATRIX); AM_WORD(RECT); AM_WORD(REACH); AM_WORD(FRAME); AM_WORD(SLOPE); AM_WORD(FOLD); AM_WORD(FILTER); AM_WORD(FLAGS); AM_WORD(SOURCE); AM_WORD(FILL); AM_WORD(FILL_STEP);
     AM_WORD(MIX); AM_WORD(PARTNER); AM_WORD(PARTNER_ID); AM_WORD(LAM); AM_WORD(BOX); AM_WORD(COLORS); AM_WORD(ERASES);
     AM_WORD(VIEW); AM_WORD(HEADER);
 #undef AM_WORD
@@ -376,6 +393,7 @@ void bind_images(py::module_& m) {
     }
     m.attr("COLOR_OPS") = py::frozenset(colors);
     m.attr("MAX_SIDE") = int(MAX_SIDE);
+    m.attr("MAX_WORD") = MAX_WORD;
     m.attr("OPS") = ops;
 }
 

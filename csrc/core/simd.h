@@ -351,7 +351,53 @@ AM_HD Floats floor_(Floats a) {
 }
 #endif  // __CUDACC__
 
-template <class F> AM_HD F clamp_(F x, F low, F high) { return min_(max_(x, low), high); }
+// A product that is rounded before it is added to, also where the processor could join the two (fused multiply-add).
+#if defined(__CUDA_ARCH__)
+AM_HD float product(float a, float b) { return __fmul_rn(a, b); }
+#else
+#if defined(__x86_64__) || defined(__i386__)
+#define AM_PIN(x) __asm__("" : "+v"(x))
+#elif defined(__aarch64__)
+#define AM_PIN(x) __asm__("" : "+w"(x))
+#else
+#define AM_PIN(x) __asm__("" : "+m"(x))
+#endif
+AM_HD float product(float a, float b) {
+    a = a * b;
+    AM_PIN(a);
+    return a;
+}
+#endif
+#if !defined(__CUDACC__)
+AM_HD Floats product(Floats a, Floats b) {
+    a.v = a.v * b.v;
+    AM_PIN(a.v);
+    return a;
+}
+#endif
+
+// x to the power p, x > 0. To 1e-6 of the result where that is at most 1.
+#if defined(__CUDACC__)
+AM_HD Floats power(Floats x, float p) {
+    for (int i = 0; i < LANES; ++i) x.v[i] = exp2f(p * log2f(x.v[i]));
+    return x;
+}
+#else
+AM_HD Floats power(Floats x, float p) {
+    IntBits bits = (IntBits)x.v, exponent = (bits - 0x3F3504F3) >> 23;  // x = m * 2^exponent, m from sqrt(1/2) to sqrt(2)
+    Floats m((FloatBits)(bits - (exponent << 23)));
+    Floats z = (m - Floats(1.0f)) / (m + Floats(1.0f)), z2 = z * z, log(1.0f / 9.0f);  // of m: 2 artanh(z)
+    for (int k = 7; k > 0; k -= 2) log = log * z2 + Floats(1.0f / float(k));
+    Floats t = Floats(p) * (to_float(Ints(exponent)) + Floats(2.8853900817779268f) * z * log);
+    t = min_(max_(t, Floats(-126.0f)), Floats(127.0f));
+    Floats whole = floor_(t + Floats(0.5f)), rest = (t - whole) * Floats(0.6931471805599453f), exp(1.0f);
+    for (int k = 7; k > 0; --k) exp = exp * rest * Floats(1.0f / float(k)) + Floats(1.0f);
+    return exp * Floats((FloatBits)((to_int(whole).v + 127) << 23));
+}
+#endif
+
+// A CPU's minimum and maximum give the second where there is a NaN, so that these keep it.
+template <class F> AM_HD F clamp_(F x, F low, F high) { return min_(high, max_(low, x)); }
 template <class F> AM_HD F unit_clamp(F x) { return clamp_(x, F(0.0f), F(1.0f)); }
 #if defined(__CUDA_ARCH__)
 AM_HD float unit_clamp(float x) { return __saturatef(x); }  // comes with the instruction before it
@@ -360,6 +406,15 @@ AM_HD Floats unit_clamp(Floats x) {
     return x;
 }
 #endif
+
+// The same where there may be a NaN, which stays one on a GPU too.
+template <class F> AM_HD F unit_clamp_or_nan(F x) {
+#if defined(__CUDACC__)
+    return select(x == x, unit_clamp(x), x);
+#else
+    return unit_clamp(x);
+#endif
+}
 
 template <class F> struct IntOf {
     using type = int;

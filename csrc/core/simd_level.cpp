@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "errors.h"
+
 namespace anamorph {
 namespace {
 
@@ -22,15 +24,22 @@ SimdLevel best() {
 #endif
 }
 
-// The level of that name, or `otherwise` where there is none or the machine does not have it.
-SimdLevel named(const char* name, SimdLevel otherwise) {
-    for (int i = 0; name && i <= int(best()); ++i)
-        if (!std::strcmp(name, names[i])) return SimdLevel(i);
-    return otherwise;
+// The number of that name, or -1.
+int number_of(const char* name) {
+    for (int i = 0; i < int(sizeof names / sizeof *names); ++i)
+        if (!std::strcmp(name, names[i])) return i;
+    return -1;
+}
+
+SimdLevel chosen(const char* name) {
+    if (!name || !*name) return best();
+    int wanted = number_of(name);
+    if (wanted < 0) fail<ArgumentError>("ANAMORPH_SIMD: expected base, avx2 or avx512, given ", name);
+    return wanted < int(best()) ? SimdLevel(wanted) : best();
 }
 
 std::atomic<SimdLevel>& current() {
-    static std::atomic<SimdLevel> level{named(std::getenv("ANAMORPH_SIMD"), best())};
+    static std::atomic<SimdLevel> level{chosen(std::getenv("ANAMORPH_SIMD"))};
     return level;
 }
 
@@ -39,8 +48,10 @@ std::atomic<SimdLevel>& current() {
 SimdLevel simd_level() { return current().load(std::memory_order_relaxed); }
 const char* simd_name() { return names[int(simd_level())]; }
 bool use_simd(const char* name) {
-    current() = named(name, simd_level());
-    return !std::strcmp(name, simd_name());
+    int wanted = number_of(name);
+    if (wanted < 0 || wanted > int(best())) return false;
+    current() = SimdLevel(wanted);
+    return true;
 }
 
 }  // namespace anamorph

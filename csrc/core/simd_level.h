@@ -1,4 +1,5 @@
-// Which instruction set the CPU kernels use: the best this machine has, or ANAMORPH_SIMD=base|avx2|avx512 if it has that.
+// Which instruction set the CPU kernels use: the best this machine has, or no better than ANAMORPH_SIMD=base|avx2|avx512 says.
+// Another name there is an ArgumentError at the first question.
 #pragma once
 
 namespace anamorph {

@@ -17,7 +17,7 @@ template <int C, class F> AM_HD void blend(bool unit, F* c, F other, float keep)
     F rest = F(1.0f - keep) * other;
     for (int i = 0; i < C; ++i) c[i] = c[i] * F(keep) + rest;
     if (unit && keep <= 1.0f) return;
-    for (int i = 0; i < C; ++i) c[i] = unit_clamp(c[i]);
+    for (int i = 0; i < C; ++i) c[i] = unit_clamp_or_nan(c[i]);
 }
 
 // Turns the hue by `turn` of a full circle. With the hue h in sextants a channel of HSV's hexagon is low + chroma * x, x a
@@ -53,6 +53,11 @@ template <int C, int I = 0, class F> AM_HD void permute(float u, F* c) {
     }
 }
 
+// One of three channels moved by p, in the input's units.
+template <int C, int I, class F> AM_HD void shift(bool bytes, float p, F* c) {
+    if constexpr (C == 3) c[I] = unit_clamp(c[I] + F(bytes ? p * (1.0f / 255.0f) : p));
+}
+
 // The value as a uint8 picture would hold it.
 template <class F> AM_HD F as_byte(F v) { return floor_(unit_clamp(v) * F(255.0f) + F(0.5f)); }
 
@@ -61,7 +66,7 @@ template <class F> AM_HD F as_byte(F v) { return floor_(unit_clamp(v) * F(255.0f
 template <int C, class F> AM_HD void color_step(int op, float p, float mean, bool bytes, F* c) {
     switch (op) {
         case OP_BRIGHTNESS:
-            for (int i = 0; i < C; ++i) c[i] = bytes ? min_(c[i] * F(p), F(1.0f)) : unit_clamp(c[i] * F(p));
+            for (int i = 0; i < C; ++i) c[i] = bytes ? min_(c[i] * F(p), F(1.0f)) : unit_clamp_or_nan(c[i] * F(p));
             break;
         case OP_CONTRAST: blend<C>(bytes, c, F(mean), p); break;
         case OP_CONTRAST_MIDGRAY: blend<C>(bytes, c, F(0.5f), p); break;
@@ -69,7 +74,11 @@ template <int C, class F> AM_HD void color_step(int op, float p, float mean, boo
             if constexpr (C == 3) blend<C>(bytes, c, gray<C>(c), p);
             break;
         case OP_HUE:
-            if constexpr (C == 3) turn_hue(c, p);
+            if constexpr (C == 3) {
+                F spoilt = (c[0] + c[1] + c[2]) * F(0.0f);  // NaN where one is, as all three then are
+                turn_hue(c, p);
+                for (int i = 0; i < C && !bytes; ++i) c[i] = c[i] + spoilt;
+            }
             break;
         case OP_GRAYSCALE:
             if constexpr (C == 3) c[0] = c[1] = c[2] = gray<C>(c);
@@ -84,7 +93,8 @@ template <int C, class F> AM_HD void color_step(int op, float p, float mean, boo
                     F step = F(256.0f / levels);
                     c[i] = floor_(as_byte(c[i]) / step) * step * F(1.0f / 255.0f);
                 } else {
-                    c[i] = clamp_(floor_(c[i] * F(levels)), F(0.0f), F(levels - 1.0f)) * F(1.0f / levels);
+                    F cut = clamp_(floor_(c[i] * F(levels)), F(0.0f), F(levels - 1.0f)) * F(1.0f / levels);
+                    c[i] = select(c[i] == c[i], cut, c[i]);
                 }
             }
             break;
@@ -97,6 +107,12 @@ template <int C, class F> AM_HD void color_step(int op, float p, float mean, boo
             break;
         }
         case OP_CHANNEL_PERMUTATION: permute<C>(p, c); break;
+        case OP_GAMMA:
+            for (int i = 0; i < C; ++i) c[i] = select(c[i] > F(0.0f), power(c[i], p), c[i] * F(0.0f));
+            break;
+        case OP_SHIFT_RED: shift<C, 0>(bytes, p, c); break;
+        case OP_SHIFT_GREEN: shift<C, 1>(bytes, p, c); break;
+        case OP_SHIFT_BLUE: shift<C, 2>(bytes, p, c); break;
         default: break;
     }
 }

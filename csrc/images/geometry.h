@@ -10,31 +10,38 @@ namespace anamorph {
 
 struct View {
     double m[9];
-    double w, h;  // of the view, in its own pixels
-    double source_w, source_h;
-    double rect[4];    // source pixels that may be read
-    double slope[2];   // view pixels per source pixel at the frame beyond which the fill begins; 0: none
+    double w, h;       // of the view, in its own pixels
+    double rect[4];    // pixels of the source that may be read
+    double reach[4];   // taps that count: the rect, or more where it was padded
+    double frame[4];   // in the source; beyond it there is only the fill
+    double slope[4];   // of each side of the frame: view pixels per source pixel
+    double fold[4];    // in the source; positions beyond are folded there
     double filter[2];  // antialias support
     double fill[4];
-    int interp, border;
-    bool filled, antialias;
+    int interp, border, folded;
+    int colors, fill_step;  // colour steps so far; those before the fill
+    bool direct;            // its pixels are the source's own: nothing was resampled
+    bool padded, framed, antialias;
 
     AM_HD void begin(double sw, double sh) {
         for (int i = 0; i < 9; ++i) m[i] = (i % 4 == 0) ? 1.0 : 0.0;
-        w = source_w = sw;
-        h = source_h = sh;
-        rect[0] = rect[1] = 0.0;
-        rect[2] = sw;
-        rect[3] = sh;
-        slope[0] = slope[1] = 0.0;
+        w = sw;
+        h = sh;
+        for (int i = 0; i < 4; ++i) {
+            rect[i] = reach[i] = i == 2 ? sw : i == 3 ? sh : 0.0;
+            frame[i] = slope[i] = fold[i] = fill[i] = 0.0;
+        }
         filter[0] = filter[1] = 1.0;
-        for (int i = 0; i < 4; ++i) fill[i] = 0.0;
-        interp = 0;
-        border = BORDER_CONSTANT;
-        filled = antialias = false;
+        interp = colors = fill_step = 0;
+        border = folded = BORDER_CONSTANT;
+        direct = true;
+        padded = framed = antialias = false;
     }
 
-    AM_HD bool axis_aligned() const { return m[1] == 0.0 && m[3] == 0.0 && m[6] == 0.0 && m[7] == 0.0; }
+    // Square to the source: its sides lie along the source's, as they stand or after a quarter turn.
+    AM_HD bool square() const {
+        return m[6] == 0.0 && m[7] == 0.0 && ((m[1] == 0.0 && m[3] == 0.0) || (m[0] == 0.0 && m[4] == 0.0));
+    }
 
     AM_HD void compose(const double n[9], double new_w, double new_h) {
         double r[9];
@@ -50,31 +57,52 @@ struct View {
         compose(n, new_w, new_h);
     }
 
-    // From here on what lies outside the view is the fill. The first frame counts: later ones lie inside it.
-    AM_HD void fill_outside(const double* color) {
-        if (!filled) {
-            bool straight = axis_aligned();
-            slope[0] = straight ? 1.0 / exact::absolute(m[0]) : 1.0;
-            slope[1] = straight ? 1.0 / exact::absolute(m[4]) : 1.0;
-            filled = true;
-        }
+    // Where a rectangle of a square view lies in the source.
+    AM_HD void in_source(double x0, double y0, double x1, double y1, double box[4]) const {
+        double ax = m[0] * x0 + m[1] * y0 + m[2], bx = m[0] * x1 + m[1] * y1 + m[2];
+        double ay = m[3] * x0 + m[4] * y0 + m[5], by = m[3] * x1 + m[4] * y1 + m[5];
+        box[0] = exact::minimum(ax, bx);
+        box[1] = exact::minimum(ay, by);
+        box[2] = exact::maximum(ax, bx);
+        box[3] = exact::maximum(ay, by);
+    }
+    // How large a pixel of a square view is in the source.
+    AM_HD double pixel(int axis) const { return exact::absolute(m[3 * axis]) + exact::absolute(m[3 * axis + 1]); }
+
+    AM_HD void set_fill(const double* color) {
         for (int i = 0; i < 4; ++i) fill[i] = color[i];
+        fill_step = colors;
     }
 
-    // Only the crop may be read, as if it had been cut out. Known exactly while the view lies square to the source and
-    // is not framed by a fill; later crops cut what is already one resampling.
+    // From here on what lies outside the view is the fill. While it lies square to its source a frame narrows the one before;
+    // later ones would need a frame that is no rectangle there: the first counts, and its fill.
+    AM_HD void fill_outside(const double* color) {
+        if (!square()) return;
+        set_fill(color);
+        double box[4];
+        in_source(0.0, 0.0, w, h, box);
+        for (int i = 0; i < 4; ++i) {
+            if (framed && (i < 2 ? box[i] <= frame[i] : box[i] >= frame[i])) continue;
+            frame[i] = box[i];
+            slope[i] = 1.0 / pixel(i % 2);
+        }
+        framed = true;
+    }
+
+    // Only the crop may be read, as if it had been cut out. What is cut out of resampled pixels has been made from more already.
     AM_HD void cut(double x0, double y0, double x1, double y1) {
-        if (!axis_aligned() || filled || border != BORDER_CONSTANT) return;
-        double ax = m[0] * x0 + m[2], bx = m[0] * x1 + m[2], ay = m[4] * y0 + m[5], by = m[4] * y1 + m[5];
-        rect[0] = exact::maximum(rect[0], exact::minimum(ax, bx));
-        rect[2] = exact::minimum(rect[2], exact::maximum(ax, bx));
-        rect[1] = exact::maximum(rect[1], exact::minimum(ay, by));
-        rect[3] = exact::minimum(rect[3], exact::maximum(ay, by));
+        if (!direct || !square()) return;
+        double box[4];
+        in_source(x0, y0, x1, y1, box);
+        for (int i = 0; i < 4; ++i) reach[i] = i < 2 ? exact::maximum(reach[i], box[i]) : exact::minimum(reach[i], box[i]);
+        if (!padded)
+            for (int i = 0; i < 4; ++i) rect[i] = reach[i];
     }
 
     // The crop (x, y, cw, ch) of the view, resized to ow x oh.
     AM_HD void resized_crop(double x, double y, double cw, double ch, double ow, double oh, bool aa) {
         cut(x, y, x + cw, y + ch);
+        direct = direct && cw == ow && ch == oh;
         scale_shift(cw / ow, x, ch / oh, y, ow, oh);
         if (aa) {
             antialias = true;
@@ -85,19 +113,41 @@ struct View {
 
     // A crop that may reach outside the view; what it finds there is the border.
     AM_HD void crop(double x, double y, double cw, double ch, bool outside, int border_mode, const double* color) {
-        if (outside) {
-            if (border_mode == BORDER_CONSTANT) fill_outside(color);
-            else border = border_mode;
-        } else {
+        if (!outside) {
             cut(x, y, x + cw, y + ch);
+        } else if (direct && !padded && square()) {  // more pixels of the source's kind
+            padded = true;
+            border = border_mode;
+            in_source(x, y, x + cw, y + ch, reach);
+            if (border_mode == BORDER_CONSTANT) set_fill(color);
+        } else if (border_mode == BORDER_CONSTANT) {
+            fill_outside(color);
+            direct = false;
+        } else if (square()) {  // pixels that were made on the way: their positions are folded
+            in_source(0.0, 0.0, w, h, fold);
+            for (int i = 0; i < 4 && border_mode != BORDER_SYMMETRIC; ++i)
+                fold[i] = fold[i] + (i < 2 ? 0.5 : -0.5) * pixel(i % 2);
+            folded = border_mode;
+            direct = false;
         }
         scale_shift(1.0, x, 1.0, y, cw, ch);
     }
 
-    // torchvision's affine: rotation about the centre (clockwise degrees), translation, scale, shear (degrees).
-    AM_HD void affine(double angle, double tx, double ty, double scale, double shear_x, double shear_y, double cx, double cy,
-                      const double* color) {
+    // Quarter turns, counter-clockwise: every pixel stays one.
+    AM_HD void turn(int quarters) {
+        const double to[4][6] = {{1, 0, 0, 0, 1, 0}, {0, -1, w, 1, 0, 0}, {-1, 0, w, 0, -1, h}, {0, 1, 0, -1, 0, h}};
+        const double* t = to[quarters & 3];
+        double n[9] = {t[0], t[1], t[2], t[3], t[4], t[5], 0.0, 0.0, 1.0};
+        bool across = quarters & 1;
+        compose(n, across ? h : w, across ? w : h);
+    }
+
+    // torchvision's affine: rotation about the centre (clockwise degrees), translation, scale (the picture's own axes), shear
+    // (degrees).
+    AM_HD void affine(double angle, double tx, double ty, double scale_x, double scale_y, double shear_x, double shear_y,
+                      double cx, double cy, const double* color) {
         fill_outside(color);
+        direct = false;
         double s_rs, c_rs, s_sx, c_sx, s_sy, c_sy, s_r, c_r;
         exact::sincos_deg(angle - shear_y, s_rs, c_rs);
         exact::sincos_deg(shear_x, s_sx, c_sx);
@@ -106,7 +156,7 @@ struct View {
         double tan_x = s_sx / c_sx;
         double a = c_rs / c_sy, b = -(c_rs * tan_x) / c_sy - s_r;
         double c = s_rs / c_sy, d = -(s_rs * tan_x) / c_sy + c_r;
-        double n[9] = {d / scale, -b / scale, 0.0, -c / scale, a / scale, 0.0, 0.0, 0.0, 1.0};
+        double n[9] = {d / scale_x, -b / scale_x, 0.0, -c / scale_y, a / scale_y, 0.0, 0.0, 0.0, 1.0};
         n[2] = (n[0] * (-cx - tx) + n[1] * (-cy - ty)) + cx;
         n[5] = (n[3] * (-cx - tx) + n[4] * (-cy - ty)) + cy;
         compose(n, w, h);
@@ -117,31 +167,42 @@ struct View {
     static AM_HD double whole_below(double x) { return exact::floor(cut_noise(x)); }
     static AM_HD double whole_above(double x) { return -exact::floor(-cut_noise(x)); }
 
-    // Counter-clockwise degrees about (cx, cy), as torchvision's rotate; expand: the view grows to hold all of it.
+    // Counter-clockwise degrees about (cx, cy), as torchvision's rotate; expand: the view grows to the size of what it then holds,
+    // its middle where the old one's was.
     AM_HD void rotate(double angle, double cx, double cy, bool expand, const double* color) {
         fill_outside(color);
+        direct = false;
         double s, c;
         exact::sincos_deg(-angle, s, c);
         double n[9] = {c, s, 0.0, -s, c, 0.0, 0.0, 0.0, 1.0};
         double ow = w, oh = h, ox = cx, oy = cy;
         if (expand) {
             double aw = exact::absolute(w * c) + exact::absolute(h * s), ah = exact::absolute(w * s) + exact::absolute(h * c);
-            ow = whole_above((w + aw) * 0.5) - whole_below((w - aw) * 0.5);
-            oh = whole_above((h + ah) * 0.5) - whole_below((h - ah) * 0.5);
-            ox = ow * 0.5;
-            oy = oh * 0.5;
-            cx = w * 0.5;
-            cy = h * 0.5;
+            double fx = cx - w * 0.5, fy = cy - h * 0.5, tx = fx - (c * fx + s * fy), ty = fy - (c * fy - s * fx);
+            ow = whole_above((w + aw) * 0.5 + tx) - whole_below((w - aw) * 0.5 + tx);
+            oh = whole_above((h + ah) * 0.5 + ty) - whole_below((h - ah) * 0.5 + ty);
+            ox = ow * 0.5 + fx;
+            oy = oh * 0.5 + fy;
         }
         n[2] = cx - (n[0] * ox + n[1] * oy);
         n[5] = cy - (n[3] * ox + n[4] * oy);
         compose(n, ow, oh);
     }
 
+    // A map that was given, new view -> this one. What is seen in the middle of it lies before the viewer.
+    AM_HD void warp(const double map[9], double new_w, double new_h, const double* color) {
+        fill_outside(color);
+        direct = false;
+        double z = (map[6] * (new_w * 0.5) + map[7] * (new_h * 0.5)) + map[8], n[9];
+        for (int i = 0; i < 9; ++i) n[i] = z != 0.0 ? map[i] / z : map[i];
+        compose(n, new_w, new_h);
+    }
+
     // The homography that takes the quad `to` (in the new view) to the quad `from` (in this one): corners in the order
     // top left, top right, bottom right, bottom left.
     AM_HD void perspective(const double from[8], const double to[8], const double* color) {
         fill_outside(color);
+        direct = false;
         double a[8][9];
         for (int i = 0; i < 4; ++i) {
             double x = to[2 * i], y = to[2 * i + 1], u = from[2 * i], v = from[2 * i + 1];

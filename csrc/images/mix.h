@@ -34,21 +34,28 @@ AM_HD Place place_in(const int32_t* box, int width, int height) {
 AM_HD Philox4 erased_keys(const int32_t* e, int y) {
     int mode = e[4] & 15;
     if (mode == ERASE_CONSTANT) return {};
-    return philox4x32_10(0u, mode == ERASE_PIXEL_NOISE ? uint32_t(y) : 0u, 0u, 0xE8A5Eu, uint32_t(e[5]), 0u);
+    bool each = mode == ERASE_PIXEL_NOISE || mode == ERASE_PIXEL_UNIFORM;
+    return philox4x32_10(0u, each ? uint32_t(y) : 0u, 0u, 0xE8A5Eu, uint32_t(e[5]), 0u);
 }
 
 namespace AM_LEVEL {
 
 // Where in its view output row or column `at` lies, as erasures see it.
-AM_HD int erased_at(float scale, float shift, int at) { return int(scale * (float(at) + 0.5f) + shift); }
+AM_HD int erased_at(float scale, float shift, int at) { return int(AM_LEVEL::product(scale, float(at) + 0.5f) + shift); }
 
 // What an erasure writes into columns x (words) of a row of its view.
 template <int C, class F, class W> AM_HD void erased(const RenderArgs& a, const int32_t* e, const Philox4& keys, W x, F* out) {
-    int mode = e[4] & 15;
+    const int mode = e[4] & 15;
+    const bool each = mode == ERASE_PIXEL_NOISE || mode == ERASE_PIXEL_UNIFORM,
+               uniform = mode == ERASE_CHANNEL_UNIFORM || mode == ERASE_PIXEL_UNIFORM;
     for (int c = 0; c < C; ++c) {
-        if (mode == ERASE_CONSTANT) out[c] = F(word_float(e[6 + c]));
-        else out[c] = normal(word_at(mode == ERASE_PIXEL_NOISE ? x : W(0u), keys.v[c], keys.v[c ^ 1]));
-        if (e[4] & SLOT_NORMALISED) out[c] = out[c] * F(a.std[c]) + F(a.mean[c]);
+        if (mode == ERASE_CONSTANT) {
+            out[c] = F(word_float(e[6 + c]));
+        } else {
+            W word = word_at(each ? x : W(0u), keys.v[c], keys.v[c ^ 1]);
+            out[c] = uniform ? signed_float(word >> 8) * F(5.9604644775390625e-08f) : normal(word);
+        }
+        if ((e[4] & SLOT_NORMALISED) && !uniform) out[c] = out[c] * F(a.std[c]) + F(a.mean[c]);
     }
 }
 
@@ -58,9 +65,9 @@ AM_HD float own_share(const RenderArgs& a, const int32_t* row, int i) {
     return row[W_MIX] == MIX_NONE ? 1.0f : lam_of(a, row, i);
 }
 
-// Class k of the soft target: y_a * lam + y_b * (1 - lam), label smoothing as timm's mixup_target.
+// Class k of the soft target: y_a * lam + y_b * (1 - lam), smoothed as in timm's mixup_target.
 AM_HD float soft_target(const Targets& t, int i, int partner, float lam, int k) {
-    float off = t.smoothing / float(t.classes), on = 1.0f - t.smoothing;
+    float off = t.off, on = 1.0f - t.smoothing;
     float ya = t.labels ? (t.labels[i] == k ? 1.0f : 0.0f) : t.soft[i * t.soft_stride + k];
     float yb = t.labels ? (t.labels[partner] == k ? 1.0f : 0.0f) : t.soft[partner * t.soft_stride + k];
     return lam * (ya * on + off) + (1.0f - lam) * (yb * on + off);

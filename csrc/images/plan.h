@@ -12,9 +12,10 @@ struct Draw {
     uint32_t buffer[4];
     int used;
 
-    AM_HD void begin(uint64_t seed, uint32_t epoch, int64_t sample, uint32_t view, uint32_t slot) {
+    // `again`: not 0 where the slot runs several times.
+    AM_HD void begin(uint64_t seed, uint32_t epoch, int64_t sample, uint32_t view, uint32_t slot, uint32_t again) {
         k0 = uint32_t(seed);
-        k1 = uint32_t(seed >> 32);
+        k1 = uint32_t(seed >> 32) + again * 0x9E3779B9u;
         c0 = (view << 20) | (slot << 10);  // 1024 blocks a slot
         c1 = uint32_t(uint64_t(sample));
         c2 = uint32_t(uint64_t(sample) >> 32);
@@ -129,15 +130,20 @@ struct PlanArgs {
 };
 
 // One branch list being run: control slots nest at most this deep (checked when the recipe is built).
-enum : int { MAX_DEPTH = 6, MAX_BRANCHES = 11 };
+enum : int { MAX_DEPTH = 6, MAX_BRANCHES = 64 };
 struct Frame {
     int first, after;  // first BRANCH marker; the slot after the whole block
     int count, next;   // branches to run, how many have begun
     int until;         // end of the branch that is running
+    bool replace;      // a branch may run several times
+    uint32_t again;    // of the block itself
     unsigned char order[MAX_BRANCHES];
 };
 
-AM_HD void put_double(int32_t* row, int word, double v) { row[word] = float_word(float(v)); }
+AM_HD void put_double(int32_t* row, int word, double v) {
+    v = v < MAX_WORD ? v : MAX_WORD;
+    row[word] = float_word(float(v > -MAX_WORD ? v : -MAX_WORD));
+}
 
 AM_HD int branch_start(const Slot* slots, int first, int which) {
     int at = first;
@@ -152,7 +158,7 @@ struct RowWriter {
     int i;
     int32_t* row;
     View view;
-    int colors, erases;
+    int erases;
 
     AM_HD int64_t id_for(int flags) const {
         if (flags & SLOT_BATCH) return a.index[0];
@@ -161,7 +167,7 @@ struct RowWriter {
     }
 
     AM_HD void color(int op, double p0) {
-        int32_t* c = row + W_HEADER + COLOR_WORDS * colors++;
+        int32_t* c = row + W_HEADER + COLOR_WORDS * view.colors++;
         c[0] = op;
         put_double(c, 1, p0);
         c[2] = c[3] = 0;
@@ -201,10 +207,20 @@ struct RowWriter {
         view.resized_crop(x, y, cw, ch, s.p[1], s.p[0], s.flags & SLOT_ANTIALIAS);
     }
 
-    // p: height, width (width 0: height is the shorter side's length), longest side allowed (0: any)
+    // p: height, width (width 0: height is the shorter side's length), longest side allowed (0: any; height 0: that long).
+    // k: as large as fits into height and width
     AM_HD void resize(const Slot& s) {
         double oh = s.p[0], ow = s.p[1];
-        if (ow == 0.0) {
+        if (s.k) {
+            bool wide = view.w * oh > view.h * ow;
+            if (wide) oh = exact::maximum(exact::round_even(view.h * ow / view.w), 1.0);
+            else ow = exact::maximum(exact::round_even(view.w * oh / view.h), 1.0);
+        } else if (oh == 0.0) {
+            double shorter = view.w < view.h ? view.w : view.h, longer = view.w < view.h ? view.h : view.w;
+            double ns = exact::maximum(exact::floor(s.p[2] * shorter / longer), 1.0);
+            ow = view.w < view.h ? ns : s.p[2];
+            oh = view.w < view.h ? s.p[2] : ns;
+        } else if (ow == 0.0) {
             double shorter = view.w < view.h ? view.w : view.h, longer = view.w < view.h ? view.h : view.w;
             double ns = oh, nl = exact::floor(oh * longer / shorter);
             if (s.p[2] > 0.0 && nl > s.p[2]) {
@@ -239,31 +255,83 @@ struct RowWriter {
         view.crop(x, y, s.p[1], s.p[0], outside, (s.flags >> SLOT_BORDER_SHIFT) & 3, s.p + 6);
     }
 
-    AM_HD void center_crop(const Slot& s) {
+    // p: height, width, fill. k: at the middle, or the top left, top right, bottom left, bottom right corner
+    AM_HD void fixed_crop(const Slot& s) {
         double x = exact::round_even((view.w - s.p[1]) * 0.5), y = exact::round_even((view.h - s.p[0]) * 0.5);
         // torchvision pads first where the crop is larger: the odd pixel goes to the right and the bottom
         if (s.p[1] > view.w) x = -exact::floor((s.p[1] - view.w) * 0.5);
         if (s.p[0] > view.h) y = -exact::floor((s.p[0] - view.h) * 0.5);
+        if (s.k) {
+            x = s.k % 2 ? 0.0 : view.w - s.p[1];
+            y = s.k < 3 ? 0.0 : view.h - s.p[0];
+        }
         bool outside = s.p[1] > view.w || s.p[0] > view.h;
-        double black[4] = {0.0, 0.0, 0.0, 0.0};
-        view.crop(x, y, s.p[1], s.p[0], outside, BORDER_CONSTANT, black);
+        view.crop(x, y, s.p[1], s.p[0], outside, BORDER_CONSTANT, s.p + 2);
     }
 
-    // p: degrees low, high; translate x, y (fractions); scale low, high; shear x low, high, y low, high; more: fill, centre given, x, y
+    // p: top, right, bottom, left, the low and the high number of each: pixels, or shares of the side (k & 1); those above 0 are
+    // added, those below cut off. k & 2: resized to what it was; k & 4: one draw for the four. more: fill
+    AM_HD void crop_and_pad(const Slot& s, const Slot& more, Draw& d) {
+        const double w = view.w, h = view.h;
+        double cut[4], add[4], u = 0.0;
+        for (int i = 0; i < 4; ++i) {
+            if (i == 0 || !(s.k & 4)) u = d.unit();
+            double low = s.p[2 * i], high = s.p[2 * i + 1], side = i % 2 ? w : h, by;
+            if (s.k & 1) by = (low + (high - low) * u) * side;
+            else by = low + exact::floor(u * (high - low + 1.0));
+            add[i] = exact::floor(exact::maximum(by, 0.0));
+            cut[i] = exact::floor(exact::maximum(-by, 0.0));
+        }
+        for (int i = 0; i < 2; ++i) {  // a pixel is left
+            double side = i % 2 ? w : h, both = cut[i] + cut[i + 2];
+            if (both < side) continue;
+            cut[i] = exact::floor(cut[i] * (side - 1.0) / both);
+            cut[i + 2] = side - 1.0 - cut[i];
+        }
+        view.crop(cut[3], cut[0], w - cut[3] - cut[1], h - cut[0] - cut[2], false, BORDER_CONSTANT, more.p);
+        bool outside = add[0] + add[1] + add[2] + add[3] > 0.0;
+        view.crop(-add[3], -add[0], view.w + add[3] + add[1], view.h + add[0] + add[2], outside,
+                  (s.flags >> SLOT_BORDER_SHIFT) & 3, more.p);
+        if (!(s.k & 2) || (view.w == w && view.h == h)) return;
+        resampled(s);
+        view.resized_crop(0.0, 0.0, view.w, view.h, w, h, s.flags & SLOT_ANTIALIAS);
+    }
+
+    // p: pad left, top, right, bottom, then up to at least height, width, and to multiples of height, width; fill
+    AM_HD void pad(const Slot& s) {
+        double left = s.p[0], top = s.p[1], w = view.w + s.p[0] + s.p[2], h = view.h + s.p[1] + s.p[3];
+        double to_w = exact::maximum(w, s.p[5]), to_h = exact::maximum(h, s.p[4]);
+        if (s.k) to_w = to_h = exact::maximum(to_w, to_h);
+        if (s.p[6] > 1.0) to_h = -exact::floor(-to_h / s.p[6]) * s.p[6];
+        if (s.p[7] > 1.0) to_w = -exact::floor(-to_w / s.p[7]) * s.p[7];
+        left += exact::floor((to_w - w) * 0.5);
+        top += exact::floor((to_h - h) * 0.5);
+        bool outside = to_w > view.w || to_h > view.h;
+        view.crop(-left, -top, to_w, to_h, outside, (s.flags >> SLOT_BORDER_SHIFT) & 3, s.p + 8);
+    }
+
+    // p: degrees low, high; translate x, y (fractions); scale low, high; shear x low, high, y low, high; the height's own scale
+    // low, high (k: 1); more: fill, centre given, x, y
     AM_HD void affine(const Slot& s, const Slot& more, Draw& d) {
         double angle = d.uniform(s.p[0], s.p[1]);
         double tx = exact::round_even(d.uniform(-s.p[2], s.p[2]) * view.w);
         double ty = exact::round_even(d.uniform(-s.p[3], s.p[3]) * view.h);
-        double scale = d.uniform(s.p[4], s.p[5]);
+        double scale_x = d.uniform(s.p[4], s.p[5]);
         double shx = d.uniform(s.p[6], s.p[7]), shy = d.uniform(s.p[8], s.p[9]);
+        double scale_y = s.k ? d.uniform(s.p[10], s.p[11]) : scale_x;
         resampled(s);
         double cx = more.p[4] != 0.0 ? more.p[5] : view.w * 0.5, cy = more.p[4] != 0.0 ? more.p[6] : view.h * 0.5;
-        view.affine(angle, tx, ty, scale, shx, shy, cx, cy, more.p);
+        view.affine(angle, tx, ty, scale_x, scale_y, shx, shy, cx, cy, more.p);
     }
 
     // p: degrees low, high, centre given, x, y, fill
     AM_HD void rotate(const Slot& s, Draw& d) {
-        double angle = d.uniform(s.p[0], s.p[1]);
+        double angle = d.uniform(s.p[0], s.p[1]), turns = angle / 90.0;
+        bool quarters = s.p[2] == 0.0 && turns == exact::floor(turns), level = exact::floor(turns * 0.5) == turns * 0.5;
+        if (quarters && (level || (s.flags & SLOT_EXPAND) || view.w == view.h)) {
+            view.turn(int(turns - 4.0 * exact::floor(turns * 0.25)));
+            return;
+        }
         resampled(s);
         view.rotate(angle, s.p[2] != 0.0 ? s.p[3] : view.w * 0.5, s.p[2] != 0.0 ? s.p[4] : view.h * 0.5, s.flags & SLOT_EXPAND,
                     s.p + 5);
@@ -286,26 +354,55 @@ struct RowWriter {
         view.perspective(from, to, s.p + 1);
     }
 
-    // p: scale low, high, log ratio low, high, value x4 (k: EraseMode). torchvision's RandomErasing.
+    // k: EraseMode
+    AM_HD void erase_box(const Slot& s, double x, double y, double w, double h, const double* value, Draw& d) {
+        int32_t* e = row + W_HEADER + COLOR_WORDS * a.info.most.colors + ERASE_WORDS * erases++;
+        e[0] = int(x);
+        e[1] = int(y);
+        e[2] = int(x + w);
+        e[3] = int(y + h);
+        e[4] = s.k | (s.flags & SLOT_NORMALISED);
+        e[5] = int32_t(d.word());  // the key of the noise
+        for (int c = 0; c < 4; ++c) put_double(e, 6 + c, value[c]);
+        e[10] = e[11] = 0;
+    }
+
+    AM_HD double between(double low, double high, Draw& d) { return low < high ? low + d.below(high - low + 1.0) : low; }
+
+    // p: scale low, high, log ratio low, high, value x4, boxes low, high. torchvision's and timm's RandomErasing: the boxes share
+    // the area.
     AM_HD void erase(const Slot& s, Draw& d) {
-        double w = output_size(a.info.out_w, view.w), h = output_size(a.info.out_h, view.h), area = w * h;
-        for (int t = 0; t < 10; ++t) {
-            double target = area * d.uniform(s.p[0], s.p[1]);
-            double ratio = exact::exp(d.uniform(s.p[2], s.p[3]));
-            double u = d.unit(), v = d.unit();
-            double eh = exact::round_even(exact::sqrt(target * ratio)), ew = exact::round_even(exact::sqrt(target / ratio));
-            if (!(eh < h && ew < w)) continue;
-            int y = int(exact::floor(u * (h - eh + 1.0))), x = int(exact::floor(v * (w - ew + 1.0)));
-            int32_t* e = row + W_HEADER + COLOR_WORDS * a.info.most.colors + ERASE_WORDS * erases++;
-            e[0] = x;
-            e[1] = y;
-            e[2] = x + int(ew);
-            e[3] = y + int(eh);
-            e[4] = s.k | (s.flags & SLOT_NORMALISED);
-            e[5] = int32_t(d.word());  // the key of the noise
-            for (int c = 0; c < 4; ++c) put_double(e, 6 + c, s.p[4 + c]);
-            e[10] = e[11] = 0;
-            return;
+        double w = output_size(a.info.out_w, view.w), h = output_size(a.info.out_h, view.h);
+        int count = int(between(s.p[8], s.p[9], d));
+        double area = w * h / double(count);
+        for (int n = 0; n < count; ++n) {
+            for (int t = 0; t < 10; ++t) {
+                double target = area * d.uniform(s.p[0], s.p[1]);
+                double ratio = exact::exp(d.uniform(s.p[2], s.p[3]));
+                double u = d.unit(), v = d.unit();
+                double eh = exact::round_even(exact::sqrt(target * ratio)), ew = exact::round_even(exact::sqrt(target / ratio));
+                if (!(eh < h && ew < w)) continue;
+                erase_box(s, exact::floor(v * (w - ew + 1.0)), exact::floor(u * (h - eh + 1.0)), ew, eh, s.p + 4, d);
+                break;
+            }
+        }
+    }
+
+    // Of a side, no more than it has.
+    AM_HD double pixels(const double* both, double side, Draw& d) {
+        return between(exact::minimum(both[0], side), exact::minimum(both[1], side), d);
+    }
+
+    // p: holes low, high, height low, high, width low, high, value x4, sides are shares of the view's
+    AM_HD void dropout(const Slot& s, Draw& d) {
+        double w = output_size(a.info.out_w, view.w), h = output_size(a.info.out_h, view.h);
+        int count = int(between(s.p[0], s.p[1], d));
+        for (int n = 0; n < count; ++n) {
+            bool shares = s.p[10] != 0.0;
+            double eh = shares ? exact::floor(h * d.uniform(s.p[2], s.p[3])) : pixels(s.p + 2, h, d);
+            double ew = shares ? exact::floor(w * d.uniform(s.p[4], s.p[5])) : pixels(s.p + 4, w, d);
+            double y = d.below(h - eh + 1.0), x = d.below(w - ew + 1.0);
+            erase_box(s, x, y, ew, eh, s.p + 6, d);
         }
     }
 
@@ -325,8 +422,18 @@ struct RowWriter {
         int rule = MIX_CONSTANT;
         if (s.op == OP_MIXUP) {
             lam = d.beta(s.p[0], s.p[1]);
+        } else if (s.op == OP_CUTMIX && s.p[3] > 0.0) {  // timm's: sides from p[2] to p[3] of the view's
+            double low_h = exact::floor(h * s.p[2]), low_w = exact::floor(w * s.p[2]);
+            int bh = int(low_h + d.below(exact::maximum(exact::floor(h * s.p[3]) - low_h, 1.0)));
+            int bw = int(low_w + d.below(exact::maximum(exact::floor(w * s.p[3]) - low_w, 1.0)));
+            box[1] = int(d.below(double(h - bh) + 1.0));
+            box[0] = int(d.below(double(w - bw) + 1.0));
+            box[2] = box[0] + bw;
+            box[3] = box[1] + bh;
+            rule = MIX_BOX;
         } else if (s.op == OP_CUTMIX) {
-            double cut = exact::sqrt(1.0 - d.beta(s.p[0], s.p[1]));
+            lam = d.beta(s.p[0], s.p[1]);
+            double cut = exact::sqrt(1.0 - lam);
             int bw = int(double(w) * cut), bh = int(double(h) * cut);
             int cx = int(d.below(double(w))), cy = int(d.below(double(h)));
             box[0] = cx - bw / 2 < 0 ? 0 : cx - bw / 2;
@@ -347,7 +454,7 @@ struct RowWriter {
         } else {
             rule = MIX_MASK;
         }
-        if (rule == MIX_BOX || rule == MIX_RESIZED_BOX)
+        if ((rule == MIX_BOX || rule == MIX_RESIZED_BOX) && !s.k)  // k: the share as drawn, whatever was clipped
             lam = 1.0 - (double(box[2] - box[0]) * double(box[3] - box[1])) / (double(w) * double(h));
         row[W_MIX] = rule;
         row[W_PARTNER] = other;
@@ -365,13 +472,23 @@ struct RowWriter {
             case OP_RESIZED_CROP: resized_crop(s, d); break;
             case OP_RESIZE: resize(s); break;
             case OP_CROP: random_crop(s, d); break;
-            case OP_CENTER_CROP: center_crop(s); break;
+            case OP_CENTER_CROP: fixed_crop(s); break;
+            case OP_TURN: view.turn(int(d.uniform(s.p[0], s.p[1]))); break;
+            case OP_PAD: pad(s); break;
             case OP_FLIP_H: view.scale_shift(-1.0, view.w, 1.0, 0.0, view.w, view.h); break;
             case OP_FLIP_V: view.scale_shift(1.0, 0.0, -1.0, view.h, view.w, view.h); break;
             case OP_AFFINE: affine(s, next, d); break;
             case OP_ROTATE: rotate(s, d); break;
             case OP_PERSPECTIVE: perspective(s, d); break;
+            case OP_WARP: {
+                double to_h = next.p[4] > 0.0 ? next.p[4] : view.h, to_w = next.p[4] > 0.0 ? next.p[5] : view.w;
+                resampled(s);
+                view.warp(s.p, to_w, to_h, next.p);  // p: the map; next: fill, height and width (0: as they are)
+                break;
+            }
+            case OP_CROP_AND_PAD: crop_and_pad(s, next, d); break;
             case OP_ERASE: erase(s, d); break;
+            case OP_DROPOUT: dropout(s, d); break;
             case OP_MIXUP:
             case OP_CUTMIX:
             case OP_RESIZEMIX:
@@ -380,9 +497,39 @@ struct RowWriter {
         }
     }
 
+    // The branch of the choice at slot `at`: by the weights, or by the number of the view.
+    AM_HD int chosen(int at, Draw& d) const {
+        const Slot& s = a.slots[at];
+        if (s.flags & SLOT_BY_VIEW) return int(a.view % uint32_t(s.k));
+        double u = d.unit();
+        int b = 0;
+        for (++at; b < s.k - 1 && u >= a.slots[at].p[0]; ++b) at += 1 + a.slots[at].n;
+        return b;
+    }
+
+    // The branches of an ORDER that run, one after the other; how many.
+    AM_HD static int ordered(const Slot& s, Draw& d, unsigned char* order) {
+        for (int b = 0; b < s.k; ++b) order[b] = (unsigned char)b;
+        for (int b = s.k - 1; b > 0 && !(s.flags & SLOT_REPLACE); --b) {  // Fisher-Yates
+            int c = int(d.below(double(b + 1)));
+            unsigned char t = order[b];
+            order[b] = order[c];
+            order[c] = t;
+        }
+        int count = int(s.p[0] + d.below(s.p[1] - s.p[0] + 1.0));
+        for (int b = 0; b < count && (s.flags & SLOT_REPLACE); ++b) order[b] = (unsigned char)int(d.below(double(s.k)));
+        for (int b = 1; b < count && (s.flags & SLOT_IN_ORDER); ++b) {
+            unsigned char t = order[b];
+            int c = b;
+            for (; c > 0 && order[c - 1] > t; --c) order[c] = order[c - 1];
+            order[c] = t;
+        }
+        return count;
+    }
+
     AM_HD void run() {
         for (int w = 0; w < a.info.row_words; ++w) row[w] = 0;
-        colors = erases = 0;
+        erases = 0;
         double h = double(a.sizes ? a.sizes[2 * i] : a.source_h), w = double(a.sizes ? a.sizes[2 * i + 1] : a.source_w);
         view.begin(w, h);
         row[W_PARTNER] = i;
@@ -392,13 +539,16 @@ struct RowWriter {
 
         Frame stack[MAX_DEPTH];
         int depth = 0, at = 0;
+        uint32_t again = 0;
         for (;;) {
             while (depth > 0 && at == stack[depth - 1].until) {  // a branch has ended: the next one, or out
                 Frame& f = stack[depth - 1];
+                again = f.again;
                 if (f.next == f.count) {
                     at = f.after;
                     --depth;
                 } else {
+                    if (f.replace) again = again * (MAX_BRANCHES + 1) + uint32_t(f.next) + 1;
                     int b = branch_start(a.slots, f.first, f.order[f.next++]);
                     at = b + 1;
                     f.until = b + 1 + a.slots[b].n;
@@ -407,7 +557,7 @@ struct RowWriter {
             if (at >= a.info.slots) break;
             const Slot& s = a.slots[at];
             Draw d;
-            d.begin(a.seed, epoch(), id_for(s.flags), a.view, uint32_t(at));
+            d.begin(a.seed, epoch(), id_for(s.flags), a.view, uint32_t(at), again);
             if (s.op == OP_APPLY) {
                 at += d.unit() < s.p[0] ? 1 : 1 + s.n;
             } else if (s.op == OP_CHOICE || s.op == OP_ORDER) {
@@ -416,21 +566,13 @@ struct RowWriter {
                 f.after = at + 1 + s.n;
                 f.next = 0;
                 f.count = 0;
+                f.replace = s.flags & SLOT_REPLACE;
+                f.again = again;
                 if (s.op == OP_ORDER) {
-                    f.count = s.k;
-                    for (int b = 0; b < s.k; ++b) f.order[b] = (unsigned char)b;
-                    for (int b = s.k - 1; b > 0; --b) {  // Fisher-Yates
-                        int c = int(d.below(double(b + 1)));
-                        unsigned char t = f.order[b];
-                        f.order[b] = f.order[c];
-                        f.order[c] = t;
-                    }
+                    f.count = ordered(s, d, f.order);
                 } else if (d.unit() < s.p[0]) {
-                    double u = d.unit();
-                    int b = 0;
-                    while (b < s.k - 1 && u >= s.p[1 + b]) ++b;
                     f.count = 1;
-                    f.order[0] = (unsigned char)b;
+                    f.order[0] = (unsigned char)chosen(at, d);
                 }
                 f.until = at = -1;  // let the loop above pick the first branch
             } else {
@@ -440,16 +582,22 @@ struct RowWriter {
         }
 
         for (int c = 0; c < 9; ++c) put_double(row, W_MATRIX + c, view.m[c]);
-        for (int c = 0; c < 4; ++c) put_double(row, W_RECT + c, view.rect[c]);
-        for (int c = 0; c < 2; ++c) put_double(row, W_SLOPE + c, view.slope[c]);
+        for (int c = 0; c < 4; ++c) {
+            put_double(row, W_RECT + c, view.rect[c]);
+            put_double(row, W_REACH + c, view.reach[c]);
+            put_double(row, W_FRAME + c, view.frame[c]);
+            put_double(row, W_SLOPE + c, view.slope[c]);
+            put_double(row, W_FOLD + c, view.fold[c]);
+            put_double(row, W_FILL + c, view.fill[c]);
+        }
         for (int c = 0; c < 2; ++c) put_double(row, W_FILTER + c, view.filter[c]);
-        for (int c = 0; c < 4; ++c) put_double(row, W_FILL + c, view.fill[c]);
         bool persp = view.m[6] != 0.0 || view.m[7] != 0.0;
         row[W_FLAGS] = view.interp | (persp ? ROW_PERSPECTIVE : 0) | (view.antialias ? ROW_ANTIALIAS : 0) |
-                       (view.filled ? ROW_FILL : 0) | (view.border << ROW_BORDER_SHIFT);
+                       (view.framed ? ROW_FRAME : 0) | (view.border << ROW_BORDER_SHIFT) | (view.folded << ROW_FOLD_SHIFT);
+        row[W_FILL_STEP] = view.fill_step;
         row[W_SOURCE] = int(h);
         row[W_SOURCE + 1] = int(w);
-        row[W_COLORS] = colors;
+        row[W_COLORS] = view.colors;
         row[W_ERASES] = erases;
         put_double(row, W_VIEW, view.w);
         put_double(row, W_VIEW + 1, view.h);
@@ -457,7 +605,7 @@ struct RowWriter {
 };
 
 AM_HD void plan_row(const PlanArgs& a, int i) {
-    RowWriter r{a, i, a.rows + int64_t(i) * a.info.row_words, {}, 0, 0};
+    RowWriter r{a, i, a.rows + int64_t(i) * a.info.row_words, {}, 0};
     r.run();
 }
 

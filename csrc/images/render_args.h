@@ -11,8 +11,8 @@ struct Targets {
     int64_t soft_stride;
     float* out;  // [B, K]
     int32_t classes;
-    float smoothing;
-    int64_t* pair_a;  // pairs: [B] each
+    float smoothing, off;  // off: what smoothing gives every class
+    int64_t* pair_a;       // pairs: [B] each
     int64_t* pair_b;
     float* pair_lam;
 };

@@ -1,5 +1,5 @@
-// The stages of an output, in the one order that both backends follow: taps, colour steps, erasures; the same for the partner,
-// mixed in; normalised, cast and stored.
+// The stages of an output, in the one order that both backends follow: taps, colour steps (the fill before, between or after them),
+// erasures; the same for the partner, mixed in; normalised, cast and stored.
 //
 // A backend brings a walk: which pixels it takes at a time and how a stage is done to them. On a CPU these are a row (or a part
 // of it) in a buffer, on a GPU the four pixels of a thread in registers.
@@ -8,6 +8,7 @@
 //     Walk::Pixels                     where their values are
 //     begin()                          room for a view
 //     taps(view, at, px)               the view sampled; the Progress that was made already (a CPU keeps what a statistic has seen)
+//     fill(view, at, px)               its fill, where colour steps come before it
 //     color(op, number, mean, at, px)  one colour step
 //     erase(view, e, at, px)           one erasure
 //     narrow(box, at, inside)          does the box hold any? `inside`: which, where the walk NARROWS what it draws to these
@@ -32,6 +33,7 @@ struct Layer {
 // How much of a view's colour program is done.
 struct Progress {
     int step, mean;
+    bool filled;
 };
 
 AM_HD void open_layer(const RenderArgs& a, int i, Layer& v) {
@@ -41,6 +43,7 @@ AM_HD void open_layer(const RenderArgs& a, int i, Layer& v) {
     v.place = {1.0f, 0.0f, 1.0f, 0.0f};
     v.colors = count_of(v.row, W_COLORS, a.info.most.colors);
     v.erases = count_of(v.row, W_ERASES, a.info.most.erases);
+    v.reading.fill_step = v.reading.fill_step < v.colors ? v.reading.fill_step : v.colors;
 }
 
 // The partner's view where the own row says: ResizeMix shrinks it into a box. Its means stay those of the whole view.
@@ -48,6 +51,11 @@ AM_HD void place_layer(const RenderArgs& a, const int32_t* own_row, Layer& partn
     if (own_row[W_MIX] != MIX_RESIZED_BOX) return;
     partner.place = place_in(own_row + W_BOX, a.out_w, a.out_h);
     shrink_reading(partner.reading, partner.place);
+}
+
+// The mean that the step `op` needs, which is the next one. (A row from a file may ask for more than the recipe has.)
+AM_HD float next_mean(const RenderArgs& a, const Layer& v, int op, Progress& done) {
+    return needs_mean(op) && done.mean < a.info.most.means ? v.means[done.mean++] : 0.0f;
 }
 
 // The number of the step that needs mean `n`, or -1.
@@ -61,13 +69,15 @@ AM_HD int step_of_mean(const Layer& v, int n) {
 template <class Walk, class View>
 AM_HD Progress draw(const Walk& walk, const View& v, const typename Walk::At& at, int end, typename Walk::Pixels& px) {
     Progress done = walk.taps(v, at, px);
-    for (; done.step < end; ++done.step) {
+    for (;; ++done.step) {
+        if (!done.filled && done.step >= v.reading.fill_step) {
+            walk.fill(v, at, px);
+            done.filled = true;
+        }
+        if (done.step >= end) return done;
         const int32_t* w = color_words(v.row, done.step);
-        bool has_mean = needs_mean(w[0]) && done.mean < walk.args.info.most.means;  // a row from a file may ask for more
-        float mean = has_mean ? v.means[done.mean++] : 0.0f;
-        walk.color(w[0], word_float(w[1]), mean, at, px);
+        walk.color(w[0], word_float(w[1]), next_mean(walk.args, v, w[0], done), at, px);
     }
-    return done;
 }
 
 // The output. `other` is looked at where the own row mixes.
@@ -81,7 +91,7 @@ AM_HD void render(const Walk& walk, const View& own, const View& other, const ty
     const typename Walk::At& there = Walk::NARROWS && boxed ? inside : at;
     const int left = mixed ? 0 : walk.left_to_store(own, at);
     typename Walk::Pixels px = walk.begin();
-    Progress done = {0, 0};
+    Progress done = {0, 0, true};
     for (const View* v = &own;; v = &other) {  // a loop, so that a GPU's program has the stages of a view once
         const typename Walk::At& here = Walk::NARROWS && v == &other ? there : at;
         Progress drawn = draw(walk, *v, here, v->colors - left, px);

@@ -1,5 +1,6 @@
 // From a position in the source to a value: texel loads for every layout and dtype, and the three interpolations.
 #pragma once
+#include <math.h>
 #include "../core/simd.h"
 #include "program.h"
 
@@ -48,86 +49,140 @@ AM_HD Picture picture_of(const Images& im, int i, int bytes_per_element) {
     return p;
 }
 
+enum : int { MAX_WINDOW = 32 };  // taps each way that are taken one by one: a thousand say what an average is
 enum Kernel : int32_t { NEAREST, LINEAR, TRIANGLE, CUBIC };  // LINEAR: TRIANGLE of support 1, by far the most common
+
+// Whole pixels, the first and the last of each axis.
+struct Box {
+    int x0, y0, x1, y1;
+};
+
+// What a tap beyond the reach is.
+enum class Beyond : int32_t { REPEATED, DROPPED, FILL };
 
 // How one row of the plan reads its picture: the numbers of program.h's words, ready to use.
 struct Reading {
     float m[9];
-    float x0, y0, x1, y1;                // frame of the fill, and rect
-    int tap_x0, tap_y0, tap_x1, tap_y1;  // taps allowed, inclusive
-    float slope_x, slope_y, filter_x, filter_y;
+    Box rect;                           // what may be read, inside the picture
+    Box reach;                          // the taps that count
+    Box taps;                           // those of them that may be read as they are
+    float frame[4], slope[4], fold[4];  // x0 y0 x1 y1
+    float pads[4];                      // beyond these sides a padding is the fill
+    float filter_x, filter_y;
     float fill[4];
-    int interp, border;
-    bool perspective, antialias, filled, bytes;
-    // The window of nx x ny taps around a position: all whose centres are less than `reach` away.
+    int interp, border, folded, fill_step;
+    bool perspective, antialias, framed, padded, bytes;
+    bool late;  // colour steps come before the fill and must not touch it
+    // The window of nx x ny taps around a position: all whose centres are less than `reach_x`, `reach_y` away.
     Kernel kernel;
-    int nx, ny;                                    // no more than the rect holds, where those beyond it are dropped
+    int nx, ny;                                    // no more than count, where those beyond the reach are dropped
+    int step_x, step_y;                            // of a larger window than MAX_WINDOW every so many-th tap is taken
     float reach_x, reach_y, inverse_x, inverse_y;  // inverse: 1 / how much the kernel is widened
     float cubic;                                   // Keys' a
-    bool drop;     // taps beyond the rect weigh nothing and the others are renormalised; else they read by the border's rule
-    bool movable;  // a window moved inside the rect says the same
+    Beyond beyond;
+    bool paint;    // taps on a padding read the fill; else `frame` lays it over what the rect's edge repeats
+    bool movable;  // a window moved inside `taps` says the same
 };
+
+AM_HD int upper(int a, int b) { return a > b ? a : b; }
+AM_HD int lower(int a, int b) { return a < b ? a : b; }
+AM_HD int kept_in(int x, int low, int high) { return upper(low, lower(x, high)); }
+AM_HD int whole_above(float x) {
+    int i = int(x);
+    return float(i) < x ? i + 1 : i;
+}
 
 AM_HD void choose_window(Reading& r) {
     bool wider = r.antialias && (r.filter_x > 1.0f || r.filter_y > 1.0f);
     r.kernel = r.interp == 0 ? NEAREST : r.interp == 2 ? CUBIC : wider ? TRIANGLE : LINEAR;
-    // With `antialias` the taps beyond the rect are dropped and cubic's a is -0.5, otherwise they repeat the edge and a
-    // is -0.75: torchvision's two resamplers.
-    bool widened = r.antialias && r.kernel >= TRIANGLE;
+    // With `antialias` the taps beyond the reach are dropped and cubic's a is -0.5, otherwise they repeat its edge and a is
+    // -0.75: torchvision's two resamplers. A warp's cubic taps beyond its frame read the fill, as grid_sample's.
+    bool widened = r.antialias && r.kernel >= TRIANGLE, framed_taps = r.kernel == CUBIC && r.framed && !r.late;
+    framed_taps = framed_taps && r.frame[0] == float(r.reach.x0) && r.frame[1] == float(r.reach.y0) &&
+                  r.frame[2] == float(r.reach.x1 + 1) && r.frame[3] == float(r.reach.y1 + 1);
+    for (int i = 0; i < 4; ++i) framed_taps = framed_taps && r.slope[i] == 1.0f;  // around the source's own pixels
     float wide_x = widened ? r.filter_x : 1.0f, wide_y = widened ? r.filter_y : 1.0f;
     float support = r.kernel == NEAREST ? 0.5f : r.kernel == CUBIC ? 2.0f : 1.0f;
     r.reach_x = support * wide_x;
     r.reach_y = support * wide_y;
     r.inverse_x = 1.0f / wide_x;
     r.inverse_y = 1.0f / wide_y;
-    r.nx = int(2.0f * r.reach_x);
-    r.ny = int(2.0f * r.reach_y);
-    if (float(r.nx) < 2.0f * r.reach_x) ++r.nx;
-    if (float(r.ny) < 2.0f * r.reach_y) ++r.ny;
     r.cubic = r.antialias ? -0.5f : -0.75f;
-    r.drop = widened && r.border == BORDER_CONSTANT;
-    if (r.drop) {  // no more taps than there are: such a window can always be moved inside
-        r.nx = r.nx < r.tap_x1 - r.tap_x0 + 1 ? r.nx : r.tap_x1 - r.tap_x0 + 1;
-        r.ny = r.ny < r.tap_y1 - r.tap_y0 + 1 ? r.ny : r.tap_y1 - r.tap_y0 + 1;
+    r.beyond = widened ? Beyond::DROPPED : framed_taps ? Beyond::FILL : Beyond::REPEATED;
+    r.paint = (r.kernel == CUBIC && r.padded && !r.late) || r.beyond == Beyond::FILL;
+    bool mirrors = r.border != BORDER_CONSTANT;
+    r.nx = whole_above(2.0f * r.reach_x);
+    r.ny = whole_above(2.0f * r.reach_y);
+    if (widened) {  // no more taps than there are: such a window can always be moved inside
+        const Box& most = mirrors || r.paint ? r.reach : r.taps;
+        r.nx = lower(r.nx, most.x1 - most.x0 + 1);
+        r.ny = lower(r.ny, most.y1 - most.y0 + 1);
     }
-    bool room = r.tap_x1 - r.tap_x0 >= r.nx - 1 && r.tap_y1 - r.tap_y0 >= r.ny - 1;
-    r.movable = room && (r.drop || (r.kernel <= LINEAR && r.border <= BORDER_EDGE));
+    r.step_x = (r.nx + MAX_WINDOW - 1) / MAX_WINDOW;
+    r.step_y = (r.ny + MAX_WINDOW - 1) / MAX_WINDOW;
+    bool room = r.taps.x1 - r.taps.x0 >= r.nx - 1 && r.taps.y1 - r.taps.y0 >= r.ny - 1;
+    r.movable = room && !r.paint && (r.kernel <= LINEAR ? r.border <= BORDER_EDGE : widened && !mirrors);
+    // A frame fades over no less than what a pixel of the output averages.
+    for (int i = 0; i < 4 && r.antialias; ++i) {
+        float averages = i % 2 ? r.filter_y : r.filter_x;
+        if (averages > 1.0f && r.slope[i] > 1.0f / averages) r.slope[i] = 1.0f / averages;
+    }
 }
 
 // A support that counts taps, whatever a row from a file holds.
 AM_HD float filter_of(float f) { return f >= 1.0f ? (f <= 65536.0f ? f : 65536.0f) : 1.0f; }
 
+// The pixels that a row's box touches.
+AM_HD Box box_of(const int32_t* words) {
+    int at[4];
+    for (int i = 0; i < 4; ++i) {
+        const float far = 4.0f * float(MAX_SIDE);
+        float x = word_float(words[i]);
+        x = x > -far ? (x < far ? x : far) : -far;  // also where it is no number
+        at[i] = i < 2 ? -whole_above(-x) : whole_above(x) - 1;
+    }
+    return {at[0], at[1], upper(at[2], at[0]), upper(at[3], at[1])};
+}
+
 AM_HD Reading reading_of(const int32_t* row, const Picture& pic) {
+    const float far = 1e9f;
     Reading r;
     float input_scale = pic.dtype == U8 ? 1.0f / 255.0f : 1.0f;  // of the fill
     for (int i = 0; i < 9; ++i) r.m[i] = word_float(row[W_MATRIX + i]);
-    r.x0 = word_float(row[W_RECT]);
-    r.y0 = word_float(row[W_RECT + 1]);
-    r.x1 = word_float(row[W_RECT + 2]);
-    r.y1 = word_float(row[W_RECT + 3]);
-    // Whole pixels that the rect touches, and never one outside the picture, whatever the plan was drawn for.
-    int ax = int(r.x0), ay = int(r.y0), bx = int(r.x1), by = int(r.y1);
-    if (float(bx) < r.x1) ++bx;
-    if (float(by) < r.y1) ++by;
-    ax = ax < 0 ? 0 : ax > pic.w - 1 ? pic.w - 1 : ax;
-    ay = ay < 0 ? 0 : ay > pic.h - 1 ? pic.h - 1 : ay;
-    bx = bx - 1 > pic.w - 1 ? pic.w - 1 : bx - 1 < ax ? ax : bx - 1;
-    by = by - 1 > pic.h - 1 ? pic.h - 1 : by - 1 < ay ? ay : by - 1;
-    r.tap_x0 = ax;
-    r.tap_y0 = ay;
-    r.tap_x1 = bx;
-    r.tap_y1 = by;
-    r.slope_x = word_float(row[W_SLOPE]);
-    r.slope_y = word_float(row[W_SLOPE + 1]);
+    // Never a pixel outside the picture, whatever the plan was drawn for.
+    Box b = box_of(row + W_RECT);
+    b.x0 = kept_in(b.x0, 0, pic.w - 1);
+    b.y0 = kept_in(b.y0, 0, pic.h - 1);
+    r.rect = {b.x0, b.y0, kept_in(b.x1, b.x0, pic.w - 1), kept_in(b.y1, b.y0, pic.h - 1)};
+    r.reach = box_of(row + W_REACH);
+    r.taps = {kept_in(r.reach.x0, r.rect.x0, r.rect.x1), kept_in(r.reach.y0, r.rect.y0, r.rect.y1),
+              kept_in(r.reach.x1, r.rect.x0, r.rect.x1), kept_in(r.reach.y1, r.rect.y0, r.rect.y1)};
+    for (int i = 0; i < 4; ++i) {
+        r.frame[i] = word_float(row[W_FRAME + i]);
+        r.slope[i] = word_float(row[W_SLOPE + i]);
+        r.fold[i] = word_float(row[W_FOLD + i]);
+        r.fill[i] = word_float(row[W_FILL + i]) * input_scale;
+    }
     r.filter_x = filter_of(word_float(row[W_FILTER]));
     r.filter_y = filter_of(word_float(row[W_FILTER + 1]));
-    for (int i = 0; i < 4; ++i) r.fill[i] = word_float(row[W_FILL + i]) * input_scale;
     int flags = row[W_FLAGS];
     r.interp = flags & ROW_INTERP;
-    r.border = (flags >> ROW_BORDER_SHIFT) & 3;
     r.perspective = flags & ROW_PERSPECTIVE;
     r.antialias = flags & ROW_ANTIALIAS;
-    r.filled = flags & ROW_FILL;
+    r.framed = flags & ROW_FRAME;
+    r.folded = (flags >> ROW_FOLD_SHIFT) & 3;
+    r.border = (flags >> ROW_BORDER_SHIFT) & 3;
+    bool left = r.reach.x0 < r.rect.x0, top = r.reach.y0 < r.rect.y0, right = r.reach.x1 > r.rect.x1,
+         bottom = r.reach.y1 > r.rect.y1;
+    if (!(left || top || right || bottom)) r.border = BORDER_CONSTANT;
+    r.padded = r.border == BORDER_CONSTANT && (left || top || right || bottom);
+    bool apart = r.reach.x1 < r.rect.x0 || r.reach.x0 > r.rect.x1 || r.reach.y1 < r.rect.y0 || r.reach.y0 > r.rect.y1;
+    r.pads[0] = apart ? far : left ? float(r.rect.x0) : -far;
+    r.pads[1] = top ? float(r.rect.y0) : -far;
+    r.pads[2] = right ? float(r.rect.x1 + 1) : far;
+    r.pads[3] = bottom ? float(r.rect.y1 + 1) : far;
+    r.fill_step = row[W_FILL_STEP];
+    r.late = r.fill_step > 0;
     r.bytes = pic.dtype == U8;
     choose_window(r);
     return r;
@@ -138,7 +193,14 @@ struct Place {
     float sx, tx, sy, ty;
 };
 
-// The reading of the view at that place.
+// What a pixel of the output averages along an axis of the source (m's row there): all that it covers.
+AM_HD float shrink_support(const Reading& r, int row) {
+    float covers = sqrtf(r.m[row] * r.m[row] + r.m[row + 1] * r.m[row + 1]);
+    float before = r.antialias ? (row ? r.filter_y : r.filter_x) : 1.0f;
+    return filter_of(covers > before ? covers : before);
+}
+
+// The reading of the view at that place, smaller there, as an antialiased resize shrinks it.
 AM_HD void shrink_reading(Reading& r, const Place& p) {
     for (int i = 0; i < 3; ++i) {
         float a = r.m[3 * i], b = r.m[3 * i + 1];
@@ -147,10 +209,9 @@ AM_HD void shrink_reading(Reading& r, const Place& p) {
         r.m[3 * i + 2] = a * p.tx + b * p.ty + r.m[3 * i + 2];
     }
     if (r.interp == 0) r.interp = 1;
-    if (r.antialias) {
-        r.filter_x = filter_of(r.filter_x * p.sx);
-        r.filter_y = filter_of(r.filter_y * p.sy);
-    }
+    r.filter_x = shrink_support(r, 0);
+    r.filter_y = shrink_support(r, 3);
+    r.antialias = true;
     choose_window(r);
 }
 
@@ -228,26 +289,56 @@ template <class F> AM_HD F tap_weight(Kernel kernel, float cubic, F d, float inv
     return kernel == CUBIC ? cubic_weight(d, cubic) : triangle_weight(d);
 }
 
-// Where output pixel (x, y) (edge coordinates) lies in the source. z: below 1e-8 it lies behind the viewer.
+constexpr float FAR = 1e6f;  // far outside is all the same
+// Where output pixel (x, y) (edge coordinates) lies in the source. z: below 1e-8 it lies behind the viewer. Where the nearest tap
+// is taken a tie would fall to whoever rounds last, so there each product is rounded everywhere.
 template <class F> AM_HD void position(const Reading& r, F x, F y, F& sx, F& sy, F& z) {
-    sx = F(r.m[0]) * x + (F(r.m[1]) * y + F(r.m[2]));
-    sy = F(r.m[3]) * x + (F(r.m[4]) * y + F(r.m[5]));
+    if (r.kernel == NEAREST) {
+        sx = product(F(r.m[0]), x) + (product(F(r.m[1]), y) + F(r.m[2]));
+        sy = product(F(r.m[3]), x) + (product(F(r.m[4]), y) + F(r.m[5]));
+    } else {
+        sx = F(r.m[0]) * x + (F(r.m[1]) * y + F(r.m[2]));
+        sy = F(r.m[3]) * x + (F(r.m[4]) * y + F(r.m[5]));
+    }
     z = F(1.0f);
     if (r.perspective) {
-        z = F(r.m[6]) * x + (F(r.m[7]) * y + F(r.m[8]));
+        z = product(F(r.m[6]), x) + (product(F(r.m[7]), y) + F(r.m[8]));
         F inverse = F(1.0f) / select(z > F(1e-8f), z, F(1e-8f));
-        sx = sx * inverse;
-        sy = sy * inverse;
+        sx = clamp_(product(sx, inverse), F(-FAR), F(FAR));
+        sy = clamp_(product(sy, inverse), F(-FAR), F(FAR));
     }
 }
 
-// The first tap of the window around position s, and how far s lies behind its centre.
-template <class F, class I> AM_HD void window(F s, float reach, I& first, F& behind) {
-    F t = floor_(clamp_(s + F(0.5f - reach), F(-1e6f), F(1e6f)));  // far outside is all the same
+// A position after a padding of pixels that are not the source's own: mirrored once, then the edge.
+template <class F> AM_HD F folded(F s, float low, float high, int border) {
+    if (border != BORDER_EDGE) {
+        s = select(s < F(low), F(2.0f * low) - s, s);
+        s = select(s > F(high), F(2.0f * high) - s, s);
+    }
+    return clamp_(s, F(low), F(high));
+}
+// The position whose taps are taken. Where those beyond the reach are dropped, what lies beyond it is its edge.
+template <class F> AM_HD void fold(const Reading& r, F& sx, F& sy) {
+    if (r.folded != BORDER_CONSTANT) {
+        sx = folded(sx, r.fold[0], r.fold[2], r.folded);
+        sy = folded(sy, r.fold[1], r.fold[3], r.folded);
+    }
+    if (r.beyond == Beyond::DROPPED) {
+        sx = clamp_(sx, F(float(r.reach.x0)), F(float(r.reach.x1 + 1)));
+        sy = clamp_(sy, F(float(r.reach.y0)), F(float(r.reach.y1 + 1)));
+    }
+}
+
+// The first tap of the window around position s, kept inside [low, last], and how far s lies behind its centre.
+template <class F, class I> AM_HD void window(F s, float reach, float low, float last, I& first, F& behind) {
+    F t = floor_(clamp_(s + F(0.5f - reach), F(low), F(last)));
     first = to_int(t);
     behind = s - (t + F(0.5f));
 }
-// The same kept inside [low, last], neither below 0.
+// The same without bounds, and where neither is below 0.
+template <class F, class I> AM_HD void window(F s, float reach, I& first, F& behind) {
+    window(s, reach, -FAR, FAR, first, behind);
+}
 template <class F, class I> AM_HD void window(F s, float reach, int low, int last, I& first, F& behind) {
     first = to_int(clamp_(s + F(0.5f - reach), F(float(low)), F(float(last))));
     behind = s - (to_float(first) + F(0.5f));
@@ -261,22 +352,67 @@ template <class F, class I> AM_HD void pair(F s, int low, int last, I& first, F&
 
 template <class F> AM_HD F lerp(F a, F b, F share) { return a + share * (b - a); }
 
-// What lies beyond the frame is the fill. Bilinear taps beyond it would read the fill: the same as fading the repeated edge
-// over one view pixel.
-template <int C, class F> AM_HD void frame(const Reading& r, F sx, F sy, F z, F* out) {
-    if (r.filled && r.kernel == NEAREST) {
-        auto inside = sx >= F(r.x0) && sx < F(r.x1) && sy >= F(r.y0) && sy < F(r.y1);
+// The share of a position's taps on one axis that a padding has not made.
+template <class F> AM_HD F tap_cover(const Reading& r, F s, float support, float inverse, int rect0, int rect1, int reach0,
+                                     int reach1) {
+    using I = typename IntOf<F>::type;
+    I first;
+    F behind, total(0.0f), inside(0.0f);
+    int n = whole_above(2.0f * support);
+    if (r.beyond == Beyond::DROPPED) {  // moved inside, where all count
+        n = min_(n, reach1 - reach0 + 1);
+        window(s, support, float(reach0), float(reach1 - n + 1), first, behind);
+    } else {
+        window(s, support, first, behind);
+    }
+    for (int i = 0; i < n; ++i) {
+        I t = min_(max_(first + I(i), I(reach0)), I(reach1));
+        F weight = tap_weight(r.kernel, r.cubic, behind - F(float(i)), inverse);
+        total = total + weight;
+        inside = inside + select(t >= I(rect0) && t <= I(rect1), weight, F(0.0f));
+    }
+    return unit_clamp(inside / select(total == F(0.0f), F(1.0f), total));
+}
+
+// How much of the position's value is no padding: 1 inside, 0 outside.
+template <class F> AM_HD F pad_cover(const Reading& r, F sx, F sy) {
+    F x = min_(sx - F(r.pads[0]), F(r.pads[2]) - sx), y = min_(sy - F(r.pads[1]), F(r.pads[3]) - sy);
+    if (r.kernel == NEAREST) return select(sx >= F(r.pads[0]) && sx < F(r.pads[2]) && sy >= F(r.pads[1]) && sy < F(r.pads[3]),
+                                           F(1.0f), F(0.0f));
+    if (r.kernel == LINEAR) return unit_clamp(x + F(0.5f)) * unit_clamp(y + F(0.5f));
+    return tap_cover(r, sx, r.reach_x, r.inverse_x, r.rect.x0, r.rect.x1, r.reach.x0, r.reach.x1) *
+           tap_cover(r, sy, r.reach_y, r.inverse_y, r.rect.y0, r.rect.y1, r.reach.y0, r.reach.y1);
+}
+
+// Lays the fill where the frame ends, and, with `pads`, where a padding begins. Bilinear taps beyond a frame would read the fill:
+// the same as fading the repeated edge over one view pixel.
+template <int C, class F> AM_HD void lay_fill(const Reading& r, bool pads, F sx, F sy, F z, F* out) {
+    if (pads && r.padded && !r.paint) {
+        F tx = sx, ty = sy;
+        fold(r, tx, ty);
+        F cover = pad_cover(r, tx, ty);
+        for (int c = 0; c < C; ++c) out[c] = select(cover > F(0.0f), lerp(F(r.fill[c]), out[c], cover), F(r.fill[c]));
+    }
+    if (r.framed && r.kernel == NEAREST) {
+        auto inside = sx >= F(r.frame[0]) && sx < F(r.frame[2]) && sy >= F(r.frame[1]) && sy < F(r.frame[3]);
         for (int c = 0; c < C; ++c) out[c] = select(inside, out[c], F(r.fill[c]));
-    } else if (r.filled && (r.kernel != CUBIC || r.drop)) {  // else the cubic's taps have read the fill
-        F cover_x = unit_clamp(min_(sx - F(r.x0), F(r.x1) - sx) * F(r.slope_x) + F(0.5f));
-        F cover_y = unit_clamp(min_(sy - F(r.y0), F(r.y1) - sy) * F(r.slope_y) + F(0.5f));
-        F cover = cover_x * cover_y;
-        for (int c = 0; c < C; ++c) out[c] = lerp(F(r.fill[c]), out[c], cover);
+    } else if (r.framed && r.beyond != Beyond::FILL) {
+        F x = min_((sx - F(r.frame[0])) * F(r.slope[0]), (F(r.frame[2]) - sx) * F(r.slope[2]));
+        F y = min_((sy - F(r.frame[1])) * F(r.slope[1]), (F(r.frame[3]) - sy) * F(r.slope[3]));
+        F cover = unit_clamp(x + F(0.5f)) * unit_clamp(y + F(0.5f));
+        for (int c = 0; c < C; ++c) out[c] = select(cover > F(0.0f), lerp(F(r.fill[c]), out[c], cover), F(r.fill[c]));
     }
     if (r.perspective) {
         for (int c = 0; c < C; ++c) out[c] = select(z > F(1e-8f), out[c], F(r.fill[c]));
     }
 }
+
+// The pixel of the source that a tap reads.
+template <class I> AM_HD I tap_index(const Reading& r, I t, int rect0, int rect1, int reach0, int reach1) {
+    return border_index(min_(max_(t, I(reach0)), I(reach1)), rect0, rect1, r.border);
+}
+template <class I> AM_HD I tap_x(const Reading& r, I t) { return tap_index(r, t, r.rect.x0, r.rect.x1, r.reach.x0, r.reach.x1); }
+template <class I> AM_HD I tap_y(const Reading& r, I t) { return tap_index(r, t, r.rect.y0, r.rect.y1, r.reach.y0, r.reach.y1); }
 
 // Bilinear: the nearest two taps each way.
 template <int C, class F, class Source> AM_HD void bilinear(const Source& s, const Reading& r, F sx, F sy, F* out) {
@@ -284,8 +420,8 @@ template <int C, class F, class Source> AM_HD void bilinear(const Source& s, con
     I x0, y0, x1, y1;
     F share_x, share_y, a[C], b[C], c[C], d[C];
     if (r.movable) {
-        pair(sx, r.tap_x0, r.tap_x1 - 1, x0, share_x);
-        pair(sy, r.tap_y0, r.tap_y1 - 1, y0, share_y);
+        pair(sx, r.taps.x0, r.taps.x1 - 1, x0, share_x);
+        pair(sy, r.taps.y0, r.taps.y1 - 1, y0, share_y);
         x1 = x0 + I(1);
         y1 = y0 + I(1);
     } else {
@@ -293,10 +429,10 @@ template <int C, class F, class Source> AM_HD void bilinear(const Source& s, con
         window(sy, 1.0f, y1, share_y);
         share_x = unit_clamp(share_x);
         share_y = unit_clamp(share_y);
-        x0 = border_index(x1, r.tap_x0, r.tap_x1, r.border);
-        y0 = border_index(y1, r.tap_y0, r.tap_y1, r.border);
-        x1 = border_index(x1 + I(1), r.tap_x0, r.tap_x1, r.border);
-        y1 = border_index(y1 + I(1), r.tap_y0, r.tap_y1, r.border);
+        x0 = tap_x(r, x1);
+        y0 = tap_y(r, y1);
+        x1 = tap_x(r, x1 + I(1));
+        y1 = tap_y(r, y1 + I(1));
     }
     s.tap(x0, y0, a);
     s.tap(x1, y0, b);
@@ -316,22 +452,23 @@ template <class F> AM_HD F mean(const Reading& r, F sum, F total, float fill, fl
     return select(none, F(fill), within(r, sum * inverse));
 }
 
-// The weighed taps of a window from (x0, y0) on, and the sum of their weights. INSIDE: none lies beyond the rect, as always where
-// such taps would be dropped.
+// The weighed taps of a window from (x0, y0) on, and the sum of their weights. INSIDE: all of them are among `taps`.
 template <bool INSIDE, int C, class F, class I, class Source>
 AM_HD void sum_window(const Source& s, const Reading& r, I x0, I y0, F behind_x, F behind_y, F* sum, F& total) {
-    bool paint = r.filled && r.kernel == CUBIC && !r.drop;  // a cubic tap beyond the frame reads the fill
     for (int c = 0; c < C; ++c) sum[c] = F(0.0f);
     total = F(0.0f);
-    for (int j = 0; j < r.ny; ++j) {
-        I iy = y0 + I(j), y = INSIDE ? iy : border_index(iy, r.tap_y0, r.tap_y1, r.border);
+    for (int j = 0; j < r.ny; j += r.step_y) {
+        I iy = y0 + I(j), y = INSIDE ? iy : tap_y(r, iy);
         F wy = tap_weight(r.kernel, r.cubic, behind_y - F(float(j)), r.inverse_y);
-        for (int i = 0; i < r.nx; ++i) {
-            I ix = x0 + I(i), x = INSIDE ? ix : border_index(ix, r.tap_x0, r.tap_x1, r.border);
+        for (int i = 0; i < r.nx; i += r.step_x) {
+            I ix = x0 + I(i), x = INSIDE ? ix : tap_x(r, ix);
             F weight = wy * tap_weight(r.kernel, r.cubic, behind_x - F(float(i)), r.inverse_x), v[C];
             s.tap(x, y, v);
-            if (!INSIDE && paint) {
-                auto in = ix >= I(r.tap_x0) && ix <= I(r.tap_x1) && iy >= I(r.tap_y0) && iy <= I(r.tap_y1);
+            if (!INSIDE && r.paint) {
+                const Box& shown = r.padded ? r.rect : r.reach;
+                I tx = min_(max_(ix, I(r.reach.x0)), I(r.reach.x1)), ty = min_(max_(iy, I(r.reach.y0)), I(r.reach.y1));
+                auto in = tx >= I(shown.x0) && tx <= I(shown.x1) && ty >= I(shown.y0) && ty <= I(shown.y1);
+                if (r.beyond == Beyond::FILL) in = in && ix == tx && iy == ty;
                 for (int c = 0; c < C; ++c) v[c] = select(in, v[c], F(r.fill[c] * (1.0f / Source::SCALE)));
             }
             for (int c = 0; c < C; ++c) sum[c] = sum[c] + weight * v[c];
@@ -346,35 +483,45 @@ template <int C, class F, class Source> AM_HD void weighed(const Source& s, cons
     I x0, y0;
     F behind_x, behind_y, total, sum[C];
     if (r.movable) {
-        window(sx, r.reach_x, r.tap_x0, r.tap_x1 - r.nx + 1, x0, behind_x);
-        window(sy, r.reach_y, r.tap_y0, r.tap_y1 - r.ny + 1, y0, behind_y);
+        window(sx, r.reach_x, r.taps.x0, r.taps.x1 - r.nx + 1, x0, behind_x);
+        window(sy, r.reach_y, r.taps.y0, r.taps.y1 - r.ny + 1, y0, behind_y);
         sum_window<true, C>(s, r, x0, y0, behind_x, behind_y, sum, total);
     } else {
-        window(sx, r.reach_x, x0, behind_x);
-        window(sy, r.reach_y, y0, behind_y);
+        bool drop = r.beyond == Beyond::DROPPED;  // then the reach bounds the window
+        window(sx, r.reach_x, drop ? float(r.reach.x0) : -FAR, drop ? float(r.reach.x1 - r.nx + 1) : FAR, x0, behind_x);
+        window(sy, r.reach_y, drop ? float(r.reach.y0) : -FAR, drop ? float(r.reach.y1 - r.ny + 1) : FAR, y0, behind_y);
         sum_window<false, C>(s, r, x0, y0, behind_x, behind_y, sum, total);
     }
     for (int c = 0; c < C; ++c) out[c] = mean(r, sum[c], total, r.fill[c], Source::SCALE);
 }
 
-// The value at output position (x, y) (edge coordinates), in [0, 1] for uint8 sources.
+// The value at output position (x, y) (edge coordinates), in [0, 1] for uint8 sources; with its fill, where that is not laid late.
 template <int C, class F, class Source> AM_HD void sample(const Source& s, const Reading& r, F x, F y, F* out) {
     using I = typename IntOf<F>::type;
     F sx, sy, z;
     position(r, x, y, sx, sy, z);
+    F tx = sx, ty = sy;
+    fold(r, tx, ty);
     if (r.kernel == NEAREST) {
         I ix, iy;
         F behind;
-        window(sx, 0.5f, ix, behind);
-        window(sy, 0.5f, iy, behind);
-        s.tap(border_index(ix, r.tap_x0, r.tap_x1, r.border), border_index(iy, r.tap_y0, r.tap_y1, r.border), out);
+        window(tx, 0.5f, ix, behind);
+        window(ty, 0.5f, iy, behind);
+        s.tap(tap_x(r, ix), tap_y(r, iy), out);
         for (int c = 0; c < C; ++c) out[c] = out[c] * F(Source::SCALE);
     } else if (r.kernel == LINEAR) {
-        bilinear<C>(s, r, sx, sy, out);
+        bilinear<C>(s, r, tx, ty, out);
     } else {
-        weighed<C>(s, r, sx, sy, out);
+        weighed<C>(s, r, tx, ty, out);
     }
-    frame<C>(r, sx, sy, z, out);
+    if (!r.late) lay_fill<C>(r, true, sx, sy, z, out);
+}
+
+// The fill that is laid late, over the value at output position (x, y).
+template <int C, class F> AM_HD void sample_fill(const Reading& r, F x, F y, F* out) {
+    F sx, sy, z;
+    position(r, x, y, sx, sy, z);
+    lay_fill<C>(r, true, sx, sy, z, out);
 }
 
 }  // namespace AM_LEVEL

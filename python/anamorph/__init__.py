@@ -82,10 +82,21 @@ __all__ = [
     *images.__all__,
 ]
 
+# An unknown ANAMORPH_SIMD is said now, not in the middle of an epoch.
+_native.simd()
+
+# anamorph 0.1 named the classes in its files by the Python files they were in. Its recipes load; of its plans an error says what
+# to do.
+_old_files = {"Recipe": "anamorph.recipe", "Plan": "anamorph.plan", "Ragged": "anamorph.ragged"}
+_old_names = []
+for _name in images.__all__:
+    _class = getattr(images, _name)
+    _old_names.append((_class, f"{_old_files.get(_name, _class.__module__.replace('.transforms', ''))}.{_name}"))
+
 # The public names are where their users find them, whatever file they are in: for error messages, and for files of recipes
 # and plans, which hold the names of their classes.
 for _name in {*__all__} - {"images"}:
     globals()[_name].__module__ = __name__
 
 # Plans and recipes are made of these alone, so torch.load reads them with its default weights_only=True.
-torch.serialization.add_safe_globals([getattr(images, _name) for _name in images.__all__])
+torch.serialization.add_safe_globals([*_old_names, *(getattr(images, _name) for _name in images.__all__)])

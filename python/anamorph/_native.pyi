@@ -12,6 +12,7 @@ WORDS: dict[str, int]
 OPS: dict[str, int]
 COLOR_OPS: frozenset[int]
 MAX_SIDE: int
+MAX_WORD: float
 
 def launch_count() -> int: ...
 def simd() -> str: ...
@@ -27,7 +28,8 @@ def new_images(like: Any, b: int, c: int, h: int, w: int, dtype: int, channels_l
 
 class Recipe:
     def __init__(self, slots: Sequence[tuple[int, int, int, int, Sequence[float]]], mean: Sequence[float],
-                 std: Sequence[float], dtype: int, channels: int, classes: int, smoothing: float, pairs: bool) -> None: ...
+                 std: Sequence[float], dtype: int, channels: int, classes: int, smoothing: float, off: float,
+                 pairs: bool) -> None: ...
     @property
     def row_words(self) -> int: ...
     @property

@@ -12,11 +12,9 @@ import os
 import pickle
 import subprocess
 import sys
-import tarfile
 import textwrap
 import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,91 +25,7 @@ import anamorph.data.loader as loader_module
 from anamorph.data.background import Background
 from anamorph.data.order import Order
 from anamorph.data.sources import expand
-
-Image = pytest.importorskip("PIL.Image")
-
-try:
-    import nvidia.dali as dali
-except ImportError:
-    dali = None
-
-needs_dali = pytest.mark.skipif(dali is None, reason="NVIDIA DALI is not installed")
-DECODERS = [pytest.param("dali", marks=needs_dali), "pillow"]
-
-
-class StubRecipe:
-    """A recipe whose plan is what it was asked for."""
-
-    def plan(self, index, *, seed, epoch, size, device):
-        return SimpleNamespace(index=index, seed=seed, epoch=epoch, size=size, device=device)
-
-
-@pytest.fixture
-def seen(monkeypatch):
-    """Replaces render: batches come out as (ids, labels), and all that went in is kept, pixels copied."""
-    calls = []
-
-    def render(images, plan, targets=None, layout=None):
-        pixels = [image.clone() for image in images]
-        calls.append(SimpleNamespace(images=pixels, given=type(images), plan=plan, targets=targets))
-        return plan.index if targets is None else (plan.index, targets)
-
-    monkeypatch.setattr(loader_module, "render", render)
-    return calls
-
-
-def picture(height, width, seed=0):
-    """A smooth random image, uint8 [H, W, 3]: JPEG keeps it nearly as it is."""
-    small = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def encoded(array, format="JPEG"):
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format)
-    return buffer.getvalue()
-
-
-SIZES = [(20 + 3 * i, 48 - 2 * i) for i in range(10)]  # of the files in `folder`, by sample id
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Two classes of five images of different sizes; ids follow the sorted paths."""
-    for index, (height, width) in enumerate(SIZES):
-        path = tmp_path / "images" / ("cat", "dog")[index // 5] / f"{index}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded(picture(height, width, index)))
-    return tmp_path / "images"
-
-
-@pytest.fixture
-def array():
-    return np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 6, 8, 3), dtype=np.uint8)
-
-
-def write_tar(path, members):
-    with tarfile.open(path, "w") as tar:
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
-
-
-def ids(loader):
-    return [int(i) for batch in loader for i in (batch[0] if isinstance(batch, (tuple, list)) else batch)]
-
-
-def reader_threads():
-    """Those left a moment after a pass: a thread ends by itself, nobody waits for it."""
-    deadline = time.monotonic() + 5
-    while True:
-        alive = [thread for thread in threading.enumerate() if thread.name.startswith("anamorph")]
-        if not alive or time.monotonic() > deadline:
-            return alive
-        time.sleep(0.005)
-
+from loading import DECODERS, SIZES, Image, Items, StubRecipe, dali, encoded, ids, needs_dali, picture, reader_threads, write_tar
 
 # ---------------------------------------------------------------- sources
 
@@ -145,7 +59,7 @@ def test_equal_sizes_give_one_size(tmp_path, seen):
     for i in range(3):
         (tmp_path / "a" / f"{i}.png").write_bytes(encoded(picture(9, 7, i), "PNG"))
     list(am.Loader(tmp_path, StubRecipe(), 3, decoder="pillow"))
-    assert seen[0].plan.size == (9, 7) and seen[0].given is torch.Tensor
+    assert seen[0].plan.size == (9, 7)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -206,20 +120,6 @@ def test_array_with_and_without_labels(array, seen, kind):
     assert seen[-1].targets is None
 
 
-class Items(torch.utils.data.Dataset):
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, index):
-        item = self.items[index]
-        if isinstance(item, Exception):
-            raise item
-        return item
-
-
 def test_dataset_of_pil_arrays_and_tensors(seen):
     pixels = picture(5, 7)
     dataset = Items([
@@ -234,10 +134,12 @@ def test_dataset_of_pil_arrays_and_tensors(seen):
 
 
 def test_dataset_without_labels_and_of_mixed_sizes(seen):
-    dataset = Items([picture(5, 7), picture(6, 4), picture(5, 5)[:, :, 0]])
-    assert ids(am.Loader(dataset, StubRecipe(), 3, shuffle=False, num_threads=2)) == [0, 1, 2]
+    gray = [picture(5, 7)[:, :, 0], picture(6, 4)[:, :, 0], picture(5, 5)[:, :, 0]]
+    assert ids(am.Loader(Items(gray), StubRecipe(), 3, shuffle=False, num_threads=2)) == [0, 1, 2]
     assert seen[0].plan.size.tolist() == [[5, 7], [6, 4], [5, 5]]
     assert seen[0].images[2].shape == (5, 5, 1)
+    with pytest.raises(am.ShapeError, match="expected 1 channels as in item 0 of Items, given 3 in item 1 of Items"):
+        list(am.Loader(Items([gray[0], picture(6, 4)]), StubRecipe(), 2, shuffle=False))
 
 
 @needs_dali
@@ -420,15 +322,18 @@ def test_two_whole_passes_of_one_epoch_count_once(array, seen):
     passes = [iter(loader), iter(loader)]
     for one in passes:
         list(one)
-    assert loader.epoch == 2
+    assert loader.epoch == 3  # these two were an epoch each, since the second began when the first was over
 
 
-def test_the_epoch_is_that_at_iter(array, seen):
+def test_the_epoch_is_that_of_the_first_next(array, seen):
     loader = am.Loader(array, StubRecipe(), 5)
-    reference = ids(am.Loader(array, StubRecipe(), 5))
+    reference = ids(am.Loader(array, StubRecipe(), 5, epoch=7))
     started = iter(loader)
-    loader.set_epoch(3)
-    assert [int(i) for batch in started for i in batch] == reference and loader.epoch == 3
+    loader.set_epoch(7)
+    first = next(started)
+    loader.set_epoch(3)  # of the next pass: this one has begun
+    assert [int(i) for batch in (first, *started) for i in batch] == reference and loader.epoch == 3
+    assert {call.plan.epoch for call in seen[-2:]} == {7}
 
 
 def test_an_epoch_left_early_does_not_count(array, seen):
@@ -454,7 +359,7 @@ def test_resume_at_a_batch(array, seen):
     assert resumed.state_dict() == state
     assert ids(resumed) == whole[4:]
     assert ids(resumed) != whole[4:] and resumed.epoch == 2
-    with pytest.raises(am.ArgumentError, match="seed 4; this loader has 5"):
+    with pytest.raises(am.ArgumentError, match="state_dict: expected seed 5, this loader's, given 4"):
         am.Loader(array, StubRecipe(), 2, seed=5).load_state_dict(state)
 
 
@@ -470,7 +375,8 @@ def test_set_epoch_replaces_a_loaded_state(array, seen):
     [
         (None, r"state_dict: expected what state_dict\(\) returned, given None"),
         ({}, "state_dict: expected .*, given {}"),
-        (dict(batch=-3), "state_dict: batch: expected a whole number of at least 0, given -3"),
+        (dict(batch=-3), "state_dict: batch: expected a whole number from 0 to 5, given -3"),
+        (dict(batch=6), "state_dict: batch: expected a whole number from 0 to 5, given 6"),
         (dict(epoch="x"), "state_dict: epoch: expected a whole number from 0 to 4294967295, given 'x'"),
         (dict(epoch=2**32), "state_dict: epoch: expected .* given 4294967296"),
     ],
@@ -588,28 +494,28 @@ def test_file_that_vanished(folder, seen):
 
 
 def test_thumbnail_does_not_hide_a_truncated_jpeg():
-    from anamorph.data.decode import check_complete
+    from anamorph.data.formats import check
 
     thumbnail, body = encoded(picture(4, 4)), encoded(picture(32, 32))
     whole = body[:2] + b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + body[2:]
-    check_complete(np.frombuffer(whole, np.uint8), "whole")
-    check_complete(np.frombuffer(whole + b"padding", np.uint8), "with trailing bytes")
+    check(np.frombuffer(whole, np.uint8), "whole")
+    check(np.frombuffer(whole + b"padding", np.uint8), "with trailing bytes")
     with pytest.raises(am.DecodeError, match="cut: truncated JPEG"):
-        check_complete(np.frombuffer(whole[:-40], np.uint8), "cut")
+        check(np.frombuffer(whole[:-40], np.uint8), "cut")
 
 
 @pytest.mark.parametrize("options", [dict(), dict(progressive=True), dict(restart_marker_blocks=3)])
 def test_what_follows_a_jpeg_does_not_make_it_truncated(options):
-    from anamorph.data.decode import check_complete
+    from anamorph.data.formats import check
 
     buffer = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(buffer, "JPEG", **options)
     film = b"ftypmp42\xff\xda\x00\x11\xff\xd9\xff\xda" + bytes(1000)
-    check_complete(np.frombuffer(buffer.getvalue() + film, np.uint8), "film")
+    check(np.frombuffer(buffer.getvalue() + film, np.uint8), "film")
     for cut in range(2, len(buffer.getvalue()) - 1, 97):
         with pytest.raises(am.DecodeError, match="cut: truncated JPEG"):
-            check_complete(np.frombuffer(buffer.getvalue()[:cut], np.uint8), "cut")
+            check(np.frombuffer(buffer.getvalue()[:cut], np.uint8), "cut")
 
 
 def test_a_damaged_tar_header_is_not_the_end_of_the_archive(tmp_path):
@@ -655,26 +561,17 @@ def test_a_picture_too_large_for_the_engine_is_named_and_skipped(folder, seen, d
 
 
 def test_sixteen_bits_are_scaled_and_more_refused():
-    from anamorph.data.decode import decode_pillow
+    from anamorph.data.decode import decoded
 
     gray = np.arange(0, 60, 5, dtype=np.uint8).reshape(3, 4) * 4
     for form in ("PPM", "PNG", "TIFF"):
         data = np.frombuffer(encoded(gray.astype(np.uint16) * 257, form), np.uint8)
         for channels in (1, 3):
             expected = np.repeat(gray[:, :, None], channels, axis=2)
-            np.testing.assert_array_equal(decode_pillow(data, "x", channels).numpy(), expected)
-    for dtype, mode in ((np.int32, "I"), (np.float32, "F")):
-        with pytest.raises(am.DecodeError, match=f"x: .*pixels of mode '{mode}' given.*expected 8 or 16 bits"):
-            decode_pillow(np.frombuffer(encoded(gray.astype(dtype), "TIFF"), np.uint8), "x", 3)
-
-
-def test_the_reason_of_a_dali_error_has_its_second_line():
-    from anamorph.data.dali import _reason
-
-    error = RuntimeError("Critical error in pipeline:\nError in CPU operator `x`,\nencountered:\n\n"
-                         "Failed to decode sample #0 :\nnvImageCodec failure: '#3'\nCurrent pipeline object is no longer valid.")
-    assert _reason(error) == "DALI: Failed to decode sample #0 : damaged code stream"
-    assert _reason(RuntimeError("encountered:\nout of memory\nand more")) == "DALI: out of memory"
+            np.testing.assert_array_equal(decoded(data, "x", channels).numpy(), expected)
+    for dtype in (np.int32, np.float32):
+        with pytest.raises(am.DecodeError, match=r"x: expected TIFF samples .* 8 or 16 bits, given 32-bit"):
+            decoded(np.frombuffer(encoded(gray.astype(dtype), "TIFF"), np.uint8), "x")
 
 
 def test_dataset_errors_name_the_item(seen):
@@ -688,10 +585,11 @@ def test_dataset_errors_name_the_item(seen):
 @pytest.mark.parametrize(
     "item, error, message",
     [
-        ((), am.ArgumentError, r"item 0 of Items is a tuple of 0; expected \(image, label\)"),
-        ((picture(4, 4),), am.ArgumentError, "item 0 of Items is a tuple of 1"),
-        ((picture(4, 4), float("inf")), am.DtypeError, "item 0 of Items has the label inf"),
-        ((picture(4, 4), 10**20), am.DtypeError, "item 0 of Items has the label 1000"),
+        ((), am.ArgumentError, r"source: expected items \(image, label\) or the image, given a tuple of 0 as item 0 of Items"),
+        ((picture(4, 4),), am.ArgumentError, "given a tuple of 1 as item 0 of Items"),
+        ((picture(4, 4), 0, 0), am.ArgumentError, "given a tuple of 3 as item 0 of Items"),
+        ((picture(4, 4), float("inf")), am.DtypeError, "label of item 0 of Items: expected a class id, .* given inf"),
+        ((picture(4, 4), 10**20), am.DtypeError, "label of item 0 of Items: expected .*, given 1000"),
     ],
 )
 def test_bad_dataset_items_are_named(seen, item, error, message):
@@ -699,8 +597,10 @@ def test_bad_dataset_items_are_named(seen, item, error, message):
         list(am.Loader(Items([item]), StubRecipe(), 1))
 
 
-@pytest.mark.parametrize("labels, message", [((0, None), "item 1 of Items has no label while others have"),
-                                             ((None, 0), "item 1 of Items has a label while others have none")])
+@pytest.mark.parametrize("labels, message", [((0, None), "given no label for item 1 of Items and a class id for item 0"),
+                                             ((0, [.5, .5]), "given a vector of 2 for item 1 of Items and a class id for item 0"),
+                                             (([.5], [.5, .5]), "given a vector of 2 for item 1 of Items and a vector of 1 for"),
+                                             ((None, 0), "given a class id for item 1 of Items and no label for item 0")])
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_labels_for_all_or_none_in_the_whole_pass(seen, labels, message, batch_size):
     dataset = Items([(picture(4, 4), label) for label in labels])
@@ -851,7 +751,7 @@ def test_reading_ahead_is_bounded(seen):
 def test_an_error_in_the_reader_reaches_the_training_thread(seen):
     # not a DecodeError: a mistake in the data set is never skipped
     dataset = Items([(picture(4, 4).astype(np.float32), 0)])
-    with pytest.raises(am.DtypeError, match="item 0 of Items has an image of dtype float32"):
+    with pytest.raises(am.DtypeError, match="given float32 as the image of item 0 of Items"):
         list(am.Loader(dataset, StubRecipe(), 1, on_error="skip"))
 
 
@@ -861,7 +761,7 @@ def test_prefetched_pixels_are_not_overwritten(tmp_path, monkeypatch):
     for i in range(12):
         (tmp_path / "a" / f"{i:02d}.png").write_bytes(encoded(np.full((16, 16, 3), i, np.uint8), "PNG"))
     kept = []
-    monkeypatch.setattr(loader_module, "render", lambda images, plan, targets, layout: kept.extend(images))
+    monkeypatch.setattr(loader_module, "render", lambda images, plan, targets, layout: (kept.extend(images), targets))
     list(am.Loader(tmp_path, StubRecipe(), 2, shuffle=False, decoder="dali"))
     assert [set(image.flatten().tolist()) for image in kept] == [{i} for i in range(12)]
 
@@ -869,14 +769,10 @@ def test_prefetched_pixels_are_not_overwritten(tmp_path, monkeypatch):
 @needs_dali
 def test_the_interpreter_ends_cleanly_in_the_middle_of_a_pass(folder):
     program = f"""
-        import anamorph.data.loader as module
-        from anamorph import Loader
-        module.render = lambda images, plan, targets, layout: images
-        class Recipe:
-            def plan(self, *args, **kwargs): pass
+        from anamorph import Loader, Recipe, Resize
         passes = []
         for decoder in ("dali", "pillow"):
-            passes.append(iter(Loader({str(folder)!r}, Recipe(), 1, prefetch=1, decoder=decoder)))
+            passes.append(iter(Loader({str(folder)!r}, Recipe([Resize((8, 8))]), 1, prefetch=1, decoder=decoder)))
             next(passes[-1])
         print("leaving")
     """
@@ -906,13 +802,14 @@ def test_waiting_is_measured(seen):
         (dict(batch_size=2.0), am.ArgumentError, "batch_size: expected a whole number .*, given 2.0"),
         (dict(batch_size=2**40), am.ArgumentError, "batch_size: expected .* to 2147483647, given 1099511627776"),
         (dict(epoch=2**32), am.ArgumentError, "epoch: expected .* to 4294967295, given 4294967296"),
-        (dict(channels=np.array([1, 3])), am.ArgumentError, r"channels: expected a whole number .*, given array\(\[1, 3\]\)"),
+        (dict(channels=np.array([1, 3])), am.ArgumentError, r"channels: expected 1 or 3, given array\(\[1, 3\]\)"),
         (dict(prefetch=2**70), am.ArgumentError, "prefetch: expected a whole number from 1 to 1024, given 11805"),
         (dict(channels=True), am.ArgumentError, "channels: expected .*, given True"),
+        (dict(channels=0), am.ArgumentError, "channels: expected 1 or 3, given 0"),
         (dict(channels=3.0), am.ArgumentError, "channels: expected .*, given 3.0"),
         (dict(shuffle="no"), am.ArgumentError, "shuffle: expected True or False, given 'no'"),
         (dict(drop_last=None), am.ArgumentError, "drop_last: expected True or False, given None"),
-        (dict(source=(np.zeros((2, 4, 4, 3), np.uint8), [[1], [1, 2]])), am.ShapeError, "labels of no one shape given for 2"),
+        (dict(source=(np.zeros((2, 4, 4, 3), np.uint8), [[1], [1, 2]])), am.ShapeError, "lists of no one shape"),
         (dict(source=(np.zeros((1, 4, 4, 3), np.uint8), np.array([2**63], np.uint64))), am.ArgumentError, "below 2..63"),
         (dict(seed=-1), am.ArgumentError, "seed: expected .*, given -1"),
         (dict(epoch="3"), am.ArgumentError, "epoch: expected .*, given '3'"),
@@ -927,15 +824,15 @@ def test_waiting_is_measured(seen):
         (dict(device="mps"), am.ArgumentError, "device: expected .*, given 'mps'"),
         (dict(recipe=None), am.ArgumentError, "recipe: expected .*, given NoneType"),
         (dict(source=3), am.ArgumentError, "source: expected an image folder, .* given int"),
-        (dict(source="/no/such"), am.ArgumentError, "source: there is no folder or file '/no/such'"),
-        (dict(source="/no/*.tar"), am.ArgumentError, "source: nothing matches"),
-        (dict(source=np.zeros((0, 4, 4, 3), np.uint8)), am.ArgumentError, "source: it holds no samples"),
-        (dict(source=np.zeros((2, 4, 4, 3))), am.DtypeError, "source: expected uint8 .*, given images of dtype float64"),
-        (dict(source=torch.zeros(2, 4, 4, 3)), am.DtypeError, "source: expected .*, given images of dtype torch.float32"),
-        (dict(source=np.zeros((2, 4, 4), np.uint8)), am.ShapeError, r"expected uint8 \[N.*, given images of shape \(2, 4, 4\)"),
-        (dict(source=np.zeros((2, 3, 9, 9), np.uint8)), am.ShapeError, r"look like \[N, C, H, W\]"),
-        (dict(source=(np.zeros((2, 4, 4, 3), np.uint8), [1])), am.ShapeError, r"labels of shape \(1,\) given for 2"),
-        (dict(source=(np.zeros((1, 4, 4, 3), np.uint8), [0.5])), am.DtypeError, "labels of dtype float64"),
+        (dict(source="/no/such"), am.ArgumentError, "source: expected a folder .*, given '/no/such', which does not exist"),
+        (dict(source="/no/*.tar"), am.ArgumentError, "source: expected a pattern .*, given '/no/.*', which nothing matches"),
+        (dict(source=np.zeros((0, 4, 4, 3), np.uint8)), am.ArgumentError, "source: expected at least one sample, given none"),
+        (dict(source=np.zeros((2, 4, 4, 3))), am.DtypeError, "source: expected uint8 .*, given dtype float64"),
+        (dict(source=torch.zeros(2, 4, 4, 3)), am.DtypeError, "source: expected .*, given dtype torch.float32"),
+        (dict(source=np.zeros((2, 4), np.uint8)), am.ShapeError, r"expected uint8 images \[N.*, given shape \[2, 4\]"),
+        (dict(source=np.zeros((2, 3, 0, 9), np.uint8)), am.ShapeError, r"with pixels, given shape \[2, 3, 0, 9\]"),
+        (dict(source=(np.zeros((2, 4, 4, 3), np.uint8), [1])), am.ShapeError, r"expected class ids \[2\] .* shape \[1\]"),
+        (dict(source=(np.zeros((1, 4, 4, 3), np.uint8), [0.5])), am.DtypeError, "expected integer class ids .* given float64"),
     ],
 )
 def test_bad_arguments_are_named(array, arguments, error, message):
@@ -945,32 +842,34 @@ def test_bad_arguments_are_named(array, arguments, error, message):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_missing_gpu_is_named(array):
-    with pytest.raises(am.DeviceError, match="device: 'cuda' given, but torch finds no usable GPU"):
+    with pytest.raises(am.DeviceError, match=r"device: expected 'cpu', .*, given 'cuda'"):
         am.Loader(array, StubRecipe(), 2, device="cuda")
+    with pytest.raises(am.DeviceError, match=r"device: expected 'cpu', .*, given 0"):
+        am.Loader(array, StubRecipe(), 2, device=0)
 
 
 def test_bad_folders_and_archives_are_named(tmp_path):
     def load(source):
         am.Loader(source, StubRecipe(), 2, decoder="pillow")
 
-    with pytest.raises(am.ArgumentError, match="no subfolders; expected an image folder"):
+    with pytest.raises(am.ArgumentError, match=r"expected an image folder .* has no subfolders"):
         load(tmp_path)
     (tmp_path / "cat").mkdir()
-    with pytest.raises(am.ArgumentError, match=r"class folder .*cat' holds no image"):
+    with pytest.raises(am.ArgumentError, match=r"in every class folder, given .*cat', which holds no image \(allow_empty=True"):
         load(tmp_path)
     (tmp_path / "a.tar").write_bytes(b"x" * 2000)
     with pytest.raises(am.DecodeError, match=r"a\.tar: not a readable, uncompressed tar"):
         load(tmp_path / "a.tar")
-    with pytest.raises(am.ArgumentError, match=r"holds b'cat'; expected a class number"):
+    with pytest.raises(am.ArgumentError, match=r"label of .*b\.tar:x\.cls: expected a class id, given b'cat'"):
         load(write_tar(tmp_path / "b.tar", [("x.jpg", b""), ("x.cls", b"cat")]))
-    with pytest.raises(am.ArgumentError, match=r"holds b'9{30}'; expected a class number"):
+    with pytest.raises(am.ArgumentError, match=r"expected a class id, given b'9{30}'"):
         load(write_tar(tmp_path / "b.tar", [("x.jpg", b""), ("x.cls", b"9" * 30)]))
     (tmp_path / "x.jpg").write_bytes(b"")
-    with pytest.raises(am.ArgumentError, match=r"x\.jpg' is an image; expected a folder"):
+    with pytest.raises(am.ArgumentError, match=r"expected a folder .*x\.jpg', which is an image"):
         load(tmp_path / "x.jpg")
-    with pytest.raises(am.ArgumentError, match=r"b\.tar:y\.jpg has no \.cls member"):
+    with pytest.raises(am.ArgumentError, match=r"given no label for .*b\.tar:y\.jpg and a class id for .*b\.tar:x\.jpg"):
         load(write_tar(tmp_path / "b.tar", [("x.jpg", b""), ("x.cls", b"1"), ("y.jpg", b"")]))
-    with pytest.raises(am.ArgumentError, match=r"no \.jpg, \.jpeg or \.png member"):
+    with pytest.raises(am.ArgumentError, match=r"expected members ending in \.jpg, .*, given none in .*b\.tar"):
         load(write_tar(tmp_path / "b.tar", [("x.txt", b"")]))
 
 
@@ -980,13 +879,13 @@ class Stream(torch.utils.data.IterableDataset):
 
 
 def test_iterable_datasets_are_refused():
-    with pytest.raises(am.ArgumentError, match="Stream is an IterableDataset; expected a map-style"):
+    with pytest.raises(am.ArgumentError, match=r"expected a map-style dataset, .*, given the IterableDataset Stream"):
         am.Loader(Stream(), StubRecipe(), 2)
 
 
 @pytest.mark.parametrize("decoder", ["auto", "dali"])
 def test_missing_dali_says_what_to_install(folder, monkeypatch, decoder):
-    monkeypatch.setitem(sys.modules, "nvidia.dali", None)  # makes the import fail
+    monkeypatch.setitem(sys.modules, "nvidia.nvimgcodec", None)  # makes the import fail
     with pytest.raises(am.MissingDependencyError, match=r"'anamorph\[dali\]', or pass decoder='pillow'"):
         am.Loader(folder, StubRecipe(), 2, decoder=decoder)
     am.Loader(folder, StubRecipe(), 2, decoder="pillow")
@@ -1085,43 +984,3 @@ def test_arrays_on_the_gpu(array, where):
     ):
         torch.testing.assert_close(images.cpu(), expected, rtol=0, atol=1e-5)
         torch.testing.assert_close(targets.cpu(), labels)
-
-
-@pytest.mark.slow
-def test_lightning_trains_with_the_loader(array, seen):
-    try:
-        import lightning
-    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision built for another torch
-        pytest.skip(f"Lightning does not import here: {error}")
-
-    class Model(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(()))
-
-        def training_step(self, batch, _):
-            _index, labels = batch
-            return (self.weight * labels).float().mean()
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), 0.1)
-
-    trainer = lightning.Trainer(
-        max_epochs=2, limit_train_batches=2, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
-    )
-    trainer.fit(Model(), am.Loader((array, np.arange(10)), StubRecipe(), 3))
-    # Lightning tells loader.sampler the epoch, so a limited epoch is still followed by the next one.
-    assert {call.plan.epoch for call in seen} == {0, 1}
-
-
-def test_accelerate_leaves_the_loader_as_it_is(array, seen):
-    accelerate = pytest.importorskip("accelerate")
-    loader = am.Loader((array, np.arange(10)), StubRecipe(), 5)
-    accelerator = accelerate.Accelerator(cpu=True)
-    model = torch.nn.Linear(1, 1)
-    model, prepared = accelerator.prepare(model, loader)
-    assert prepared is loader
-    for _, labels in prepared:
-        accelerator.backward(model(labels[:, None].float()).mean())
-    assert model.weight.grad is not None

@@ -23,8 +23,9 @@ RECIPES = [
     [am.RandomAffine(180, (0.5, 0.5), (0.5, 2.0), 20, interpolation="bicubic")],
     [am.RandomAffine(180, (0.5, 0.5), (0.5, 2.0), 20)],
     [am.RandomPerspective(0.9, 1.0, "bilinear")],
-    [am.RandomResizedCrop((15, 15)), am.ColorJitter(0.4, 0.4), am.ResizeMix()],
+    [am.RandomResizedCrop((15, 15)), am.RandomInvert(), am.ResizeMix()],
 ]
+CONTRAST = [am.RandomResizedCrop((15, 15)), am.ColorJitter(0.4, 0.4), am.ResizeMix()]  # of grey or RGB
 
 
 def between_guards(nbytes, at_end):
@@ -51,7 +52,7 @@ def main():
             kept.append(room)
             memory[:] = array.reshape(-1).view(np.uint8)
             images = torch.from_numpy(memory.view(dtype).reshape(array.shape))
-            for transforms in RECIPES:
+            for transforms in [*RECIPES, CONTRAST] if shape[3] in (1, 3) else RECIPES:
                 recipe = am.Recipe(transforms)
                 for epoch in range(4):
                     plan = recipe.plan(range(shape[0]), size=shape[1:3], epoch=epoch)

@@ -57,8 +57,8 @@ def test_every_op(name, epoch):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.bfloat16])
 def test_inputs(dtype, channels):
-    recipe = am.Recipe([am.RandomResizedCrop((20, 23)), am.RandomAffine(20, interpolation="bilinear"),
-                        am.ColorJitter(0.4, 0.4, 0.4, 0.1), am.CutMix()])
+    color = am.ColorJitter(0.4, 0.4, 0.4, 0.1) if channels in (1, 3) else am.RandomInvert()
+    recipe = am.Recipe([am.RandomResizedCrop((20, 23)), am.RandomAffine(20, interpolation="bilinear"), color, am.CutMix()])
     bytes_ = torch.from_numpy(batch(3, 31, 26, channels))
     images = bytes_ if dtype == torch.uint8 else (bytes_ / 255).to(dtype)
     plan = recipe.plan(range(3), size=(31, 26), seed=1)
@@ -362,8 +362,8 @@ def test_cuda_agrees(name):
 def test_cuda_forms(channels, given, dtype, memory_format):
     """Every kind of input and output, at widths that do and do not fit the vector stores."""
     for width in (31, 32):
-        recipe = am.Recipe([am.RandomResizedCrop((18, width)), am.ColorJitter(0.4, 0.4), am.CutMix()], dtype=dtype,
-                           memory_format=memory_format)
+        color = am.RandomInvert() if channels == 4 else am.ColorJitter(0.4, 0.4)
+        recipe = am.Recipe([am.RandomResizedCrop((18, width)), color, am.CutMix()], dtype=dtype, memory_format=memory_format)
         images = torch.from_numpy(batch(4, 37, 45, channels))
         images = images if given == torch.uint8 else (images / 255).to(given)
         plan = recipe.plan(range(4), size=(37, 45), seed=2)

@@ -13,21 +13,22 @@ from reference.exact import floor, round_even
 from reference.philox import philox
 
 APPLY, CHOICE, ORDER, BRANCH = 1, 2, 3, 4
-(RESIZED_CROP, RESIZE, CROP, FLIP_H, FLIP_V, AFFINE, ROTATE, PERSPECTIVE, CENTER_CROP) = range(10, 19)
-COLORS = range(30, 40)
-ERASE = 50
+(RESIZED_CROP, RESIZE, CROP, FLIP_H, FLIP_V, AFFINE, ROTATE, PERSPECTIVE, CENTER_CROP, TURN, PAD, WARP,
+ CROP_AND_PAD) = range(10, 23)
+COLORS = range(30, 44)
+ERASE, DROPOUT = 50, 51
 MIXUP, CUTMIX, RESIZEMIX, MASKMIX = range(60, 64)
 
 # slot flags
 INTERPOLATION, ANTIALIAS, EXPAND, PAD_IF_NEEDED = 3, 4, 8, 16
 BORDER_SHIFT, PARTNER_SHIFT = 5, 10
-BATCH, PAIR, NORMALISED = 1 << 8, 1 << 9, 1 << 12
+BATCH, PAIR, NORMALISED, BY_VIEW, REPLACE, IN_ORDER = 1 << 8, 1 << 9, 1 << 12, 1 << 13, 1 << 14, 1 << 15
 
 # words
-AT = dict(MATRIX=0, RECT=9, SLOPE=13, FILTER=15, FLAGS=17, SOURCE=18, FILL=20, MIX=24, PARTNER=25, PARTNER_ID=26,
-          LAM=28, BOX=29, COLORS=33, ERASES=34, VIEW=35, HEADER=40)
+AT = dict(MATRIX=0, RECT=9, REACH=13, FRAME=17, SLOPE=21, FOLD=25, FILTER=29, FLAGS=31, SOURCE=32, FILL=34, FILL_STEP=38, MIX=39,
+          PARTNER=40, PARTNER_ID=41, LAM=43, BOX=44, COLORS=48, ERASES=49, VIEW=50, HEADER=52)
 COLOR_WORDS, ERASE_WORDS = 4, 12
-ROW_PERSPECTIVE, ROW_ANTIALIAS, ROW_FILL = 4, 8, 16
+ROW_PERSPECTIVE, ROW_ANTIALIAS, ROW_FRAME, FOLD_SHIFT = 4, 8, 16, 7
 
 IDENTITY = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
 
@@ -50,10 +51,11 @@ def split(number: int) -> tuple[int, int]:
 class Draw:
     """The random numbers of one slot: Philox blocks (view 12 bits | slot 10 bits | block 10 bits, sample, epoch)."""
 
-    def __init__(self, key, sample: int, slot: int) -> None:
+    def __init__(self, key, sample: int, slot: int, again: int = 0) -> None:
         seed, epoch, view = key
         self.counter = [view << 20 | slot << 10, *split(sample), epoch]
-        self.key = split(seed)
+        low, high = split(seed)
+        self.key = low, (high + again * 0x9E3779B9) & 0xFFFFFFFF
         self.ready: list[int] = []
 
     def word(self) -> int:
@@ -73,6 +75,9 @@ class Draw:
 
     def below(self, n: float) -> float:
         return floor(self.unit() * n)
+
+    def between(self, low: float, high: float) -> float:
+        return low + self.below(high - low + 1.0) if low < high else low
 
     def normal(self) -> float:
         radius = exact.sqrt(-2.0 * exact.log(self.open()))
@@ -145,10 +150,12 @@ class Row:
         self.source = [int(s) for s in size]
         self.h, self.w = (float(s) for s in size)
         self.m = IDENTITY
-        self.rect = [0.0, 0.0, self.w, self.h]
-        self.slope, self.filter, self.fill = [0.0, 0.0], [1.0, 1.0], [0.0] * 4
-        self.interpolation = self.border = 0
-        self.filled = self.antialias = False
+        self.rect = [0.0, 0.0, self.w, self.h]  # left, top, right, bottom
+        self.reach = list(self.rect)
+        self.frame, self.slope, self.fold, self.fill = ([0.0] * 4 for _ in range(4))
+        self.filter = [1.0, 1.0]
+        self.interpolation = self.border = self.folding = self.fill_step = 0
+        self.resampled = self.padded = self.framed = self.antialias = False
         self.colors: list[tuple[int, float]] = []
         self.erases: list[tuple] = []
         self.mix = (0, i, 1.0, (0, 0, 0, 0))
@@ -156,10 +163,10 @@ class Row:
 
     # ---- the program ----
 
-    def run(self, at: int, end: int) -> None:
+    def run(self, at: int, end: int, again: int = 0) -> None:
         while at < end:
             op, n, k, flags, p = self.slots[at]
-            d = Draw(self.key, self.decider(flags), at)
+            d = Draw(self.key, self.decider(flags), at, again)
             if op == APPLY:
                 at += 1 if d.unit() < p[0] else 1 + n
                 continue
@@ -168,8 +175,10 @@ class Row:
                 for _ in range(k):
                     heads.append(head)
                     head += 1 + self.slots[head][1]
-                for head in self.ordered(heads, d) if op == ORDER else self.chosen(heads, p, d):
-                    self.run(head + 1, head + 1 + self.slots[head][1])
+                pick = self.ordered if op == ORDER else self.chosen
+                for time, head in enumerate(pick(heads, flags, p, d), 1):
+                    each = (again * 65 + time) & 0xFFFFFFFF if flags & REPLACE else again
+                    self.run(head + 1, head + 1 + self.slots[head][1], each)
             else:
                 self.apply(op, at, d)
             at += 1 + n
@@ -181,47 +190,60 @@ class Row:
         return self.index[min(self.i, len(self.index) - 1 - self.i) if flags & PAIR else self.i]
 
     @staticmethod
-    def ordered(heads: list[int], d: Draw) -> list[int]:
-        for b in range(len(heads) - 1, 0, -1):  # Fisher and Yates
+    def ordered(heads: list[int], flags: int, p, d: Draw) -> list[int]:
+        for b in range(len(heads) - 1, 0, -1) if not flags & REPLACE else ():  # Fisher and Yates
             c = int(d.below(b + 1.0))
             heads[b], heads[c] = heads[c], heads[b]
-        return heads
+        count = int(p[0] + d.below(p[1] - p[0] + 1.0))
+        some = [heads[int(d.below(float(len(heads))))] for _ in range(count)] if flags & REPLACE else heads[:count]
+        return sorted(some) if flags & IN_ORDER else some
 
-    @staticmethod
-    def chosen(heads: list[int], p, d: Draw) -> list[int]:
+    def chosen(self, heads: list[int], flags: int, p, d: Draw) -> list[int]:
         if d.unit() >= p[0]:
             return []
+        if flags & BY_VIEW:
+            return [heads[self.key[2] % len(heads)]]
         u = d.unit()
-        return [next((h for h, limit in zip(heads[:-1], p[1:], strict=False) if u < limit), heads[-1])]
+        return [next((h for h in heads[:-1] if u < self.slots[h][4][0]), heads[-1])]
 
     def apply(self, op: int, at: int, d: Draw) -> None:
         _, _, k, flags, p = self.slots[at]
-        if op in (RESIZED_CROP, RESIZE, AFFINE, ROTATE, PERSPECTIVE):
+        if op in (RESIZED_CROP, RESIZE, AFFINE, PERSPECTIVE, WARP):
             self.interpolation = max(self.interpolation, flags & INTERPOLATION)
         if op == RESIZED_CROP:
             self.resized_crop(p, flags & ANTIALIAS, d)
         elif op == RESIZE:
-            self.resize(p, flags & ANTIALIAS)
+            self.resize(p, flags & ANTIALIAS, k)
         elif op == CROP:
             self.random_crop(p, flags, d)
         elif op == CENTER_CROP:
-            self.center_crop(p)
+            self.center_crop(p, k)
         elif op == FLIP_H:
             self.place([-1.0, 0.0, self.w, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], self.w, self.h)
         elif op == FLIP_V:
             self.place([1.0, 0.0, 0.0, 0.0, -1.0, self.h, 0.0, 0.0, 1.0], self.w, self.h)
         elif op == AFFINE:
-            self.affine(p, self.slots[at + 1][4], d)
+            self.affine(p, self.slots[at + 1][4], k, d)
         elif op == ROTATE:
-            self.rotate(p, flags & EXPAND, d)
+            self.rotate(p, flags & EXPAND, flags & INTERPOLATION, d)
+        elif op == TURN:
+            self.turn(int(d.uniform(p[0], p[1])))
+        elif op == PAD:
+            self.pad(p, k, flags >> BORDER_SHIFT & 3)
         elif op == PERSPECTIVE:
             self.perspective(p, d)
         elif op in COLORS:
             self.colors.append((op, d.uniform(p[0], p[1])))
+        elif op == WARP:
+            self.warp(p, self.slots[at + 1][4])
+        elif op == CROP_AND_PAD:
+            self.crop_and_pad(p, self.slots[at + 1][4], k, flags, d)
         elif op == ERASE:
             self.erase(p, k | flags & NORMALISED, d)
+        elif op == DROPOUT:
+            self.dropout(p, k | flags & NORMALISED, d)
         else:
-            self.mixed(op, p, flags >> PARTNER_SHIFT & 3, d)
+            self.mixed(op, p, k, flags >> PARTNER_SHIFT & 3, d)
 
     # ---- geometry ----
 
@@ -231,26 +253,45 @@ class Row:
         self.m = [(m[i] * n[j] + m[i + 1] * n[3 + j]) + m[i + 2] * n[6 + j] for i in (0, 3, 6) for j in (0, 1, 2)]
         self.w, self.h = w, h
 
-    def straight(self) -> bool:
-        return self.m[1] == self.m[3] == self.m[6] == self.m[7] == 0.0
+    def square(self) -> bool:
+        """Do the view's sides lie along the source's, perhaps after quarter turns?"""
+        m = self.m
+        return m[6] == m[7] == 0.0 and (m[1] == m[3] == 0.0 or m[0] == m[4] == 0.0)
+
+    def box(self, x0: float, y0: float, x1: float, y1: float) -> list[float]:
+        """The rectangle of a square view in the source."""
+        corners = [[self.m[i] * x + self.m[i + 1] * y + self.m[i + 2] for i in (0, 3)] for x, y in ((x0, y0), (x1, y1))]
+        return [*map(min, *corners), *map(max, *corners)]
+
+    def pixel(self, side: int) -> float:
+        """How much of the source a pixel of the square view takes, across (left, right) or down (top, bottom)."""
+        return abs(self.m[3 * (side % 2)]) + abs(self.m[3 * (side % 2) + 1])
+
+    def set_fill(self, color) -> None:
+        self.fill, self.fill_step = list(color[:4]), len(self.colors)
 
     def fill_outside(self, color) -> None:
-        if not self.filled:
-            self.slope = [1.0 / abs(self.m[0]), 1.0 / abs(self.m[4])] if self.straight() else [1.0, 1.0]
-            self.filled = True
-        self.fill = list(color[:4])
+        """A frame around the view. Of two that lie square to the source each side counts that is further in."""
+        if self.square():
+            self.set_fill(color)
+            for side, at in enumerate(self.box(0.0, 0.0, self.w, self.h)):
+                inner = at > self.frame[side] if side < 2 else at < self.frame[side]
+                if inner or not self.framed:
+                    self.frame[side], self.slope[side] = at, 1.0 / self.pixel(side)
+            self.framed = True
 
     def cut(self, x: float, y: float, w: float, h: float) -> None:
-        if not self.straight() or self.filled or self.border:
+        """Pixels that are cut out before anything was resampled: others cannot be read any more."""
+        if self.resampled or not self.square():
             return
-        for axis, low, size in ((0, x, w), (1, y, h)):
-            scale, shift = self.m[4 * axis], self.m[3 * axis + 2]
-            ends = scale * low + shift, scale * (low + size) + shift
-            self.rect[axis] = max(self.rect[axis], min(ends))
-            self.rect[axis + 2] = min(self.rect[axis + 2], max(ends))
+        box = self.box(x, y, x + w, y + h)
+        self.reach = [*map(max, self.reach[:2], box[:2]), *map(min, self.reach[2:], box[2:])]
+        if not self.padded:
+            self.rect = list(self.reach)
 
     def cut_and_scale(self, x, y, cw, ch, ow, oh, antialias) -> None:
         self.cut(x, y, cw, ch)
+        self.resampled |= cw != ow or ch != oh
         self.place([cw / ow, 0.0, x, 0.0, ch / oh, y, 0.0, 0.0, 1.0], ow, oh)
         if antialias:
             self.antialias = True
@@ -273,10 +314,18 @@ class Row:
             y, x = floor((h - ch) * 0.5), floor((w - cw) * 0.5)
         self.cut_and_scale(x, y, cw, ch, p[1], p[0], antialias)
 
-    def resize(self, p, antialias) -> None:
+    def resize(self, p, antialias, fit) -> None:
         oh, ow = p[0], p[1]
-        if ow == 0.0:
-            short, long = min(self.w, self.h), max(self.w, self.h)
+        short, long = min(self.w, self.h), max(self.w, self.h)
+        if fit:
+            if self.w * oh > self.h * ow:
+                oh = max(round_even(self.h * ow / self.w), 1.0)
+            else:
+                ow = max(round_even(self.w * oh / self.h), 1.0)
+        elif oh == 0.0:
+            other = max(floor(p[2] * short / long), 1.0)
+            oh, ow = (p[2], other) if self.w < self.h else (other, p[2])
+        elif ow == 0.0:
             new_short, new_long = oh, floor(oh * long / short)
             if 0.0 < p[2] < new_long:
                 new_short, new_long = max(floor(p[2] * new_short / new_long), 1.0), p[2]
@@ -284,13 +333,42 @@ class Row:
         self.cut_and_scale(0.0, 0.0, self.w, self.h, ow, oh, antialias)
 
     def crop(self, x, y, cw, ch, outside: bool, border: int, color) -> None:
+        """A part of the view, or more than it, of which the rest is the border."""
         if not outside:
             self.cut(x, y, cw, ch)
-        elif border:
-            self.border = border
-        else:
+        elif self.square() and not (self.resampled or self.padded):  # the source itself is padded
+            self.padded, self.border = True, border
+            self.reach = self.box(x, y, x + cw, y + ch)
+            if border == 0:
+                self.set_fill(color)
+        elif border == 0:
             self.fill_outside(color)
+            self.resampled = True
+        elif self.square():  # the positions are folded: about the middle of the last pixel, or (symmetric) its outer edge
+            inward = 0.0 if border == 3 else 0.5
+            self.folding, self.resampled = border, True
+            self.fold = [at + (inward if side < 2 else -inward) * self.pixel(side) if inward else at
+                         for side, at in enumerate(self.box(0.0, 0.0, self.w, self.h))]
         self.place([1.0, 0.0, x, 0.0, 1.0, y, 0.0, 0.0, 1.0], cw, ch)
+
+    def pad(self, p, to_square, border: int) -> None:
+        left, top, right, bottom, least_h, least_w, multiple_h, multiple_w = p[:8]
+        w, h = self.w + left + right, self.h + top + bottom
+        new_w, new_h = max(w, least_w), max(h, least_h)
+        if to_square:
+            new_w = new_h = max(new_w, new_h)
+        if multiple_h > 1.0:
+            new_h = -floor(-new_h / multiple_h) * multiple_h
+        if multiple_w > 1.0:
+            new_w = -floor(-new_w / multiple_w) * multiple_w
+        left, top = left + floor((new_w - w) * 0.5), top + floor((new_h - h) * 0.5)
+        self.crop(-left, -top, new_w, new_h, new_w > self.w or new_h > self.h, border, p[8:12])
+
+    def turn(self, quarters: int) -> None:
+        w, h = self.w, self.h
+        n = ([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], [0.0, -1.0, w, 1.0, 0.0, 0.0],
+             [-1.0, 0.0, w, 0.0, -1.0, h], [0.0, 1.0, 0.0, -1.0, 0.0, h])[quarters % 4]
+        self.place([*n, 0.0, 0.0, 1.0], *((h, w) if quarters % 2 else (w, h)))
 
     def random_crop(self, p, flags: int, d: Draw) -> None:
         ch, cw, left, top, right, bottom = p[:6]
@@ -303,22 +381,27 @@ class Row:
         outside = x < 0.0 or y < 0.0 or x + cw > self.w or y + ch > self.h
         self.crop(x, y, cw, ch, outside, flags >> BORDER_SHIFT & 3, p[6:10])
 
-    def center_crop(self, p) -> None:
+    def center_crop(self, p, corner: int) -> None:
         def start(crop: float, whole: float) -> float:
             return -floor((crop - whole) * 0.5) if crop > whole else round_even((whole - crop) * 0.5)
 
         ch, cw = p[:2]
         outside = cw > self.w or ch > self.h
-        self.crop(start(cw, self.w), start(ch, self.h), cw, ch, outside, 0, [0.0] * 4)
+        x, y = start(cw, self.w), start(ch, self.h)
+        if corner:  # top left, top right, bottom left, bottom right
+            x, y = 0.0 if corner % 2 else self.w - cw, 0.0 if corner < 3 else self.h - ch
+        self.crop(x, y, cw, ch, outside, 0, p[2:6])
 
-    def affine(self, p, more, d: Draw) -> None:
+    def affine(self, p, more, k: int, d: Draw) -> None:
         angle = d.uniform(p[0], p[1])
         tx = round_even(d.uniform(-p[2], p[2]) * self.w)
         ty = round_even(d.uniform(-p[3], p[3]) * self.h)
-        scale = d.uniform(p[4], p[5])
+        scale_x = d.uniform(p[4], p[5])
         shear_x, shear_y = d.uniform(p[6], p[7]), d.uniform(p[8], p[9])
+        scale_y = d.uniform(p[10], p[11]) if k else scale_x
         cx, cy = more[5:7] if more[4] else (self.w * 0.5, self.h * 0.5)
         self.fill_outside(more)
+        self.resampled = True
         sin_t, cos_t = exact.sincos_deg(angle - shear_y)
         sin_x, cos_x = exact.sincos_deg(shear_x)
         cos_y = exact.sincos_deg(shear_y)[1]
@@ -326,22 +409,28 @@ class Row:
         tan_x = sin_x / cos_x
         a, b = cos_t / cos_y, -(cos_t * tan_x) / cos_y - sin_r
         c, e = sin_t / cos_y, -(sin_t * tan_x) / cos_y + cos_r
-        n = [e / scale, -b / scale, 0.0, -c / scale, a / scale, 0.0, 0.0, 0.0, 1.0]
+        n = [e / scale_x, -b / scale_x, 0.0, -c / scale_y, a / scale_y, 0.0, 0.0, 0.0, 1.0]
         n[2] = (n[0] * (-cx - tx) + n[1] * (-cy - ty)) + cx
         n[5] = (n[3] * (-cx - tx) + n[4] * (-cy - ty)) + cy
         self.place(n, self.w, self.h)
 
-    def rotate(self, p, expand, d: Draw) -> None:
+    def rotate(self, p, expand, interpolation: int, d: Draw) -> None:
         angle = d.uniform(p[0], p[1])
         w, h = self.w, self.h
+        if not p[2] and angle % 90.0 == 0.0 and (angle % 180.0 == 0.0 or expand or w == h):
+            self.turn(int(angle // 90.0) % 4)
+            return
+        self.interpolation = max(self.interpolation, interpolation)
         cx, cy = p[3:5] if p[2] else (w * 0.5, h * 0.5)
         self.fill_outside(p[5:9])
+        self.resampled = True
         s, c = exact.sincos_deg(-angle)
         ow, oh, ox, oy = w, h, cx, cy
         if expand:
-            ow = expanded(w, abs(w * c) + abs(h * s))
-            oh = expanded(h, abs(w * s) + abs(h * c))
-            ox, oy, cx, cy = ow * 0.5, oh * 0.5, w * 0.5, h * 0.5
+            fx, fy = cx - w * 0.5, cy - h * 0.5
+            ow = expanded(w, abs(w * c) + abs(h * s), fx - (c * fx + s * fy))
+            oh = expanded(h, abs(w * s) + abs(h * c), fy - (c * fy - s * fx))
+            ox, oy = ow * 0.5 + fx, oh * 0.5 + fy
         n = [c, s, 0.0, -s, c, 0.0, 0.0, 0.0, 1.0]
         n[2] = cx - (n[0] * ox + n[1] * oy)
         n[5] = cy - (n[3] * ox + n[4] * oy)
@@ -357,21 +446,61 @@ class Row:
             old.append((w - 1.0 if right else 0.0, h - 1.0 if low else 0.0))
             new.append((w - 1.0 - x if right else x, h - 1.0 - y if low else y))
         self.fill_outside(p[1:5])
+        self.resampled = True
         n = homography(new, old)
         if n:
             self.place(n, w, h)
+
+    def warp(self, p, more) -> None:
+        h, w = more[4:6] if more[4] else (self.h, self.w)
+        self.fill_outside(more[:4])
+        self.resampled = True
+        z = (p[6] * (w * 0.5) + p[7] * (h * 0.5)) + p[8]
+        self.place([v / z if z else v for v in p[:9]], w, h)
+
+    def crop_and_pad(self, p, more, k: int, flags: int, d: Draw) -> None:
+        w, h, u = self.w, self.h, 0.0
+        amounts = []
+        for i in range(4):
+            u = d.unit() if i == 0 or not k & 4 else u
+            low, high = p[2 * i:2 * i + 2]
+            amounts.append((low + (high - low) * u) * (w if i % 2 else h) if k & 1 else low + floor(u * (high - low + 1.0)))
+        add, cut = [floor(max(v, 0.0)) for v in amounts], [floor(max(-v, 0.0)) for v in amounts]
+        for i, side in enumerate((h, w)):
+            both = cut[i] + cut[i + 2]
+            if both >= side:
+                cut[i] = floor(cut[i] * (side - 1.0) / both)
+                cut[i + 2] = side - 1.0 - cut[i]
+        self.crop(cut[3], cut[0], w - cut[3] - cut[1], h - cut[0] - cut[2], False, 0, more)
+        self.crop(-add[3], -add[0], self.w + add[3] + add[1], self.h + add[0] + add[2], sum(add) > 0.0,
+                  flags >> BORDER_SHIFT & 3, more[:4])
+        if k & 2 and (self.w, self.h) != (w, h):
+            self.interpolation = max(self.interpolation, flags & INTERPOLATION)
+            self.cut_and_scale(0.0, 0.0, self.w, self.h, w, h, flags & ANTIALIAS)
 
     # ---- erasing and mixing ----
 
     def erase(self, p, mode: int, d: Draw) -> None:
         w, h = float(self.out_w), float(self.out_h)
-        for eh, ew, u, v in boxes(d, w * h, *p[:4]):
-            if eh < h and ew < w:
-                y, x = floor(u * (h - eh + 1.0)), floor(v * (w - ew + 1.0))
-                self.erases.append((x, y, x + ew, y + eh, mode, d.word(), p[4:8]))
-                return
+        count = int(d.between(p[8], p[9]))
+        for _ in range(count):
+            for eh, ew, u, v in boxes(d, w * h / float(count), *p[:4]):
+                if eh < h and ew < w:
+                    y, x = floor(u * (h - eh + 1.0)), floor(v * (w - ew + 1.0))
+                    self.erases.append((x, y, x + ew, y + eh, mode, d.word(), p[4:8]))
+                    break
 
-    def mixed(self, op: int, p, partner: int, d: Draw) -> None:
+    def dropout(self, p, mode: int, d: Draw) -> None:
+        w, h = float(self.out_w), float(self.out_h)
+        for _ in range(int(d.between(p[0], p[1]))):
+            if p[10]:
+                eh, ew = floor(h * d.uniform(p[2], p[3])), floor(w * d.uniform(p[4], p[5]))
+            else:
+                eh, ew = d.between(min(p[2], h), min(p[3], h)), d.between(min(p[4], w), min(p[5], w))
+            y, x = d.below(h - eh + 1.0), d.below(w - ew + 1.0)
+            self.erases.append((x, y, x + ew, y + eh, mode, d.word(), p[6:10]))
+
+    def mixed(self, op: int, p, k: int, partner: int, d: Draw) -> None:
         count, w, h = len(self.index), float(self.out_w), float(self.out_h)
         other = {0: lambda: neighbours(self.key, self.index[0], count)[self.i],
                  1: lambda: (self.i - 1) % count,
@@ -379,8 +508,15 @@ class Row:
         x0, y0, x1, y1, lam = 0, 0, int(w), int(h), 1.0
         if op == MIXUP:
             lam = d.beta(p[0], p[1])
+        elif op == CUTMIX and p[3] > 0.0:
+            low_h, low_w = floor(h * p[2]), floor(w * p[2])
+            box_h = low_h + d.below(max(floor(h * p[3]) - low_h, 1.0))
+            box_w = low_w + d.below(max(floor(w * p[3]) - low_w, 1.0))
+            y0, x0 = int(d.below(h - box_h + 1.0)), int(d.below(w - box_w + 1.0))
+            x1, y1 = x0 + int(box_w), y0 + int(box_h)
         elif op == CUTMIX:
-            side = exact.sqrt(1.0 - d.beta(p[0], p[1]))
+            lam = d.beta(p[0], p[1])
+            side = exact.sqrt(1.0 - lam)
             half_w, half_h = int(w * side) // 2, int(h * side) // 2
             cx, cy = int(d.below(w)), int(d.below(h))
             x0, y0 = max(cx - half_w, 0), max(cy - half_h, 0)
@@ -390,7 +526,7 @@ class Row:
             box_w, box_h = max(int(w * t), 1), max(int(h * t), 1)
             x0, y0 = int(d.below(w - box_w + 1.0)), int(d.below(h - box_h + 1.0))
             x1, y1 = x0 + box_w, y0 + box_h
-        if op in (CUTMIX, RESIZEMIX):
+        if op in (CUTMIX, RESIZEMIX) and not k:
             lam = 1.0 - (float(x1 - x0) * float(y1 - y0)) / (w * h)
         self.mix = {MIXUP: 1, CUTMIX: 2, RESIZEMIX: 3, MASKMIX: 4}[op], other, lam, (x0, y0, x1, y1)
 
@@ -405,12 +541,17 @@ class Row:
 
         put("MATRIX", self.m)
         put("RECT", self.rect)
+        put("REACH", self.reach)
+        put("FRAME", self.frame)
         put("SLOPE", self.slope)
+        put("FOLD", self.fold)
         put("FILTER", self.filter)
         put("FILL", self.fill)
         put("VIEW", [self.w, self.h])
-        row[AT["FLAGS"]] = (self.interpolation | ROW_ANTIALIAS * self.antialias | ROW_FILL * self.filled
-                            | ROW_PERSPECTIVE * (self.m[6] != 0.0 or self.m[7] != 0.0) | self.border << BORDER_SHIFT)
+        row[AT["FLAGS"]] = (self.interpolation | ROW_ANTIALIAS * self.antialias | ROW_FRAME * self.framed
+                            | ROW_PERSPECTIVE * (self.m[6] != 0.0 or self.m[7] != 0.0) | self.border << BORDER_SHIFT
+                            | self.folding << FOLD_SHIFT)
+        row[AT["FILL_STEP"]] = self.fill_step
         row[AT["SOURCE"]:AT["SOURCE"] + 2] = self.source
         rule, partner, lam, box = self.mix
         row[AT["MIX"]], row[AT["PARTNER"]] = rule, partner
@@ -430,12 +571,12 @@ class Row:
         return row
 
 
-def expanded(side: float, across: float) -> float:
+def expanded(side: float, across: float, shift: float) -> float:
     """A rotated frame's side: whole pixels from one end to the other, with torchvision's rounding."""
     def cut(x: float) -> float:
         return (-floor(-x * 1e4) if x < 0.0 else floor(x * 1e4)) * 1e-4
 
-    return -floor(-cut((side + across) * 0.5)) - floor(cut((side - across) * 0.5))
+    return -floor(-cut((side + across) * 0.5 + shift)) - floor(cut((side - across) * 0.5 + shift))
 
 
 def homography(new, old) -> list[float] | None:

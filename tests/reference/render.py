@@ -1,6 +1,7 @@
 """A float64 renderer in NumPy, written from what a plan's row means: one output pixel, its place in the source, the taps,
 the colour steps, the erasures, the partner, the label."""
 
+import copy
 import itertools
 from statistics import NormalDist
 
@@ -19,11 +20,13 @@ class Row:
     def __init__(self, words, max_colors):
         f = words.view(np.float32).astype(np.float64)
         self.m = f[W["MATRIX"]:W["MATRIX"] + 9].reshape(3, 3)
-        self.x0, self.y0, self.x1, self.y1 = f[W["RECT"]:W["RECT"] + 4]
-        self.slope, self.filter = f[W["SLOPE"]:W["SLOPE"] + 2], f[W["FILTER"]:W["FILTER"] + 2]
+        self.rect, self.reach = f[W["RECT"]:W["RECT"] + 4], f[W["REACH"]:W["REACH"] + 4]
+        self.frame, self.slope = f[W["FRAME"]:W["FRAME"] + 4], f[W["SLOPE"]:W["SLOPE"] + 4]
+        self.fold, self.filter = f[W["FOLD"]:W["FOLD"] + 4], f[W["FILTER"]:W["FILTER"] + 2]
         flags = int(words[W["FLAGS"]])
-        self.interp, self.antialias, self.filled, self.border = flags & 3, flags & 8, flags & 16, (flags >> 5) & 3
-        self.fill = f[W["FILL"]:W["FILL"] + 4]
+        self.interp, self.antialias, self.framed = flags & 3, bool(flags & 8), flags & 16
+        self.border, self.folding = (flags >> 5) & 3, (flags >> 7) & 3
+        self.fill, self.fill_step = f[W["FILL"]:W["FILL"] + 4], int(words[W["FILL_STEP"]])
         self.mix, self.partner, self.lam = int(words[W["MIX"]]), int(words[W["PARTNER"]]), f[W["LAM"]]
         self.box = words[W["BOX"]:W["BOX"] + 4].tolist()
         at, n = W["HEADER"], _native.COLOR_WORDS
@@ -49,61 +52,115 @@ def at_border(i, low, high, border):
     return np.clip(i, low, high)
 
 
+def folded(p, low, high, border):
+    if border >= 2:
+        p = np.where(p < low, 2 * low - p, p)
+        p = np.where(p > high, 2 * high - p, p)
+    return np.clip(p, low, high)
+
+
+def loose(row):
+    """May a CPU read this view from a strip? Then the engine is near what is here, not equal to it."""
+    aslant = row.m[2, 0] or row.m[2, 1] or ((row.m[0, 1] or row.m[1, 0]) and True)
+    return bool(aslant and ((row.antialias and row.interp and 2 * row.interp * max(row.filter) > 4) or row.mix == 3))
+
+
+class Axis:
+    """What a view reads along one axis of its source: for each position its taps, their weights, and which of them are the fill."""
+
+    def __init__(self, row, axis, size, m, interp, antialias, filt, late):
+        self.rect = [int(np.clip(np.floor(row.rect[axis]), 0, size - 1)), int(np.ceil(row.rect[axis + 2])) - 1]
+        self.rect[1] = int(np.clip(self.rect[1], self.rect[0], size - 1))
+        self.reach = [int(np.floor(row.reach[axis])), int(np.ceil(row.reach[axis + 2])) - 1]
+        self.border = row.border
+        self.padded = row.border == 0 and (self.reach[0] < self.rect[0] or self.reach[1] > self.rect[1])
+        self.interp, self.antialias, self.late = interp, antialias, late
+        self.wide = filt if antialias and interp else 1.0
+        # A warp's cubic taps beyond its frame are the fill; without antialias others repeat the edge, with it they do not count.
+        self.framed_taps = (interp == 2 and row.framed and not late and not self.widened(row)
+                            and row.frame[axis] == self.reach[0] and row.frame[axis + 2] == self.reach[1] + 1
+                            and np.all(row.slope == 1))
+
+    def widened(self, row):
+        return self.antialias and (self.interp == 2 or (self.interp == 1 and max(row.filter) > 1))
+
+    def taps(self, p, drop, framed_taps):
+        """[taps, *p.shape]: pixels, weights, fill."""
+        if self.interp == 0:
+            t = np.floor(p).astype(int)[None]
+            weights = np.ones(t.shape)
+        else:
+            reach = self.wide * (2 if self.interp == 2 else 1)
+            t = np.floor(p - 0.5 - reach).astype(int) + 1 + np.arange(int(2 * reach) + 2).reshape(-1, *[1] * p.ndim)
+            d = (t + 0.5 - p) / self.wide
+            weights = cubic(d, -0.5 if self.antialias else -0.75) if self.interp == 2 else np.maximum(0, 1 - np.abs(d))
+        outside = (t < self.reach[0]) | (t > self.reach[1])
+        if drop:
+            weights = np.where(outside, 0, weights)
+        kept = np.clip(t, *self.reach)
+        fill = np.zeros(t.shape, bool)
+        if self.border == 0:
+            fill = (kept < self.rect[0]) | (kept > self.rect[1])
+        if framed_taps:
+            fill = fill | outside
+        return at_border(kept, *self.rect, self.border), weights, fill
+
+
 def sample(image, row, h, w, bytes_in=False, inner=None):
-    """The view [h, w, C] before colour; ``inner``: a map applied to the output's coordinates first."""
+    """The view [h, w, C] before colour, its cover [h, w] (1: no fill), and what it is where the cover is 0. ``inner``: a map
+    applied to the output's coordinates first, which shrinks the view as an antialiased resize."""
     sh, sw, channels = image.shape
     ys, xs = np.mgrid[0:h, 0:w] + 0.5
-    m, interp, filt = row.m, row.interp, row.filter.copy()
+    m, interp, filt, antialias = row.m, row.interp, row.filter.copy(), row.antialias
     if inner is not None:
         m, interp = m @ inner, max(interp, 1)
-        filt = np.maximum(1, filt * [inner[0, 0], inner[1, 1]]) if row.antialias else filt
+        filt = np.maximum(np.maximum(1, np.linalg.norm(m[:2, :2], axis=1)), filt if antialias else 1)
+        antialias, row = True, copy.copy(row)
+        row.filter = filt
     px, py, pz = (m[k, 0] * xs + m[k, 1] * ys + m[k, 2] for k in range(3))
     front = pz > 1e-8
     px, py = (np.clip(p / np.where(front, pz, 1e-8), -1e6, 1e6) for p in (px, py))
-    ax, ay = int(max(row.x0, 0)), int(max(row.y0, 0))
-    bx, by = min(int(np.ceil(row.x1)), sw) - 1, min(int(np.ceil(row.y1)), sh) - 1
-    ax, ay = min(ax, sw - 1), min(ay, sh - 1)
-    bx, by = max(bx, ax), max(by, ay)
     fill = row.fill[:channels] * (1 / 255 if bytes_in else 1)
-
-    def tap(i, j):
-        return image[at_border(i, ay, by, row.border), at_border(j, ax, bx, row.border)]
-
-    if interp == 0:
-        out = tap(np.floor(py).astype(int), np.floor(px).astype(int))
-        inside = (px >= row.x0) & (px < row.x1) & (py >= row.y0) & (py < row.y1)
-        return np.where(inside[..., None], out, fill) if row.filled else out
-
-    wide = filt if row.antialias else np.ones(2)
-    reach = wide * (2 if interp == 2 else 1)
-    drop = row.antialias and row.border == 0
-    out, total = np.zeros((h, w, channels)), np.zeros((h, w))
-    fx, fy = np.floor(px - 0.5 - reach[0]).astype(int) + 1, np.floor(py - 0.5 - reach[1]).astype(int) + 1
-
-    def weight(d):
-        return cubic(d, -0.5 if row.antialias else -0.75) if interp == 2 else np.maximum(0, 1 - np.abs(d))
-
-    for dj in range(int(2 * reach[1]) + 1):
-        j = fy + dj
-        wy, y_in = weight((j + 0.5 - py) / wide[1]), (j >= ay) & (j <= by)
-        for di in range(int(2 * reach[0]) + 1):
-            i = fx + di
-            wx, x_in = weight((i + 0.5 - px) / wide[0]), (i >= ax) & (i <= bx)
-            both = wx * wy * (x_in & y_in if drop else 1)
-            value = tap(j, i)
-            if row.filled and interp == 2 and not drop:
-                value = np.where((x_in & y_in)[..., None], value, fill)
-            out += both[..., None] * value
-            total += both
-    out = out / np.where(total == 0, 1, total)[..., None]
+    late = row.fill_step > 0
+    across, down = (Axis(row, axis, size, m, interp, antialias, filt[axis], late) for axis, size in ((0, sw), (1, sh)))
+    drop = across.widened(row)
+    framed_taps = across.framed_taps and down.framed_taps
+    fx, fy = px, py
+    if row.folding:
+        fx, fy = folded(px, row.fold[0], row.fold[2], row.folding), folded(py, row.fold[1], row.fold[3], row.folding)
+    if drop:  # what lies beyond the taps that count is their edge
+        fx, fy = np.clip(fx, across.reach[0], across.reach[1] + 1), np.clip(fy, down.reach[0], down.reach[1] + 1)
+    (ix, wx, gap_x), (iy, wy, gap_y) = across.taps(fx, drop, framed_taps), down.taps(fy, drop, framed_taps)
+    total, inside, out = np.zeros((h, w)), np.zeros((h, w)), np.zeros((h, w, channels))
+    edge = np.zeros((h, w, channels))  # with the rect's edge repeated under the padding
+    for j in range(len(iy)):
+        for i in range(len(ix)):
+            weight, value = wy[j] * wx[i], image[iy[j], ix[i]]
+            shown = ~(gap_y[j] | gap_x[i])
+            total += weight
+            inside += weight * shown
+            out += (weight * shown)[..., None] * value
+            edge += weight[..., None] * value
+    whole = np.where(total == 0, 1, total)
+    if framed_taps or (interp == 2 and (across.padded or down.padded) and not late):  # what the fill's taps weigh is the fill
+        out = (out + (total - inside)[..., None] * fill) / whole[..., None]
+        cover = np.ones((h, w))
+    else:
+        cover = 1.0
+        for weights, gap in ((wx, gap_x), (wy, gap_y)):
+            each = weights.sum(0)
+            cover = cover * np.clip((weights * ~gap).sum(0) / np.where(each == 0, 1, each), 0, 1)
+        positive = np.abs(inside) > 1e-12
+        out = np.where(positive[..., None], out / np.where(positive, inside, 1)[..., None], fill) if drop else edge / whole[..., None]
     if interp == 2 and bytes_in:  # a cubic overshoots, a byte cannot
         out = np.clip(out, 0, 1)
-    out = np.where((total == 0)[..., None], fill, out)
-    if row.filled and not (interp == 2 and not drop):  # the frame fades over one pixel of the view that it framed
-        cover = (np.clip(np.minimum(px - row.x0, row.x1 - px) * row.slope[0] + 0.5, 0, 1)
-                 * np.clip(np.minimum(py - row.y0, row.y1 - py) * row.slope[1] + 0.5, 0, 1))[..., None]
-        out = fill + cover * (out - fill)
-    return np.where(front[..., None], out, fill)
+    if row.framed and interp == 0:
+        cover = cover * ((px >= row.frame[0]) & (px < row.frame[2]) & (py >= row.frame[1]) & (py < row.frame[3]))
+    elif row.framed and not framed_taps:  # the frame fades over one pixel of the view that it framed, or of the output
+        slope = np.where(np.tile(filt, 2) > 1, np.minimum(row.slope, np.tile(1 / filt, 2)), row.slope) if antialias else row.slope
+        for p, a, b in ((px, 0, 2), (py, 1, 3)):
+            cover = cover * np.clip(np.minimum((p - row.frame[a]) * slope[a], (row.frame[b] - p) * slope[b]) + 0.5, 0, 1)
+    return out, cover * front, fill
 
 
 def grey(v):
@@ -135,8 +192,6 @@ def as_byte(v):
 def step(v, op, p, bytes_in):
     if op == "BRIGHTNESS":
         return np.clip(v * p, 0, 1)
-    if op == "CONTRAST":
-        return np.clip(p * v + (1 - p) * grey(v).mean(), 0, 1)
     if op == "CONTRAST_MIDGRAY":
         return np.clip(p * v + (1 - p) * 0.5, 0, 1)
     if op == "INVERT":
@@ -151,8 +206,13 @@ def step(v, op, p, bytes_in):
     if op == "CHANNEL_PERMUTATION":
         orders = list(itertools.permutations(range(v.shape[-1])))
         return v[..., orders[int(p * len(orders))]]
+    if op == "GAMMA":
+        return np.clip(v, 0, None) ** p
     if v.shape[-1] != 3:
         return v
+    if op.startswith("SHIFT_"):
+        moved = [p / (255 if bytes_in else 1) if op == f"SHIFT_{name}" else 0 for name in ("RED", "GREEN", "BLUE")]
+        return np.where(np.array(moved) != 0, np.clip(v + moved, 0, 1), v)
     if op == "SATURATION":
         return np.clip(p * v + (1 - p) * grey(v)[..., None], 0, 1)
     if op == "HUE":
@@ -161,12 +221,16 @@ def step(v, op, p, bytes_in):
     return np.repeat(grey(v)[..., None], 3, -1)
 
 
-def normal(at, key, second):
-    """The normal number that a hash of a place and two keys stands for: 24 bits say how far from 0, the lowest on which side."""
+def hashed(at, key, second):
     h = (at + key) & LOW
     h = (h ^ h >> 16) * 0x21F0AAAD & LOW
     h = ((h ^ h >> 15) + second & LOW) * 0x735A2D97 & LOW
-    h ^= h >> 15
+    return h ^ h >> 15
+
+
+def normal(at, key, second):
+    """The normal number that a hash of a place and two keys stands for: 24 bits say how far from 0, the lowest on which side."""
+    h = hashed(at, key, second)
     size = NormalDist().inv_cdf(1 - ((h >> 8) + 0.5) / 2**25)
     return -size if h & 1 else size
 
@@ -179,18 +243,31 @@ def erase(v, row, mean, std, inner=None):
             xs, ys = inner[0, 0] * xs + inner[0, 2], inner[1, 1] * ys + inner[1, 2]
         vx, vy = np.trunc(xs).astype(int), np.trunc(ys).astype(int)
         for y, x in np.argwhere((vx >= x0) & (vx < x1) & (vy >= y0) & (vy < y1)):
-            px, py = (int(vx[y, x]), int(vy[y, x])) if mode & 15 == 2 else (0, 0)
+            px, py = (int(vx[y, x]), int(vy[y, x])) if mode & 15 in (2, 4) else (0, 0)
             keys = philox((0, py, 0, 0xE8A5E), (key & LOW, 0))
             for c in range(channels):
-                new = normal(px, keys[c], keys[c ^ 1]) if mode & 15 else value[c]
+                new = value[c]
+                if mode & 15 in (3, 4):  # uniform, in units that Normalize does not touch
+                    v[y, x, c] = (hashed(px, keys[c], keys[c ^ 1]) >> 8) / 2**24
+                    continue
+                if mode & 15:
+                    new = normal(px, keys[c], keys[c ^ 1])
                 v[y, x, c] = new * std[c] + mean[c] if mode & (1 << 12) else new
     return v
 
 
-def finish(v, row, mean, std, bytes_in, inner=None):
-    for op, p in row.colors:
-        v = step(v, op, p, bytes_in)
-    return erase(v.copy(), row, mean, std, inner)
+def draw(source, row, h, w, mean, std, bytes_in, inner=None, means=None):
+    """A view before mixing, and the greys' means before its steps; ``means``: those of the whole view, where it is shrunk."""
+    v, cover, fill = sample(source, row, h, w, bytes_in, inner)
+    seen = []
+    for k in range(len(row.colors) + 1):
+        if k == row.fill_step:
+            v = np.where((cover == 0)[..., None], fill, fill + cover[..., None] * (v - fill))
+        if k < len(row.colors):
+            op, p = row.colors[k]
+            seen.append(grey(v).mean() if means is None else means[k])
+            v = np.clip(p * v + (1 - p) * seen[k], 0, 1) if op == "CONTRAST" else step(v, op, p, bytes_in)
+    return erase(v.copy(), row, mean, std, inner), seen
 
 
 def render(recipe, images, plan, labels=None, classes=0, mask=None):
@@ -204,14 +281,7 @@ def render(recipe, images, plan, labels=None, classes=0, mask=None):
     mean, std = (np.broadcast_to(v if v is not None else d, (channels,)) for v, d in ((recipe.mean, 0.0), (recipe.std, 1.0)))
 
     # An exact contrast's mean is of the whole view at that step, also where the partner is then shrunk.
-    means = [[] for _ in rows]
-    views = []
-    for k, (row, source) in enumerate(zip(rows, sources, strict=True)):
-        v = sample(source, row, h, w, bytes_in)
-        for op, p in row.colors:
-            means[k].append(grey(v).mean())
-            v = step(v, op, p, bytes_in)
-        views.append(erase(v.copy(), row, mean, std))
+    views, means = zip(*(draw(source, row, h, w, mean, std, bytes_in) for row, source in zip(rows, sources, strict=True)), strict=True)
 
     out, soft = [], []
     for k, row in enumerate(rows):
@@ -225,10 +295,7 @@ def render(recipe, images, plan, labels=None, classes=0, mask=None):
         elif row.mix == 3:
             sx, sy = w / (x1 - x0), h / (y1 - y0)
             inner = np.array([[sx, 0, -sx * x0], [0, sy, -sy * y0], [0, 0, 1]])
-            small = sample(sources[j], rows[j], h, w, bytes_in, inner)
-            for (op, p), mu in zip(rows[j].colors, means[j], strict=True):
-                small = np.clip(p * small + (1 - p) * mu, 0, 1) if op == "CONTRAST" else step(small, op, p, bytes_in)
-            small = erase(small.copy(), rows[j], mean, std, inner)
+            small, _ = draw(sources[j], rows[j], h, w, mean, std, bytes_in, inner, means[j])
             v[y0:y1, x0:x1] = small[y0:y1, x0:x1]
         elif row.mix == 4:
             share = mask[k, 0][..., None]

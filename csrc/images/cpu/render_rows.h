@@ -14,14 +14,15 @@ template <int C> struct View : Layer {
     int pitch;
     Sampler<C> sampler;
     float* cache = nullptr;  // the whole view, [out_h][C][pitch], `done` of it
-    Progress done = {0, 0};
+    Progress done;
 
     static Layer layer(const RenderArgs& a, int i) {
         Layer v;
         open_layer(a, i, v);
         return v;
     }
-    View(const RenderArgs& a, int i) : Layer(layer(a, i)), pitch(packs_above(a.out_w)), sampler(picture, reading, pitch) {}
+    View(const RenderArgs& a, int i)
+        : Layer(layer(a, i)), pitch(packs_above(a.out_w)), sampler(picture, reading, pitch), done{0, 0, !reading.late} {}
 };
 
 // The rows of a sample: stages.h's walk.
@@ -47,6 +48,10 @@ template <int C> struct Rows {
         if (v.cache) px.from = v.cache + int64_t(at.y) * C * pitch;
         else v.sampler.row(at.y, at.xa, at.xb, stage, px.buf);
         return v.done;
+    }
+    void fill(const View<C>& v, const At& at, Pixels& px) const {
+        v.sampler.fill(at.y, at.xa, at.xb, px.from, px.buf);
+        px.from = px.buf;
     }
     void color(int op, float number, float mean, const At& at, Pixels& px) const {
         color_row<C>(op, number, mean, bytes, at.xa, at.xb, pitch, px.from, ToBuffer<C>{pitch, px.buf});
@@ -94,9 +99,10 @@ template <int C> struct Rows {
         }
         px = {first, first};
     }
-    // Into a float32 output of dense rows, where no erasure comes after the step.
+    // Into a float32 output of dense rows, where neither fill nor erasure comes after the step.
     int left_to_store(const View<C>& v, const At& at) const {
         if (v.colors == v.done.step || !ToOutput<C>::fits(args)) return 0;
+        if (!v.done.filled && v.reading.fill_step == v.colors) return 0;
         for (int k = 0; k < v.erases; ++k) {
             const int32_t* e = erase_words(args.info, v.row, k);
             if (at.y >= e[1] && at.y < e[3]) return 0;
@@ -106,8 +112,7 @@ template <int C> struct Rows {
     void store(const View<C>& v, const At& at, Progress done, const Pixels& px) const {
         if (done.step == v.colors) return store_row<C>(args, i, at.y, pitch, px.from);
         const int32_t* w = color_words(v.row, done.step);
-        float mean = needs_mean(w[0]) ? v.means[done.mean] : 0.0f;
-        color_row<C>(w[0], word_float(w[1]), mean, bytes, at.xa, at.xb, pitch, px.from, ToOutput<C>(args, i, at.y));
+        color_row<C>(w[0], word_float(w[1]), next_mean(args, v, w[0], done), bytes, at.xa, at.xb, pitch, px.from, ToOutput<C>(args, i, at.y));
     }
 };
 
@@ -123,37 +128,36 @@ template <int C> void prepare(const Rows<C>& rows, View<C>& v, float* room) {
             sum += gray_sum<C>(a.out_w, v.pitch, px.from);
         }
         v.cache = room;
-        v.done = {step, n};
+        v.done = {step, n, step >= v.reading.fill_step};
         v.means[n] = float(sum / (double(a.out_h) * double(a.out_w)));
     }
 }
 
 template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
-    static thread_local Scratch lines, stages, own_room, other_room, own_table, other_table;
+    static thread_local Scratch lines, stages, own_room, other_room, own_table, other_table, own_strip, other_strip;
     View<C> own(a, i);
     size_t line = size_t(C) * own.pitch, whole = line * a.out_h;
     float* buf = lines.need(2 * line);
     Rows<C> rows{a, i, own.pitch, a.in.dtype == U8, Stage(stages.need(Stage::floats(own.pitch)), own.pitch), buf, buf + line};
-    auto open = [&](View<C>& v, Scratch& table, Scratch& room) {
-        bool whole_view = step_of_mean(v, 0) >= 0;
-        v.sampler.open(table, whole_view ? a.out_h : y1 - y0);
-        if (whole_view) prepare(rows, v, room.need(whole));
+    auto open = [&](View<C>& v, Scratch& table, Scratch& strip, Scratch& room) {
+        v.sampler.open(table, strip, y0, y1, a.out_w);
+        if (step_of_mean(v, 0) >= 0) prepare(rows, v, room.need(whole));
     };
     auto all = [&](const View<C>& other) {
         for (int y = y0; y < y1; ++y) render(rows, own, other, {y, 0, a.out_w});
     };
-    open(own, own_table, own_room);
+    open(own, own_table, own_strip, own_room);
     if (own.row[W_MIX] == MIX_NONE) {
         all(own);
     } else {
         View<C> other(a, partner_of(a, own.row, i));
-        open(other, other_table, other_room);
+        open(other, other_table, other_strip, other_room);
         if (own.row[W_MIX] == MIX_RESIZED_BOX) {  // drawn anew, in the box
             place_layer(a, own.row, other);
             other.sampler = Sampler<C>(other.picture, other.reading, own.pitch);
-            other.sampler.open(other_table, y1 - y0);
+            other.sampler.open(other_table, other_strip, y0, y1, a.out_w);
             other.cache = nullptr;
-            other.done = {0, 0};
+            other.done = {0, 0, !other.reading.late};
         }
         all(other);
     }

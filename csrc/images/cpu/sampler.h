@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdlib>
 #include <new>
+#include "strip.h"
 #include "unit_rows.h"
 
 namespace anamorph { namespace AM_LEVEL {
@@ -24,48 +25,68 @@ struct Scratch {
 };
 
 template <int C> struct Sampler {
-    Picture picture;
+    Reading view;     // what the row says: where its fill is laid
+    Picture picture;  // what is read, by
     Reading r;
     int pitch;
     bool dense, planes;    // the channels of a pixel lie side by side, or the pixels of a channel do
+    bool pads = true;      // is a padding's fill laid over the taps? Else they hold it
     Unit unit;             // unit_rows.h
     Square square;         // square_rows.h
     Between inner, plain;  // where no window touches the rect's edge; where no fill shows
 
-    Sampler(const Picture& p, const Reading& reading, int row_pitch)
-        : picture(p), r(reading), pitch(row_pitch), dense(is_dense<C>(p)), planes(!dense && is_dense<1>(p)) {
+    Sampler(const Picture& p, const Reading& reading, int row_pitch) : view(reading), pitch(row_pitch) {
+        read(p, reading);
         if (dense || planes) unit = Unit(r);
-        inner = between(r, r.tap_x0 + r.reach_x, r.tap_y0 + r.reach_y, r.tap_x1 - r.nx + r.reach_x, r.tap_y1 - r.ny + r.reach_y);
-        inner.everywhere = r.movable;
-        bool soft = r.kernel != NEAREST;
-        float fade_x = soft ? 0.5f / r.slope_x : 0.0f, fade_y = soft ? 0.5f / r.slope_y : 0.0f;
-        plain = between(r, r.x0 + fade_x, r.y0 + fade_y, r.x1 - fade_x, r.y1 - fade_y);
-        plain.everywhere = !r.filled && !r.perspective;
+        float clear[4];  // of the fill: from the frame's and from the paddings' sides
+        for (int i = 0; i < 4; ++i) {
+            float fade = r.kernel == NEAREST ? 0.0f : 0.5f / r.slope[i];
+            float soft = r.kernel == NEAREST ? 0.0f : i % 2 ? r.reach_y : r.reach_x;
+            float frame = r.framed ? r.frame[i] + (i < 2 ? fade : -fade) : i < 2 ? -FAR : FAR;
+            float pad = r.pads[i] + (i < 2 ? soft : -soft);
+            clear[i] = i < 2 ? max_(frame, pad) : min_(frame, pad);
+        }
+        plain = between(r, clear[0], clear[1], clear[2], clear[3]);
+        plain.everywhere = !r.framed && !r.padded && !r.perspective;
+        plain.nowhere = plain.nowhere || (r.padded && r.folded);
     }
 
-    // Before the first of `rows` rows: the tables that square views need, or where windows are to be fetched pixel by pixel the
-    // channels of a planar picture side by side; in `room`, which is theirs.
-    void open(Scratch& room, int rows) {
-        bool squared = Square::wanted(r, pitch);
-        int64_t width = r.tap_x1 - r.tap_x0 + 1, pixels = width * (r.tap_y1 - r.tap_y0 + 1);
-        bool few = pixels <= 4 * int64_t(rows) * pitch && (r.tap_y1 + 2) * width * C < 0x7FFFFF00;
-        if (C > 1 && planes && !unit.fits && !squared && few) {
-            by_dtype(picture.dtype, [&](auto value) {
-                using T = decltype(value);
-                pack(reinterpret_cast<T*>(room.need((size_t(pixels) * C * sizeof(T) + 3) / 4)));
-            });
+    // Before the first row, of rows [y0, y1) and `width` columns: the tables that square views need; or the strip from which windows
+    // are read that are large and aslant; or, where other windows are to be fetched pixel by pixel, the channels of a planar picture
+    // side by side. In rooms that are the view's own.
+    void open(Scratch& table, Scratch& strip, int y0, int y1, int width) {
+        if ((!dense && !planes) || unit.fits) return;
+        if (Square::wanted(r, pitch)) {
+            square.open(r, pitch, table.need(Square::floats(r, pitch)));
+            pads = false;
             return;
         }
-        if ((dense || planes) && !unit.fits && squared) square.open(r, pitch, room.need(Square::floats(r, pitch)));
+        Strip s(r, y0, y1, width);
+        if (Strip::allowed(r) && s.pays(r, y1 - y0, width)) {
+            Picture drawn = s.picture(C, picture.dtype == U8);
+            drawn.data = reinterpret_cast<uint8_t*>(strip.need(s.floats(C, drawn.dtype)));
+            draw_strip(s, drawn, table);
+            read(drawn, s.reading(r, drawn));
+            pads = false;
+        } else if (C > 1 && planes) {
+            const Box& b = r.rect;
+            int64_t wide = b.x1 - b.x0 + 1, pixels = wide * (b.y1 - b.y0 + 1);
+            if (pixels > 4 * int64_t(y1 - y0) * width || (b.y1 + 2) * wide * C >= 0x7FFFFF00) return;
+            by_dtype(picture.dtype, [&](auto value) {
+                using T = decltype(value);
+                pack(reinterpret_cast<T*>(strip.need((size_t(pixels) * C * sizeof(T) + 3) / 4)));
+            });
+        }
     }
 
-    // Columns [xa, xb) (xa on a pack's edge) of row y into buf[C][pitch].
+    // Columns [xa, xb) (xa on a pack's edge) of row y into buf[C][pitch], with the fill that is not laid late.
     void row(int y, int xa, int xb, const Stage& stage, float* buf) const {
-        int a = xa, b = xa;  // what needs the frame
+        int a = xa, b = xa;  // what needs the fill laid
         if (unit.fits) {
             unit_row(y, xa, xb, buf);
             b = packs_above(xb);
-        } else if (square.fits && square_row(y, xa, xb, buf)) {
+        } else if (square.fits) {
+            square_row(square, r, y, xa, xb, pitch, buf);
             b = packs_above(xb);
         } else {
             if (dense || planes) {
@@ -78,30 +99,57 @@ template <int C> struct Sampler {
             if (a == b) return;
             staged_row(y, a, b, stage, buf);
         }
-        int clear_a, clear_b;
-        columns(plain, r, y, pitch, clear_a, clear_b);
-        clear_a = min_(b, packs_above(clear_a));
-        clear_b = max_(clear_a, packs_below(clear_b));
-        framed(y, a, clear_a, buf);
-        framed(y, max_(a, clear_b), b, buf);
+        if (!view.late) lay(y, a, b, pads, buf);
+    }
+
+    // The fill that is laid late, over `from` into buf.
+    void fill(int y, int xa, int xb, const float* from, float* buf) const {
+        if (from != buf)
+            for (int c = 0; c < C; ++c) std::memcpy(buf + c * pitch + xa, from + c * pitch + xa, size_t(xb - xa) * sizeof(float));
+        lay(y, xa, packs_above(xb), true, buf);
     }
 
 private:
+    void read(const Picture& p, const Reading& reading) {
+        picture = p;
+        r = reading;
+        dense = is_dense<C>(p);
+        planes = !dense && is_dense<1>(p);
+        inner = between(r, r.taps.x0 + r.reach_x, r.taps.y0 + r.reach_y, r.taps.x1 - r.nx + r.reach_x,
+                        r.taps.y1 - r.ny + r.reach_y);
+        inner.everywhere = r.movable;
+        inner.nowhere = inner.nowhere || r.folded;
+    }
+    // The strip's picture: rows of a view that lies square to the source.
+    void draw_strip(const Strip& s, const Picture& to, Scratch& table) const {
+        Reading q = s.square(r);
+        int width = packs_above(s.w);
+        size_t row = size_t(width) * C;
+        float* room = table.need(Square::floats(q, width) + row);
+        Square rows;
+        rows.open(q, width, room + row);
+        for (int y = 0; y < s.h; ++y) {
+            square_row(rows, q, y, 0, s.w, width, room);
+            by_dtype(to.dtype, [&](auto value) {
+                pack_row<C>(room, width, s.w, reinterpret_cast<decltype(value)*>(const_cast<uint8_t*>(to.data)) + y * to.stride_h);
+            });
+        }
+    }
     // What may be read of the picture, packed. Its pixels keep their places.
     template <class T> void pack(T* to) {
         const T* from = reinterpret_cast<const T*>(picture.data);
-        int width = r.tap_x1 - r.tap_x0 + 1;
-        for (int y = r.tap_y0; y <= r.tap_y1; ++y, to += width * C) {
-            const T* line = from + y * picture.stride_h + r.tap_x0;
+        int width = r.rect.x1 - r.rect.x0 + 1;
+        for (int y = r.rect.y0; y <= r.rect.y1; ++y, to += width * C) {
+            const T* line = from + y * picture.stride_h + r.rect.x0;
             for (int x = 0; x < width; ++x)
                 for (int c = 0; c < C; ++c) to[x * C + c] = line[x + c * picture.stride_c];
         }
-        picture.h = r.tap_y1 + 1;
-        picture.w = r.tap_x1 + 1;
+        picture.h = r.rect.y1 + 1;
+        picture.w = r.rect.x1 + 1;
         picture.stride_h = int64_t(width) * C;
         picture.stride_w = C;
         picture.stride_c = 1;
-        picture.data = reinterpret_cast<const uint8_t*>(to - (r.tap_y1 + 1) * picture.stride_h - int64_t(r.tap_x0) * C);
+        picture.data = reinterpret_cast<const uint8_t*>(to - (r.rect.y1 + 1) * picture.stride_h - int64_t(r.rect.x0) * C);
         dense = true;
         planes = false;
     }
@@ -124,10 +172,10 @@ private:
             for (int c = 0; c < C; ++c) unit.row<1>(r, data + c * picture.stride_c, picture.stride_h, c, y, xa, xb, pitch, buf);
         });
     }
-    bool square_row(int y, int xa, int xb, float* buf) const {
-        return by_dtype(picture.dtype, [&](auto value) {
+    void square_row(const Square& rows, const Reading& q, int y, int xa, int xb, int width, float* buf) const {
+        by_dtype(picture.dtype, [&](auto value) {
             auto data = reinterpret_cast<const decltype(value)*>(picture.data);
-            return square.row<C>(r, data, picture.stride_h, dense ? 1 : picture.stride_c, y, xa, xb, pitch, buf);
+            rows.template row<C>(q, data, picture.stride_h, dense ? 1 : picture.stride_c, y, xa, xb, width, buf);
         });
     }
     void one_by_one(int y, int xa, int xb, float* buf) const {
@@ -140,12 +188,21 @@ private:
             }
         });
     }
-    void framed(int y, int xa, int xb, float* buf) const {
+    // The fill over columns [a, b), where it shows.
+    void lay(int y, int a, int b, bool pads, float* buf) const {
+        int clear_a, clear_b;
+        columns(plain, view, y, pitch, clear_a, clear_b);
+        clear_a = min_(b, packs_above(clear_a));
+        clear_b = max_(clear_a, packs_below(clear_b));
+        lay_packs(y, a, clear_a, pads, buf);
+        lay_packs(y, max_(a, clear_b), b, pads, buf);
+    }
+    void lay_packs(int y, int xa, int xb, bool pads, float* buf) const {
         for (int x = xa; x < xb; x += LANES) {
             Floats v[C], sx, sy, z;
-            position(r, Floats::iota() + Floats(float(x) + 0.5f), Floats(float(y) + 0.5f), sx, sy, z);
+            position(view, Floats::iota() + Floats(float(x) + 0.5f), Floats(float(y) + 0.5f), sx, sy, z);
             for (int c = 0; c < C; ++c) v[c] = Floats::load(buf + c * pitch + x);
-            frame<C>(r, sx, sy, z, v);
+            lay_fill<C>(view, pads, sx, sy, z, v);
             for (int c = 0; c < C; ++c) v[c].store(buf + c * pitch + x);
         }
     }

@@ -51,12 +51,13 @@ template <int C> int place(Reading r, const Dense& d, int y, int xa, int xb, con
         Floats sx, sy, z, behind_x, behind_y;
         Ints ix, iy;
         position(r, fx, fy, sx, sy, z);
+        fold(r, sx, sy);
         if (r.kernel == LINEAR) {
-            pair(sx, r.tap_x0, r.tap_x1 - 1, ix, behind_x);
-            pair(sy, r.tap_y0, r.tap_y1 - 1, iy, behind_y);
+            pair(sx, r.taps.x0, r.taps.x1 - 1, ix, behind_x);
+            pair(sy, r.taps.y0, r.taps.y1 - 1, iy, behind_y);
         } else {
-            window(sx, r.reach_x, r.tap_x0, r.tap_x1 - r.nx + 1, ix, behind_x);
-            window(sy, r.reach_y, r.tap_y0, r.tap_y1 - r.ny + 1, iy, behind_y);
+            window(sx, r.reach_x, r.taps.x0, r.taps.x1 - r.nx + 1, ix, behind_x);
+            window(sy, r.reach_y, r.taps.y0, r.taps.y1 - r.ny + 1, iy, behind_y);
         }
         Ints at = iy * line + ix * Ints(C);
         furthest = max_(furthest, at);

@@ -33,7 +33,7 @@ struct Unit {
         auto step = [](float m) { return m == 1.0f || m == -1.0f; };
         auto whole = [&](float m) { return m >= -far && m <= far && float(int(m)) == m; };
         fits = !r.perspective && r.m[1] == 0.0f && r.m[3] == 0.0f && step(r.m[0]) && step(r.m[4]) && whole(r.m[2]) &&
-               whole(r.m[5]) && r.inverse_x == 1.0f && r.inverse_y == 1.0f;
+               whole(r.m[5]) && r.inverse_x == 1.0f && r.inverse_y == 1.0f && !r.folded && !r.paint;
         if (!fits) return;
         left = r.m[0] < 0.0f;
         up = r.m[4] < 0.0f;
@@ -41,26 +41,23 @@ struct Unit {
         dy = int(r.m[5]) - (up ? 1 : 0);
     }
 
-    // Columns [xa, xb) of row y, without the frame, of C channels side by side in `data`, into buf's channels `channel` and on.
+    // Columns [xa, xb) of row y, without the fill, of C channels side by side in `data`, into buf's channels `channel` and on.
     template <int C, class T> void row(const Reading& r, const T* data, int64_t stride, int channel, int y, int xa, int xb,
                                        int pitch, float* buf) const {
         buf += channel * pitch;
         int sy = up ? dy - y : y + dy;
-        const T* line = data + border_index(sy, r.tap_y0, r.tap_y1, r.border) * stride;
-        // The columns whose pixels lie in the rect.
-        int a = left ? dx - r.tap_x1 : r.tap_x0 - dx, b = left ? dx - r.tap_x0 + 1 : r.tap_x1 - dx + 1;
+        const T* line = data + tap_y(r, sy) * stride;
+        // The columns whose pixels are read as they lie.
+        int a = left ? dx - r.taps.x1 : r.taps.x0 - dx, b = left ? dx - r.taps.x0 + 1 : r.taps.x1 - dx + 1;
         a = clamp_(a, xa, xb);
         b = clamp_(b, a, xb);
-        if (r.drop && (sy < r.tap_y0 || sy > r.tap_y1)) a = b = xb;  // no tap is left, nor beside the rect below
         auto direct = [&](int x, int n) {
             if (left) copy_packs<true, C>(line + int64_t(dx - x - n + 1) * C, n, pitch, buf + x);
             else copy_packs<false, C>(line + int64_t(x + dx) * C, n, pitch, buf + x);
         };
         auto single = [&](int x) {
-            int sx = left ? dx - x : x + dx, at = border_index(sx, r.tap_x0, r.tap_x1, r.border);
-            bool none = r.drop && (x < a || x >= b);
-            for (int c = 0; c < C; ++c)
-                buf[c * pitch + x] = none ? r.fill[channel + c] : to_float(line[int64_t(at) * C + c]) * SCALE_OF<T>;
+            int at = tap_x(r, left ? dx - x : x + dx);
+            for (int c = 0; c < C; ++c) buf[c * pitch + x] = to_float(line[int64_t(at) * C + c]) * SCALE_OF<T>;
         };
         // The lines below will be on their way when they are wanted.
         const T* ahead = line + int64_t(up ? -AHEAD : AHEAD) * stride;

@@ -45,7 +45,18 @@ template <int C, class Source> struct Column {
             AM_UNROLL
             for (int k = 0; k < C; ++k) px.c[k].v[p] = pixel[k];
         }
-        return {0, 0};
+        return {0, 0, !v.reading.late};
+    }
+    AM_D void fill(const Layer& v, const At& at, Pixels& px) const {
+        AM_UNROLL
+        for (int p = 0; p < LANES; ++p) {
+            float pixel[C];
+            AM_UNROLL
+            for (int k = 0; k < C; ++k) pixel[k] = px.c[k].v[p];
+            sample_fill<C>(v.reading, float(at.x) + 0.5f, float(at.y + p) + 0.5f, pixel);
+            AM_UNROLL
+            for (int k = 0; k < C; ++k) px.c[k].v[p] = pixel[k];
+        }
     }
     AM_D void color(int op, float number, float mean, const At&, Pixels& px) const {
         color_step<C>(op, number, mean, args.in.dtype == U8, px.c);

@@ -17,7 +17,7 @@ import anamorph as am
 
 from . import ours, peers  # noqa: F401  peers register themselves
 from .rounds import Contender, race, reason
-from .work import SIZE, Entry, Step, Unavailable, Work
+from .work import SIZE, Entry, Step, Unavailable, Work, check
 
 COPIED = 2**27  # bytes: far more than any cache holds
 
@@ -27,9 +27,7 @@ def prepare(entry: Entry, work: Work) -> Step:
     if work.device.type not in entry.devices:
         raise Unavailable(f"only on {' and '.join(entry.devices)}")
     step = entry.build(work)
-    out, wanted = step(), (len(work.pictures), 3, SIZE, SIZE)
-    if tuple(out.shape) != wanted or out.dtype != torch.float32 or not bool(out.isfinite().all()):
-        raise ValueError(f"made {out.dtype} {list(out.shape)} instead of finite float32 {list(wanted)}")
+    check(step(), (len(work.pictures), 3, SIZE, SIZE), torch.float32)
     return step
 
 

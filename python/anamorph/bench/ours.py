@@ -3,48 +3,37 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import torch
 
 import anamorph as am
 from anamorph import _native
 
-from .work import DEGREES, HUE, JITTER, MEAN, SCALE, SHEAR, SIZE, SOURCE, STD, TRANSLATE, Step, Work, entry
+from .work import MEAN, SIZE, SOURCE, STD, Step, Work, chain_of, entry
 
 
 def chain(contrast_mode: str) -> am.Recipe:
     """The chain as a recipe."""
-    return am.Recipe([
-        am.RandomResizedCrop(SIZE),
-        am.RandomHorizontalFlip(),
-        am.RandomAffine(DEGREES, (TRANSLATE, TRANSLATE), SCALE, SHEAR, interpolation="bilinear"),
-        am.ColorJitter(JITTER, JITTER, JITTER, HUE, contrast_mode=contrast_mode),
-        am.Normalize(MEAN, STD),
-    ])
+    return am.Recipe([*chain_of(am, "bilinear", contrast_mode=contrast_mode), am.Normalize(MEAN, STD)])
 
 
-def eager(work: Work, contrast_mode: str) -> Step:
-    """A new plan and a new batch at every step."""
-    recipe, images, epochs = chain(contrast_mode), work.nhwc(), itertools.count()
-    index = torch.arange(len(images), device=work.device)
-
-    def step() -> torch.Tensor:
-        plan = recipe.plan(index, epoch=next(epochs), size=(SOURCE, SOURCE), device=work.device)
-        return am.render(images, plan)
-
-    return step
+def eager(recipe: am.Recipe, images: torch.Tensor, size: tuple[int, int], epochs: Iterable[int]) -> Step:
+    """A plan of the next epoch and a new batch at every step."""
+    index, epoch = torch.arange(len(images), device=images.device), iter(epochs)
+    return lambda: am.render(images, recipe.plan(index, epoch=next(epoch), size=size))
 
 
 @entry("anamorph", ours=True)
 def exact(work: Work) -> Step:
     """Contrast about the picture's own grey mean, as torchvision's."""
-    return eager(work, "exact")
+    return eager(chain("exact"), work.nhwc(), (SOURCE, SOURCE), itertools.count())
 
 
 @entry("anamorph-midgray", ours=True, note="contrast about mid-grey")
 def midgray(work: Work) -> Step:
     """Contrast about 0.5: no statistic of the picture is needed."""
-    return eager(work, "midgray")
+    return eager(chain("midgray"), work.nhwc(), (SOURCE, SOURCE), itertools.count())
 
 
 @entry("anamorph-graph", ours=True, devices=("cuda",), note="plan and render in one captured CUDA graph")

@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 
 import torch
 
 from ._torchvision import v2
-from .work import DEGREES, HUE, JITTER, MEAN, SCALE, SHEAR, SIZE, STD, TRANSLATE, Step, Work, entry
+from .work import DEGREES, HUE, JITTER, MEAN, SCALE, SHEAR, SIZE, STD, TRANSLATE, Step, Work, chain_of, entry
 
 
 def torchvision_chain() -> torch.nn.Module:
     """The chain as torchvision.transforms.v2 has it."""
     T = v2()
-    return T.Compose([
-        T.RandomResizedCrop(SIZE),
-        T.RandomHorizontalFlip(),
-        T.RandomAffine(DEGREES, (TRANSLATE, TRANSLATE), SCALE, SHEAR, T.InterpolationMode.BILINEAR),
-        T.ColorJitter(JITTER, JITTER, JITTER, HUE),
-        T.ToDtype(torch.float32, scale=True),
-        T.Normalize(MEAN, STD),
-    ])
+    return T.Compose([*chain_of(T, T.InterpolationMode.BILINEAR), T.ToDtype(torch.float32, scale=True), T.Normalize(MEAN, STD)])
+
+
+def per_sample(transform: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> Step:
+    """One picture at a time, as in a DataLoader's workers, and then a batch of them."""
+    return lambda: torch.stack([transform(image) for image in images])
 
 
 @entry("torchvision-sample", devices=("cpu",))
 def torchvision_sample(work: Work) -> Step:
-    """One picture at a time, as in a DataLoader's workers."""
-    transform, images = torchvision_chain(), work.nchw()
-    return lambda: torch.stack([transform(image) for image in images])
+    """The chain for each picture by itself."""
+    return per_sample(torchvision_chain(), work.nchw())
 
 
 @entry("torchvision-batch", note="one draw for the whole batch")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import nan
+from statistics import median
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from .sweep import BAR, SOURCES
 
 Status = Callable[[str], None]
 
@@ -19,6 +23,36 @@ def progress() -> Iterator[Status]:
     console = Console(stderr=True)
     with console.status("starting") as status:
         yield lambda text: status.update(escape(text))
+
+
+def show_sweep(results: dict[str, Any]) -> None:
+    """The recipes, the slowest first, what all cases say together, and the slowest ten."""
+    console, rows = Console(highlight=False), results["sweep"]
+    done = [row for row in rows if not row["error"]]
+    sources = [source for source in SOURCES if any(row["source"] == source for row in done)]
+    table = Table(title=escape(f"anamorph over torchvision v2 per sample: the lowest ratio by source, one thread, "
+                               f"{results['machine']['cpu']}, {results['anamorph']['simd']}"),
+                  title_justify="left", title_style="bold")
+    table.add_column("recipe", overflow="fold")
+    for heading in (*(source.replace(" ", "\n") for source in sources), "median", f"below {BAR:g}x"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for recipe in dict.fromkeys(row["recipe"] for row in done):  # rows are sorted, so these are too
+        same = [row for row in done if row["recipe"] == recipe]
+        lowest = [min((row["ratio"] for row in same if row["source"] == source), default=nan) for source in sources]
+        table.add_row(escape(recipe), *(f"{ratio:.2f}x" for ratio in lowest), f"{median(r['ratio'] for r in same):.2f}x",
+                      f"{sum(row['ratio'] < BAR for row in same)} of {len(same)}")
+    if done:
+        console.print(table)
+        console.print(f"{len(done)} cases: median {results['median']:.2f}x, {results['below']} below {BAR:g}x")
+        for output, speed in results["outputs"].items():
+            console.print(f"{output} out: {speed:.2f} times anamorph's own speed with float32 out, by the median")
+        console.print("the slowest:")
+    for row in done[:10]:
+        console.print(f"{row['ratio']:6.2f}x  {row['images_per_second']:,.0f} images/s to {row['torchvision']:,.0f}: "
+                      f"{escape(row['case'])}", soft_wrap=True)
+    for row in rows:
+        if row["error"]:
+            console.print(f"[yellow]failed[/]   {escape(row['case'])}: {escape(row['error'])}", soft_wrap=True)
 
 
 def show(results: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from .work import Unavailable
 
+Clock = Callable[[], float]
 WARM_UPS = 3  # torch.compile recompiles on the second
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h>
 
@@ -32,6 +33,11 @@ class Contender:
     def rate(self) -> float:
         """The median of its rounds."""
         return median(self.samples)
+
+    @property
+    def best(self) -> float:
+        """The best of its rounds: what disturbs one only ever slows it."""
+        return max(self.samples)
 
 
 @contextmanager
@@ -61,8 +67,8 @@ def steady() -> Iterator[None]:
         mallopt(M_TRIM_THRESHOLD, 2**17)
 
 
-def seconds(step: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """How long ``repeats`` steps take: by CUDA events on a GPU, by the clock on a CPU."""
+def seconds(step: Callable[[], object], repeats: int, device: torch.device, clock: Clock = time.perf_counter) -> float:
+    """How long ``repeats`` steps take: by CUDA events on a GPU, by ``clock`` on a CPU."""
     if device.type == "cuda":
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize(device)
@@ -72,14 +78,15 @@ def seconds(step: Callable[[], object], repeats: int, device: torch.device) -> f
         last.record()
         last.synchronize()
         return first.elapsed_time(last) / 1e3
-    begin = time.perf_counter()
+    begin = clock()
     for _ in range(repeats):
         step()
-    return time.perf_counter() - begin
+    return clock() - begin
 
 
 def race(contenders: Sequence[Contender], rounds: int, budget: float, device: torch.device,
-         report: Callable[[str], None] = lambda _: None) -> None:
+         report: Callable[[str], None] = lambda _: None, warm_ups: int = WARM_UPS,
+         clock: Clock = time.perf_counter) -> None:
     """Fill in the samples of every contender within about ``budget`` seconds, warm-up not counted.
 
     Each has the same slice of time in a round and does as many whole steps as fit, at least one. Who begins changes
@@ -94,11 +101,11 @@ def race(contenders: Sequence[Contender], rounds: int, budget: float, device: to
             torch.set_num_threads(c.threads)
             try:
                 if r < 0:
-                    seconds(c.step, WARM_UPS - 1, device)
-                    repeats[id(c)] = max(1, round(share / seconds(c.step, 1, device)))
+                    seconds(c.step, warm_ups - 1, device, clock)
+                    repeats[id(c)] = max(1, round(share / seconds(c.step, 1, device, clock)))
                 else:
                     n = repeats[id(c)]
-                    c.samples.append(n * c.amount / seconds(c.step, n, device))
+                    c.samples.append(n * c.amount / seconds(c.step, n, device, clock))
             except Exception as error:  # a peer may fail in any way; the others go on
                 c.error = reason(error)
     torch.set_num_threads(1)

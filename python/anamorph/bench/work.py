@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +20,23 @@ PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "immunohis
 Step = Callable[[], torch.Tensor]  # augments the same pictures once more, as float32 [n, 3, SIZE, SIZE]
 
 
+def chain_of(T: Any, bilinear: Any, **contrast: str) -> list[Any]:
+    """The chain before Normalize, from the transforms of ``T``: anamorph's or torchvision's, whose names are the same."""
+    return [
+        T.RandomResizedCrop(SIZE),
+        T.RandomHorizontalFlip(),
+        T.RandomAffine(DEGREES, (TRANSLATE, TRANSLATE), SCALE, SHEAR, bilinear),
+        T.ColorJitter(JITTER, JITTER, JITTER, HUE, **contrast),
+    ]
+
+
 class Unavailable(Exception):
     """Why an engine cannot take part here."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """A batch of pictures, uint8 [n, SOURCE, SOURCE, 3], and where they are augmented."""
+    """A batch of pictures, uint8 [n, height, width, 3], and where they are augmented."""
 
     pictures: np.ndarray
     device: torch.device
@@ -40,21 +50,29 @@ class Work:
         return self.nhwc().permute(0, 3, 1, 2).contiguous()
 
 
-def photographs(count: int) -> np.ndarray:
-    """``count`` different square cuts of photographs: uint8 [count, SOURCE, SOURCE, 3]."""
+def photographs(count: int, size: tuple[int, int] = (SOURCE, SOURCE)) -> np.ndarray:
+    """``count`` different cuts of photographs: uint8 [count, height, width, 3]."""
     import skimage.data
     from PIL import Image
 
     random = np.random.default_rng(0)
     originals = [Image.fromarray(getattr(skimage.data, name)()) for name in PHOTOGRAPHS]
+    height, width = size
     cuts = []
     for i in range(count):
         picture = originals[i % len(originals)]
-        side = min(picture.size) * random.uniform(0.6, 1.0)
-        left, top = ((length - side) * random.random() for length in picture.size)
-        cut = picture.resize((SOURCE, SOURCE), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+        scale = min(picture.width / width, picture.height / height) * random.uniform(0.6, 1.0)
+        across, down = scale * width, scale * height
+        left, top = (picture.width - across) * random.random(), (picture.height - down) * random.random()
+        cut = picture.resize((width, height), Image.Resampling.BICUBIC, (left, top, left + across, top + down))
         cuts.append(np.asarray(cut))
     return np.stack(cuts)
+
+
+def check(out: torch.Tensor, shape: Sequence[int], dtype: torch.dtype) -> None:
+    """That an engine made what is compared."""
+    if tuple(out.shape) != tuple(shape) or out.dtype != dtype or not bool(out.isfinite().all()):
+        raise ValueError(f"made {out.dtype} {list(out.shape)} instead of finite {dtype} {list(shape)}")
 
 
 @dataclass(frozen=True)

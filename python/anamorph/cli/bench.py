@@ -12,11 +12,11 @@ import torch
 
 import anamorph as am
 from anamorph import bench
-from anamorph.bench import host, machine
+from anamorph.bench import host, machine, sweep
 from anamorph.bench.rounds import steady
 from anamorph.bench.work import ENTRIES, Entry, Work, photographs
 from anamorph.cli.arguments import Help, Parser, output_file
-from anamorph.core.errors import ArgumentError, DeviceError
+from anamorph.core.errors import ArgumentError, DeviceError, MissingDependencyError
 from anamorph.core.extras import extra
 
 
@@ -24,18 +24,27 @@ def parser() -> argparse.ArgumentParser:
     """The options of ``anamorph bench``."""
     p = Parser(prog="anamorph bench", description="Time anamorph against its peers.", formatter_class=Help)
     p.add_argument("--json", metavar="FILE", help="write everything measured there too")
-    p.add_argument("--batch", type=int, default=64, help="pictures in a batch")
-    p.add_argument("--rounds", type=int, default=7, help="turns that every engine gets; medians are over these")
-    p.add_argument("--seconds", type=float, default=30.0, help="about how long all rounds take, warm-up not counted")
-    p.add_argument("--engines", help=f"a comma-separated part of: {', '.join(ENTRIES)}; all of the device if not given")
-    p.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto: a GPU if there is one")
-    p.add_argument("--threads", default="1,2", help="of anamorph on a CPU; 1 is always among them, peers have 1")
+    chain = p.add_argument_group("the comparison")
+    chain.add_argument("--batch", type=int, default=64, help="pictures in a batch")
+    chain.add_argument("--rounds", type=int, default=7, help="turns that every engine gets; medians are over these")
+    chain.add_argument("--seconds", type=float, default=30.0, help="about how long all rounds take, warm-up not counted")
+    chain.add_argument("--engines", help=f"a comma-separated part of: {', '.join(ENTRIES)}; all of the device if not given")
+    chain.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto: a GPU if there is one")
+    chain.add_argument("--threads", default="1,2", help="of anamorph on a CPU; 1 is always among them, peers have 1")
+    many = p.add_argument_group("the sweep")
+    many.add_argument("--sweep", action="store_true", default=None, help="instead: many recipes, sizes, layouts and dtypes "
+                      "against torchvision, on one thread of a CPU, the slowest first (about a quarter of an hour)")
+    many.add_argument("--quick", action="store_true", default=None, help="of the sweep two sizes and float32 out (a minute)")
+    many.add_argument("--only", metavar="WORDS", help="of the sweep the cases that have all of these, parted by "
+                      "commas: --only bicubic,planar,256x256")
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark, print its table and, if asked, write its JSON."""
-    options = parser().parse_args(argv)
+    p = parser()
+    options = p.parse_args(argv)
+    check_kind(p, options)
     for name, least in (("batch", 1), ("rounds", 1), ("seconds", 0.0)):
         if not least <= getattr(options, name) < float("inf"):
             raise ArgumentError(f"bench: expected --{name} of at least {least:g}, given {getattr(options, name):g}")
@@ -48,22 +57,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         from anamorph.bench import report
 
         pictures = photographs(options.batch)
+    cases = choose_cases(options) if options.sweep else []
     results: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.facts(), "versions": machine.versions(), "anamorph": am.info(),
-        "settings": {"device": device.type, "batch": options.batch, "rounds": options.rounds,
-                     "seconds": options.seconds, "threads": threads},
     }
     with steady(), torch.no_grad(), report.progress() as status:
-        results.update(bench.run_chain(entries, Work(pictures, device), threads, options.rounds,
-                                 options.seconds, status))
-        if any(e.ours for e in entries):
-            status("host overhead")
-            results["host"] = host.overhead(device)
-    report.show(results)
+        if options.sweep:
+            results |= sweep.run(cases, status)
+        else:
+            results["settings"] = {"device": device.type, "batch": options.batch, "rounds": options.rounds,
+                                   "seconds": options.seconds, "threads": threads}
+            results |= bench.run_chain(entries, Work(pictures, device), threads, options.rounds, options.seconds, status)
+            if any(e.ours for e in entries):
+                status("host overhead")
+                results["host"] = host.overhead(device)
+    (report.show_sweep if options.sweep else report.show)(results)
     if target:
         target.write_text(json.dumps(results, indent=2) + "\n")
     return 0
+
+
+def check_kind(p: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """The sweep's options come with ``--sweep``, the comparison's without."""
+    for name in ("batch", "rounds", "seconds", "engines", "device", "threads") if options.sweep else ("quick", "only"):
+        if getattr(options, name) != p.get_default(name):
+            raise ArgumentError(f"bench: expected --{name} only {'without' if options.sweep else 'with'} --sweep")
+
+
+def choose_cases(options: argparse.Namespace) -> list[sweep.Case]:
+    """The sweep's cases."""
+    try:
+        cases = sweep.cases(bool(options.quick), options.only or "")
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"bench: --sweep is a comparison with torchvision, which is missing ({error})") from error
+    if not cases:
+        raise ArgumentError(f"bench: expected --only words of the sweep's lines, such as bicubic,planar,256x256; given "
+                            f"{options.only!r}, which none has")
+    return cases
 
 
 def choose_device(name: str) -> torch.device:

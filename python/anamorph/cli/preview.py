@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 import anamorph as am
 from anamorph.cli.arguments import output_file
-from anamorph.data.decode import check_complete, decode_pillow
+from anamorph.data.decode import decoded
+from anamorph.data.folder import IMAGE_SUFFIXES, contents, pictures
 
+FROM_A_FOLDER = 8  # pictures
 MOST_PIXELS = 2**26  # of a sheet; Pillow warns of larger pictures when it opens them
 PAPER, INK, FAINT = (250, 249, 246), (32, 34, 38), (128, 130, 136)
 
@@ -51,42 +53,49 @@ def load_recipe(spec: str) -> am.Recipe:
     return recipe
 
 
+def some_pictures(path: str) -> list[str]:
+    """The picture, or of a folder and those in it some pictures, evenly spread over the sorted paths."""
+    if not Path(path).is_dir():
+        return [path]
+    found = pictures(path)
+    if not found:
+        raise am.ArgumentError(f"{path}: expected a folder with pictures, files that end in {', '.join(IMAGE_SUFFIXES)}")
+    count = min(len(found), FROM_A_FOLDER)
+    return [found[i * len(found) // count] for i in range(count)]
+
+
 def read_image(path: str | Path) -> np.ndarray:
     """A picture as uint8 [H, W, 3], just as the Loader decodes it."""
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise am.DecodeError(f"{path}: cannot be read ({error.strerror or error})") from error
-    check_complete(data, str(path))
-    return decode_pillow(data, str(path), 3).numpy()
+    return decoded(contents(path), str(path)).numpy()
 
 
 def displayable(images: torch.Tensor, recipe: am.Recipe) -> np.ndarray:
     """Rendered images as uint8 [B, H, W, C]: cast back and, if the recipe normalises, un-normalised."""
     if images.dtype != torch.uint8:
-        images = images.float()
+        images = images.to(torch.float32, copy=True)
         if recipe.mean is not None:
             mean, std = (torch.tensor(v, device=images.device).view(-1, 1, 1) for v in (recipe.mean, recipe.std))
-            images = images * std + mean
-        images = (images * 255).round().clamp(0, 255).to(torch.uint8)
+            images.mul_(std).add_(mean)
+        images = images.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
     return images.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def augmented_views(images: Sequence[np.ndarray], recipe: am.Recipe, count: int, *, seed: int = 0,
-                    epoch: int = 0) -> list[np.ndarray]:
+                    epoch: int = 0) -> Iterator[np.ndarray]:
     """``count`` views of every picture, ready to show: one uint8 [B, H, W, C] per view.
 
-    View ``v`` is what a training run with this seed and epoch would see of samples 0 .. B-1.
+    View ``v`` is what a training run with this seed and epoch would see of samples 0 .. B-1. What MaskMix asks for is a
+    ramp: the view itself on the left passes into its partner on the right.
     """
     sizes = [image.shape[:2] for image in images]
     # A recipe without a size of its own takes only pictures that agree, and wants to be told so.
     size = sizes[0] if len(set(sizes)) == 1 else torch.tensor(sizes)
-    sources = [torch.tensor(image) for image in images]
-    views = []
+    sources = am.Ragged.from_list([torch.from_numpy(image) for image in images])
     for view in range(count):
         plan = recipe.plan(torch.arange(len(images)), seed=seed, epoch=epoch, view=view, size=size)
-        views.append(displayable(am.render(sources, plan), recipe))
-    return views
+        height, width = plan.output_size
+        mask = torch.linspace(1, 0, width).expand(len(images), 1, height, width) if recipe._masks else None
+        yield displayable(am.render(sources, plan, mask=mask), recipe)
 
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], *, cell: int = 192, titles: Sequence[str] = (),
@@ -157,15 +166,18 @@ def preview(paths: Sequence[str], recipe_spec: str, output: str, *, views: int =
     if views < 1 or cell < 16:
         raise am.ArgumentError("a preview needs at least one view and cells of at least 16 pixels, "
                                f"given --views {views} and --size {cell}")
-    if len(paths) * (views + 1) * cell**2 > MOST_PIXELS:
+    files = [file for path in paths for file in some_pictures(path)]
+    if len(files) * (views + 1) * cell**2 > MOST_PIXELS:
         raise am.ArgumentError(f"expected a sheet of at most {MOST_PIXELS // 10**6} million pixels, given "
-                               f"{len(paths)} x {views + 1} cells of {cell} x {cell}; try a smaller --size or --views")
+                               f"{len(files)} x {views + 1} cells of {cell} x {cell}; try a smaller --size or --views")
     target = output_file("--output", output)
     recipe = load_recipe(recipe_spec)
-    originals = [read_image(path) for path in paths]
-    seen = augmented_views(originals, recipe, views, seed=seed, epoch=epoch)
-    rows = [[original, *(view[i] for view in seen)] for i, original in enumerate(originals)]
+    originals = [read_image(path) for path in files]
+    rows = [[original] for original in originals]
+    for view in augmented_views(originals, recipe, views, seed=seed, epoch=epoch):
+        for row, picture in zip(rows, view):
+            row.append(np.asarray(fitted(picture, cell)))  # a view may be as large as its picture
     sheet = contact_sheet(rows, cell=cell, titles=["original", *(f"view {v}" for v in range(views))],
-                          captions=[[f"{Path(path).name}"] for path in paths])
+                          captions=[[f"{Path(path).name}"] for path in files])
     sheet.save(target, "PNG")
     return target

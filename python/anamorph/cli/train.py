@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from torch.nn import functional as F
 import anamorph as am
 from anamorph.cli.preview import contact_sheet, displayable, read_image
 from anamorph.core.extras import extra
-from anamorph.data.sources import IMAGE_SUFFIXES
+from anamorph.data.folder import IMAGE_SUFFIXES, pictures
 
 PLAIN, AUGMENTED = "plain", "augmented"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -78,12 +77,6 @@ def class_folders(folder: Path) -> list[Path]:
     return sorted(sub for sub in folder.iterdir() if sub.is_dir())
 
 
-def pictures(folder: Path) -> list[Path]:
-    """The pictures in and below ``folder``, in the Loader's order."""
-    return [Path(place, file) for place, _, files in sorted(os.walk(folder, followlinks=True))
-            for file in sorted(files) if file.lower().endswith(IMAGE_SUFFIXES)]
-
-
 def split(data: Path, out: Path, per_class: int | None, seed: int) -> tuple[Path, Path]:
     """The training and the validation folder of ``data``; where it has none, links into it under ``out``."""
     if not data.is_dir():
@@ -97,7 +90,7 @@ def split(data: Path, out: Path, per_class: int | None, seed: int) -> tuple[Path
     links: list[tuple[Path, Path]] = []
     random = np.random.default_rng(seed)
     for source in class_folders(data):
-        own = [str(file) for file in pictures(source) if not (base / file.relative_to(data)).is_relative_to(made)]
+        own = [file for file in pictures(source) if not (base / Path(file).relative_to(data)).is_relative_to(made)]
         if source.name.startswith(".") or (not own and made.is_relative_to(base / source.name)):
             continue
         files = [Path(file) for file in random.permutation(own)]

@@ -25,7 +25,7 @@ def wrong(where: str, expected: str, given: object) -> NoReturn:
 
 def number(where: str, value: Any, low: float = -math.inf, high: float = math.inf, expected: str = "") -> float:
     """A finite number in [low, high], within float32's range."""
-    value = _plain(value)
+    value = plain(value)
     if not _is(value, Real) or not max(low, -LARGEST) <= value <= min(high, LARGEST):
         wrong(where, expected or _bounds("a finite number", low, high), value)
     return float(value)
@@ -45,9 +45,7 @@ def probability(where: str, value: Any) -> float:
 def interval(where: str, value: Any, low: float = -math.inf, high: float = math.inf) -> tuple[float, float]:
     """Two finite numbers in order."""
     expected = f"two numbers (low, high), {_bounds('each', low, high)}" if low > -math.inf else "two numbers (low, high)"
-    if not is_sequence(value) or len(value) != 2:
-        wrong(where, expected, value)
-    a, b = (number(where, v, low, high, expected) for v in value)
+    a, b = (number(where, v, low, high, expected) for v in several(where, value, (2,), expected))
     if a > b:
         wrong(where, "low <= high", tuple(value))
     return a, b
@@ -71,11 +69,12 @@ def degrees(where: str, value: Any) -> tuple[float, float]:
     return -d, d
 
 
-def whole(where: str, value: Any, low: int, high: int | None = None, of: str = "") -> int:
+def whole(where: str, value: Any, low: int | None = None, high: int | None = None, of: str = "") -> int:
     """A whole number in [low, high], as Python's int."""
-    value = _plain(value)
-    if not _is(value, Integral) or value < low or (high is not None and value > high):
-        wrong(where, f"a whole number{of} " + (f"of at least {low}" if high is None else f"from {low} to {high}"), value)
+    value = plain(value)
+    if not _is(value, Integral) or (low is not None and value < low) or (high is not None and value > high):
+        within = "" if low is None else f" of at least {low}" if high is None else f" from {low} to {high}"
+        wrong(where, f"a whole number{of}{within}", value)
     return int(value)
 
 
@@ -86,18 +85,21 @@ def side(where: str, value: Any) -> int:
 
 def size(where: str, value: Any) -> tuple[int, int]:
     """(height, width), or one number for both."""
-    if is_sequence(value):
-        if len(value) not in (1, 2):
-            wrong(where, "a side or (height, width)", value)
-        return side(where, value[0]), side(where, value[-1])
-    return side(where, value), side(where, value)
+    sides = several(where, value if is_sequence(value) else (value,), (1, 2), "a side or (height, width)")
+    return side(where, sides[0]), side(where, sides[-1])
+
+
+def several(where: str, value: Any, counts: Sequence[int], expected: str) -> tuple[Any, ...]:
+    """As many values as one of ``counts``, of a list, a tuple, an array or a tensor."""
+    if not is_sequence(value) or len(value) not in counts:
+        wrong(where, expected, value)
+    return tuple(value)
 
 
 def colors(where: str, value: Any, limit: float = math.inf) -> tuple[float, ...]:
     """A number for all channels, or one for each of up to four."""
-    values = tuple(value) if is_sequence(value) else (value,)
-    if not 1 <= len(values) <= 4:
-        wrong(where, "a number, or one for each of 1 to 4 channels", value)
+    given = value if is_sequence(value) else (value,)
+    values = several(where, given, (1, 2, 3, 4), "a number, or one for each of 1 to 4 channels")
     return tuple(number(where, v, -limit, limit) for v in values)
 
 
@@ -110,7 +112,7 @@ def four(values: float | Sequence[float]) -> tuple[float, ...]:
 def choice(where: str, value: Any, allowed: Sequence[str]) -> str:
     """One of the names; enums (torchvision's InterpolationMode) count by their value."""
     name = getattr(value, "value", value)
-    if name == "nearest-exact":  # torchvision's name for the nearest by pixel centres, which is ours
+    if isinstance(name, str) and name == "nearest-exact":  # torchvision's name for the nearest by pixel centres, which is ours
         name = "nearest"
     if not isinstance(name, str) or name not in allowed:
         wrong(where, "one of " + ", ".join(repr(a) for a in allowed), value)
@@ -118,7 +120,8 @@ def choice(where: str, value: Any, allowed: Sequence[str]) -> str:
 
 
 def flag(where: str, value: Any) -> bool:
-    """True or False."""
+    """True or False, Python's, NumPy's or torch's."""
+    value = plain(value)
     if not isinstance(value, bool):
         wrong(where, "True or False", value)
     return value
@@ -128,7 +131,7 @@ def _is(value: Any, kind: type) -> bool:  # Python's bools count as numbers, her
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A number of NumPy or torch as Python's; what holds none (a meta tensor) as it is."""
     if not isinstance(value, np.generic | np.ndarray | torch.Tensor) or value.ndim or getattr(value, "is_meta", False):
         return value

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,25 +16,28 @@ import torch
 
 from anamorph.core.errors import ArgumentError, DecodeError, ShapeError
 from anamorph.core.extras import extra
+from anamorph.data.background import check_process
 from anamorph.data.batch import Batch
-from anamorph.data.decode import check_size
+from anamorph.data.codecs import CodecsDecoder, codecs, opened
+from anamorph.data.formats import orientation, turned
 from anamorph.data.transfer import stage, upload
 
 if TYPE_CHECKING:
     from nvidia.dali import Pipeline
 
+logger = logging.getLogger("anamorph")
+
 Reject = Callable[[DecodeError], None]
 
 # nvimgcodecStatus_t, which DALI reports by number.
-_CODEC_FAILURES = {3: "damaged code stream", 4: "unknown or unsupported image format"}
+_CODEC_FAILURES = {3: "damaged code stream", 4: "unknown or unsupported image format", 5: "out of memory", 9: "not supported"}
 
 
 def require_dali(what: str) -> tuple[ModuleType, ModuleType]:
     """The modules (nvidia.dali, nvidia.nvimgcodec), or one sentence saying which extra to install."""
     with extra("dali", what, ", or pass decoder='pillow' to decode with Pillow"):
         import nvidia.dali as dali
-        import nvidia.nvimgcodec as nvimgcodec  # the codecs of DALI, which depends on it
-    return dali, nvimgcodec
+    return dali, codecs(what)
 
 
 def is_pipeline(source: Any) -> bool:
@@ -43,27 +49,23 @@ class _Feed:
     """What DALI calls for its next batch of encoded images.
 
     DALI works several batches ahead, without copying what it is given. ``inflight`` keeps those
-    batches: their memory must outlive the decoding, and a pipeline that failed is dead, so whatever it
-    had not delivered yet is given to its successor through ``replay``.
+    batches: their memory must outlive the decoding, and what a pipeline that failed had not delivered is decoded
+    without it.
     """
 
     def __init__(self) -> None:
         self.inflight: deque[Batch] = deque()
-        self.replay: deque[Batch | Exception] = deque()
         self.batches: Iterator[Batch] = iter(())
         self.error: Exception | None = None
 
     def restart(self, batches: Iterator[Batch]) -> None:
         self.inflight.clear()
-        self.replay.clear()
         self.batches = batches
         self.error = None
 
     def __call__(self) -> list[np.ndarray]:
         try:
-            item = self.replay.popleft() if self.replay else next(self.batches)
-            if isinstance(item, Exception):
-                raise item
+            batch = next(self.batches)
         except StopIteration:
             raise
         except Exception as error:
@@ -71,50 +73,48 @@ class _Feed:
             # are still delivered, and raise when they have been.
             self.error = error
             raise StopIteration from None
-        self.inflight.append(item)
-        return item.images
+        self.inflight.append(batch)
+        return batch.images
 
 
 class DaliDecoder:
-    """Encoded batches in, decoded batches out, a few batches ahead, in DALI's own threads.
+    """Encoded batches in, batches decoded on a GPU by nvJPEG out, a few batches ahead, in DALI's own threads.
 
-    On the CPU the pixels stay where DALI decoded them (DLPack, no copy). On a GPU nvJPEG decodes
-    into device memory and the outputs are bound to torch's current stream: that stream waits for the
-    decoding, the host does not.
+    The pixels stay in device memory, and the outputs are bound to torch's current stream: that stream waits for the
+    decoding, the host does not. (On a CPU a pipeline brings nothing over ``CodecsDecoder``, and there a bad file would
+    end it; it works, which is how it is tested.)
     """
 
-    def __init__(self, batch_size: int, channels: int, device: torch.device, prefetch: int, num_threads: int,
+    def __init__(self, batch_size: int, channels: int, exif: bool, device: torch.device, prefetch: int, num_threads: int,
                  name: Callable[[int], str]):
-        self._dali, self._codecs = require_dali("decoding images")
+        self._dali, self._codecs = require_dali("decoding images on a GPU")
         self._batch_size = batch_size
         self._channels = channels
+        self._exif = exif
         self._device = device
         self._prefetch = prefetch
         self._num_threads = num_threads
         self._name = name
+        self._process = os.getpid()
         self._spare: tuple[Pipeline, _Feed] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_dali": None, "_codecs": None, "_spare": None}  # a copy builds its own pipeline
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._dali, self._codecs = require_dali("decoding images")
+        self.__dict__.update(state, _process=os.getpid())
+        self._dali, self._codecs = require_dali("decoding images on a GPU")
 
-    def check(self, data: np.ndarray, name: str) -> None:
-        """Raises DecodeError when DALI would not recognise ``data`` (uint8 [N]) as an image.
+    def check(self, files: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray | DecodeError]:
+        """The files (uint8 [N]), or in the place of one that DALI would not recognise what is wrong with it.
 
         Every image must pass before it is decoded in a batch: DALI parses large batches in parallel
         and, when one header is bad, lets go of the batch while its threads still work on it, which ends the
         process. This is DALI's own parser; it takes some microseconds. Damage behind the header is
         reported properly by the decoding itself.
         """
-        try:
-            stream = self._codecs.CodeStream(data)
-            height, width = stream.height, stream.width
-        except RuntimeError as error:
-            raise DecodeError(f"{name}: not a readable image (DALI: damaged or unknown header)") from error
-        check_size(height, width, name)
+        found = [opened(self._codecs, data, name) for data, name in zip(files, names)]
+        return [stream if isinstance(stream, DecodeError) else data for stream, data in zip(found, files)]
 
     def decode(self, batches: Iterator[Batch], reject: Reject) -> Iterator[tuple[Batch, Any]]:
         """Decodes ``batches``, in order; yields each with what must outlive the reading of its pixels.
@@ -123,6 +123,7 @@ class DaliDecoder:
         batch that loses all its images is left out. Leaving early (``close``) drops the pipeline; after a
         whole epoch it is kept, for setting up nvJPEG takes longer than decoding many a batch.
         """
+        check_process(self._process)
         spare, self._spare = self._spare, None  # two iterations at once must not share a pipeline
         pipeline: Pipeline | None
         if spare is None:
@@ -141,12 +142,12 @@ class DaliDecoder:
                 except Exception as error:
                     failure = error.with_traceback(None)  # its frames would keep the pipeline alive
                 if failure is not None:
-                    pipeline = None
-                    self._repair(feed, failure, reject)
+                    pipeline = None  # dead
+                    yield from self._on_the_host(feed, failure, reject)
                     pipeline = self._build(feed)
                     continue
                 batch = feed.inflight.popleft()
-                decoded = Batch(batch.number, batch.ids, tensors(outputs[0]), batch.labels)
+                decoded = Batch(batch.number, batch.ids, self._turned(tensors(outputs[0]), batch), batch.labels)
                 held = (outputs, batch.images)  # an asynchronous decoder may still read the bytes
                 del outputs, batch
                 yield decoded, held
@@ -160,20 +161,24 @@ class DaliDecoder:
             # ``feed`` holds until this function returns.
             pipeline = None
 
+    def _turned(self, images: list[torch.Tensor], batch: Batch) -> list[torch.Tensor]:
+        if not self._exif:
+            return images
+        return [turned(image, orientation(data)) for image, data in zip(images, batch.images)]
+
     def _run(self, pipeline: Pipeline) -> tuple[Any, ...]:  # tensor lists, whose stubs leave __dlpack__ out
         if self._device.type == "cuda":
             return pipeline.run(torch.cuda.current_stream(self._device))
         return pipeline.run()
 
-    def _build(self, source: Callable[[], list[np.ndarray]], batch_size: int | None = None,
-               prefetch: int | None = None) -> Pipeline:
+    def _build(self, source: Callable[[], list[np.ndarray]]) -> Pipeline:
         fn, types = self._dali.fn, self._dali.types
         gpu = self._device.type == "cuda"
         pipeline = self._dali.Pipeline(
-            batch_size=batch_size or self._batch_size,
+            batch_size=self._batch_size,
             num_threads=self._num_threads,
             device_id=(self._device.index or 0) if gpu else None,
-            prefetch_queue_depth=prefetch or self._prefetch,
+            prefetch_queue_depth=self._prefetch,
             exec_dynamic=True,  # outputs belong to whoever holds them, not to the next run
         )
         with pipeline:
@@ -182,58 +187,31 @@ class DaliDecoder:
                 encoded,
                 device="mixed" if gpu else "cpu",
                 output_type=types.GRAY if self._channels == 1 else types.RGB,
-                # As Pillow and torchvision read files: not rotated by EXIF, chroma interpolated.
-                adjust_orientation=False,
-                jpeg_fancy_upsampling=True,
+                adjust_orientation=False,  # EXIF is read by us, for it is by no decoder in all formats
+                jpeg_fancy_upsampling=True,  # chroma interpolated, as by Pillow
             )
             pipeline.set_outputs(images)
         pipeline.build()
         return pipeline
 
-    def _repair(self, feed: _Feed, error: Exception, reject: Reject) -> None:
-        """After a failed run: find the images DALI cannot decode and queue the rest again."""
-        suspects = list(feed.inflight) + list(feed.replay)
-        feed.inflight.clear()
-        feed.replay.clear()
-        found = False
-        for item in suspects:
-            if isinstance(item, Exception):
-                feed.replay.append(item)
-                continue
-            bad = self._probe(item)
-            found = found or bool(bad)
-            try:
-                for position, reason in bad.items():
-                    name = self._name(int(item.ids[position]))
-                    reject(DecodeError(f"{name}: not a readable image ({reason})"))
-            except DecodeError as fatal:
-                feed.replay.append(fatal)
-                break
-            if not bad:
-                feed.replay.append(item)
-            elif len(bad) < len(item.images):
-                feed.replay.append(item.without(bad))
-        if not found:  # not the fault of an image: out of memory, a lost device, ...
-            raise error
-
-    def _probe(self, batch: Batch) -> dict[int, str]:
-        """Decodes a batch one image at a time: {position: what DALI said}."""
-        bad: dict[int, str] = {}
-        pipeline: Pipeline | None = None
-        waiting: list[np.ndarray] = []
-        for position, data in enumerate(batch.images):
-            if pipeline is None:
-                pipeline = self._build(lambda: [waiting.pop()], batch_size=1, prefetch=1)
-            waiting.append(data)
-            try:
-                self._run(pipeline)
-                if self._device.type == "cuda":
-                    torch.cuda.current_stream(self._device).synchronize()
-            except Exception as error:
-                bad[position] = _reason(error)
-                pipeline = None
-                waiting.clear()
-        return bad
+    def _on_the_host(self, feed: _Feed, failure: Exception, reject: Reject) -> Iterator[tuple[Batch, Any]]:
+        """After a failed run: the batches DALI had begun, decoded image by image."""
+        decode = CodecsDecoder(self._channels, self._exif)
+        bad = 0
+        while feed.inflight:
+            batch = feed.inflight.popleft()
+            images = decode(batch.images, [self._name(int(i)) for i in batch.ids])
+            errors = {position: image for position, image in enumerate(images) if isinstance(image, DecodeError)}
+            for error in errors.values():
+                reject(error)
+            bad += len(errors)
+            batch.images = images
+            batch = batch.without(errors)
+            if batch.images:
+                batch.images = upload(stage(batch.images, self._device), self._device)
+                yield batch, None
+        if not bad:  # not the fault of an image that the host could tell: a lost device, out of memory, nvJPEG's judgement
+            logger.warning("the GPU's decoder failed, and the CPU's took its place for a moment: %s", _reason(failure))
 
 
 @dataclass
@@ -291,6 +269,7 @@ class PipelineSource:
             raise ArgumentError(f"source: the DALI pipeline cannot be built ({_reason(error)})") from error
         self.pipeline = pipeline
         self.batch_size = pipeline.max_batch_size
+        self._process = os.getpid()
         self._device = device
         self._rank, self._world = shard
         self._busy = False
@@ -315,6 +294,7 @@ class PipelineSource:
 
     def batches(self, start: int) -> Iterator[tuple[Batch, Any]]:
         """Decoded batches on the loader's device; the first ``start`` of the epoch are run and dropped."""
+        check_process(self._process)
         if self._busy:
             raise ArgumentError("source: a second iterator given over a DALI pipeline, which has one position;"
                                 " expected the first to be used up or closed")
@@ -405,11 +385,15 @@ def _column(outputs: Any, what: str) -> torch.Tensor:
 
 
 def _reason(error: Exception) -> str:
-    """The telling line of a DALI error, which comes wrapped in tracebacks and advice."""
+    """The telling line of a DALI error, which comes wrapped in tracebacks, advice and positions in batches and sources."""
     text = str(error).split("encountered:", 1)[-1]
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("Current pipeline object", "Critical error"))]
-    line = " ".join(lines[:2]) if lines and lines[0].endswith(":") else lines[0] if lines else type(error).__name__
-    for code, meaning in _CODEC_FAILURES.items():
-        line = line.replace(f"nvImageCodec failure: '#{code}'", meaning)
+    line = re.sub(r"^\[\S+:\d+\] ", "", lines[0]) if lines else type(error).__name__
+    line = re.sub(r"\bsample #\d+ ?: *(?=\S)", "", line)
+    line = re.sub(r"\bsample #\d+ ?:?$", "a sample", line)
+    if len(lines) > 1 and (failure := re.match(r"nvImageCodec failure: '#(\d+)'", lines[1])):
+        line += f": {_CODEC_FAILURES.get(int(failure[1]), 'failure of its codec')}"
+    elif line.endswith(":") and len(lines) > 1:
+        line += f" {lines[1]}"
     return f"DALI: {line}"

@@ -1,27 +1,26 @@
-"""Encoded bytes to pixels with Pillow, and the test for files that end too early."""
+"""Encoded bytes to pixels with Pillow. What it reads, and how: ``formats.py``."""
 
 from __future__ import annotations
 
 import io
-import re
+from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from anamorph.core import checks
 from anamorph.core.errors import DecodeError
 from anamorph.core.extras import extra
+from anamorph.data.formats import Decoded, check, check_size, orientation, turned, unreadable
 
 if TYPE_CHECKING:
     from PIL import Image
 
-
 _MODES = {1: "L", 3: "RGB"}
 
-# Any marker but the two that compressed data may hold: a stuffed zero, and restarts.
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+# Pillow has turned a TIFF already: what undoes that.
+_INVERSE = {6: 8, 8: 6}
 
 
 def pillow() -> ModuleType:
@@ -31,50 +30,45 @@ def pillow() -> ModuleType:
     return Image
 
 
-def check_complete(data: np.ndarray, name: str) -> None:
-    """Raises DecodeError when ``data`` is empty or a JPEG that was cut off.
+class PillowDecoder:
+    """Files, uint8 [N], to pixels, uint8 [H, W, channels]. Threads may share it."""
 
-    Decoders disagree about a JPEG whose end is missing: libjpeg fills the rest with grey, nvJPEG may
-    too, Pillow raises. One test in front of all of them makes the same files corrupt everywhere. What follows
-    the end marker is nobody's business: phones append whole films.
-    """
-    if data.size == 0:
-        raise DecodeError(f"{name}: the file is empty")
-    if data.size >= 2 and data[0] == 0xFF and data[1] == 0xD8:
-        if data[-2] == 0xFF and data[-1] == 0xD9:
-            return
-        view, at = data.data, 2
-        while match := _MARKER.search(view, at):
-            at = match.end()
-            code = view[at - 1]
-            if code == 0xD9:
-                return
-            if code not in (0x01, 0xD8):  # which stand alone; the others say how long they are
-                at += int.from_bytes(view[at : at + 2], "big")
-        raise DecodeError(f"{name}: truncated JPEG, no end-of-image marker in its {data.size} bytes")
+    def __init__(self, channels: int, exif: bool):
+        self._channels = channels
+        self._exif = exif
+        pillow()
+
+    def __call__(self, files: Sequence[np.ndarray], names: Sequence[str]) -> list[Decoded]:
+        """The pictures, or in their place what is wrong with them."""
+        return [self._decode(data, name) for data, name in zip(files, names)]
+
+    def _decode(self, data: np.ndarray, name: str) -> Decoded:
+        image_module = pillow()
+        try:
+            kind = check(data, name)
+            image_module.init()
+            # Not Image.open: what the format is has been seen, and its limit of pixels is not the other decoder's.
+            with image_module.OPEN[kind][0](io.BytesIO(data.data)) as image:
+                check_size(image.height, image.width, name)
+                if self._channels == 1:
+                    image.draft("L", None)  # a JPEG stores its luma: take that, as DALI does
+                decoded = pixels(image, self._channels)
+        except DecodeError as error:
+            return error
+        except Exception as error:  # Pillow raises OSError, ValueError, SyntaxError, struct.error, ...
+            return unreadable(name, f"Pillow: {error}", error)
+        wanted = orientation(data) if self._exif or kind == "TIFF" else 1
+        if kind == "TIFF":
+            return decoded if self._exif else turned(decoded, _INVERSE.get(wanted, wanted))
+        return turned(decoded, wanted)
 
 
-def check_size(height: int, width: int, name: str) -> None:
-    """Raises DecodeError for a picture that the engine does not take."""
-    if max(height, width) > checks.MAX_SIDE:
-        raise DecodeError(f"{name}: expected sides of at most {checks.MAX_SIDE}, given {height} x {width} pixels")
-
-
-def decode_pillow(data: np.ndarray, name: str, channels: int) -> torch.Tensor:
-    """Encoded bytes, uint8 [N], to pixels, uint8 [H, W, channels]."""
-    image_module = pillow()
-    try:
-        with image_module.open(io.BytesIO(data.data)) as image:
-            check_size(image.height, image.width, name)
-            if channels == 1:
-                image.draft("L", None)  # a JPEG stores its luma: take that, as DALI does
-            return pixels(image, channels)
-    except DecodeError:
-        raise
-    except image_module.UnidentifiedImageError as error:  # whose text shows a buffer's address
-        raise DecodeError(f"{name}: not a readable image (Pillow: unknown image format)") from error
-    except Exception as error:  # Pillow raises OSError, ValueError, SyntaxError, struct.error, ...
-        raise DecodeError(f"{name}: not a readable image (Pillow: {error})") from error
+def decoded(data: np.ndarray, name: str, channels: int = 3, exif: bool = False) -> torch.Tensor:
+    """One file with Pillow, uint8 [H, W, channels]; raises its DecodeError."""
+    (one,) = PillowDecoder(channels, exif)([data], [name])
+    if isinstance(one, DecodeError):
+        raise one
+    return one
 
 
 def pixels(image: Image.Image, channels: int) -> torch.Tensor:

@@ -4,31 +4,59 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Integral
 from typing import Any, cast
 
 import numpy as np
 import torch
 
 from anamorph.core import checks
-from anamorph.core.errors import ArgumentError, DecodeError, DeviceError
-from anamorph.data.background import Background
+from anamorph.core.errors import AnamorphError, ArgumentError, DecodeError, DeviceError
+from anamorph.data.array import ArraySource
+from anamorph.data.background import Background, Gate, shared_out
 from anamorph.data.batch import Batch
-from anamorph.data.dali import DaliDecoder, PipelineSource, Reject, is_pipeline, require_dali
-from anamorph.data.decode import check_complete, decode_pillow, pillow
-from anamorph.data.order import Order
-from anamorph.data.sources import ArraySource, Source, open_source
+from anamorph.data.clips import check_channels, clips, frames_of
+from anamorph.data.codecs import CodecsDecoder
+from anamorph.data.dali import DaliDecoder, PipelineSource, Reject, is_pipeline
+from anamorph.data.dataset import DatasetSource
+from anamorph.data.decode import PillowDecoder
+from anamorph.data.labels import Label, check, collate, column, extremes, form, label_at, needs_classes, with_classes
+from anamorph.data.order import InOrder, Order
+from anamorph.data.source import Source
+from anamorph.data.sources import open_source
 from anamorph.data.transfer import Lease, stage, to_device, upload
-from anamorph.images.recipe import MAX_EPOCH
+from anamorph.data.turns import Turns
+from anamorph.images.recipe import MAX_EPOCH, Recipe
 from anamorph.images.render import render
 
 logger = logging.getLogger("anamorph")
+
+# Files, uint8 [N], and their names to what the next station takes, or in a file's place what is wrong with it.
+Decode = Callable[[Sequence[np.ndarray], Sequence[str]], list[Any]]
+
+# What other loaders are told, and where it is said here.
+_ELSEWHERE = {
+    "num_workers": "num_threads=, threads that read and decode in this process",
+    "pin_memory": "device=, on which batches are made, so that there is nothing to pin",
+    "pin_memory_device": "device=",
+    "persistent_workers": "num_threads=, threads, of which nothing has to be kept between passes",
+    "prefetch_factor": "prefetch=, in batches",
+    "dataset": "source=",
+    "transform": "recipe=",
+    "collate_fn": "recipe=, which makes whole batches",
+    "sampler": "shuffle=, seed= and shard=",
+    "batch_sampler": "batch_size=, shuffle=, seed= and shard=",
+    "generator": "seed=",
+    "worker_init_fn": "seed=, the only source of random numbers",
+    "rank": "shard=(rank, world)",
+    "world_size": "shard=(rank, world)",
+    "return_index": "with_index=",
+}
 
 
 @dataclass
@@ -54,16 +82,26 @@ class Loader:
     A source without labels yields the images alone. The sample ids in ``index`` number the samples of the
     source, so any view can be rendered again from its (seed, epoch, id).
 
+    A label is a class id, or a vector of numbers (multi-hot, soft, what is to be regressed), which is mixed like soft targets,
+    or a dict, which is passed on with its entries put together as torch's ``DataLoader`` does (never by a recipe that mixes).
+    A recipe that mixes or smooths labels and has no ``num_classes`` takes it from the source: the number of class folders or
+    named classes, or the highest label + 1, or the length of the vectors. One that does neither passes class ids through,
+    int64 ``[B]``.
+
     Args:
         source: one of
 
             * an image folder ``root/class/.../image.jpg``; sorted class names are the labels, as in
               torchvision's ``ImageFolder``;
-            * WebDataset tar files (``key.jpg|jpeg|png`` with ``key.cls``), uncompressed: a path, a list, or a
-              pattern with wildcards or braces (``"train-{000..012}.tar"``);
-            * uint8 images ``[N, H, W, C]`` (numpy or torch, host or GPU), or ``(images, labels)``;
-            * a map-style ``torch.utils.data.Dataset`` of ``(image, label)`` or ``image``, the image being PIL,
-              a uint8 ``[H, W, C]`` array or a uint8 ``[C, H, W]`` tensor;
+            * WebDataset tar files, uncompressed: a path, a list, or a pattern with wildcards or braces
+              (``"train-{000..012}.tar"``). A sample is what has one key, the name up to the first dot: a picture of a suffix
+              that ``ImageFolder`` takes, and its label as a class id in ``.cls``; or in ``.json``, as a number, a list, an
+              object's entry "label" or "cls", or the object; or as a class id in ``.txt``;
+            * uint8 images ``[N, H, W, C]``, ``[N, C, H, W]`` or ``[N, H, W]`` (numpy or torch, host or GPU), or
+              ``(images, labels)`` with labels ``[N]``, ``[N, K]`` or a dict of such;
+            * a map-style ``torch.utils.data.Dataset`` (or a Hugging Face one) of ``(image, label)``, ``{"image": ...,
+              "label": ...}`` or ``image``, the image being PIL, a uint8 ``[H, W, C]`` array or a uint8 ``[C, H, W]`` tensor. A
+              list of T pictures is a clip: all get the same view, and a batch is ``[B, T, C, H, W]``;
             * an ``nvidia.dali`` pipeline with the outputs images, labels[, index]. Shuffling and
               sharding are then the pipeline's, and each pass starts at the first sample of its reader (a pass after one
               that was left early first runs through the rest; without a reader it goes on where the pipeline
@@ -71,26 +109,36 @@ class Loader:
               the world size. ``batch_size`` must be the pipeline's.
         recipe: an ``am.Recipe``.
         batch_size: images per batch and rank.
-        device: where the batches are made, ``"cpu"`` or ``"cuda[:i]"``. On a GPU files are decoded there by
-            nvJPEG, and all work is queued on the stream that is current when a batch is asked for.
+        device: where the batches are made, ``"cpu"``, ``"cuda[:i]"`` or the number of a GPU. On a GPU files are decoded there
+            by nvJPEG, and all work is queued on the stream that is current when a batch is asked for.
         seed: key of the order and of all augmentation, an integer in [0, 2**64).
         epoch: the first epoch. Each full pass moves on to the next epoch by itself, until ``set_epoch`` is
-            called; from then on the caller counts. A pass left early does not move on.
+            called; from then on the caller counts. A pass left early does not move on. A pass begins, and takes its epoch,
+            when its first batch is asked for.
         shard: ``(rank, world)``. The order of an epoch depends on (seed, epoch) only and rank ``r`` takes
             every ``world``-th element, so all ranks together see the same samples for any world size.
         shuffle: a new permutation of all samples in each epoch, or the source's order.
         drop_last: leave out what does not fill all ranks and a last batch; otherwise ranks are padded to
             the same length by wrapping around, as ``DistributedSampler`` does.
-        prefetch: how many batches are read ahead, and again how many decoded ahead; 1 to 1024.
-        decoder: ``"dali"``, ``"pillow"``, or ``"auto"`` (DALI). Arrays, datasets and pipelines need none. Both
-            ignore EXIF rotation, drop alpha, and call a JPEG without its end marker corrupt. For damage in the middle
-            of a file each keeps its own judgement; libjpeg, and so both, accept some as grey blocks.
+        prefetch: how many batches are read (and on a CPU decoded) ahead, and again how many decoded ahead on a GPU; 1 to 1024.
+        decoder: ``"dali"``, ``"pillow"``, or ``"auto"`` (DALI). Arrays, datasets and pipelines need none. Both read the same
+            formats alike (``anamorph.data.formats`` has the table), drop alpha, and refuse the same other ones, files that end
+            too soon, and PNGs with a wrong checksum. For other damage in the middle of a file each keeps its own judgement;
+            libjpeg, and so both, accept some as grey blocks.
         on_error: ``"raise"`` a DecodeError naming the file, after the batches before it; or ``"skip"``: leave
             the sample out (its batch gets smaller, an empty batch is passed over), log it to ``"anamorph"``,
             and list it in ``loader.skipped``. Ranks that must stay in step should raise.
         num_threads: threads that read and decode; by default one per available core (at most 16), but one for
             a ``Dataset``, which is not known to be thread-safe.
         channels: 3 decodes to RGB, 1 to luma.
+        pad: False gives every sample exactly once over all ranks, for evaluation: some ranks then have one sample less, and may
+            have a batch less, as their ``len`` says; ranks that wait for each other at every batch need True.
+        with_index: yield the sample ids too, int64 ``[B]`` on the device, as the last of a batch.
+        labels: False leaves the source's labels out.
+        allow_empty: take class folders without images as classes without samples, as ``ImageFolder`` does when told so.
+        exif: turn files as their EXIF (or TIFF) orientation says. By default they come as they lie, as from torchvision's
+            ``ImageFolder`` and ``decode_image``, which has ``apply_exif_orientation``; only TIFFs are turned by Pillow and so
+            by ``ImageFolder`` whatever one asks for.
 
     Raises:
         ArgumentError, ShapeError, DtypeError: an argument is not what it should be.
@@ -101,9 +149,12 @@ class Loader:
     Frameworks: Lightning's ``Trainer.fit(model, loader)`` and plain loops take it as it is; Lightning sets the
     epoch through ``loader.sampler``, also when it limits the batches, and checkpoints ``state_dict``.
     ``accelerator.prepare(loader)`` returns it unchanged, so pass ``device=accelerator.device`` and
-    ``shard=(accelerator.process_index, accelerator.num_processes)``. Under a distributed launch, likewise,
-    the shard is not guessed.
+    ``shard=(accelerator.process_index, accelerator.num_processes)``; with ``accelerator.register_for_checkpointing(loader)``
+    its ``save_state`` and ``load_state`` keep where it stands, and the loop needs no ``skip_first_batches``, which works too.
+    Under a distributed launch, likewise, the shard is not guessed.
     """
+
+    prefetch_factor = None  # of a DataLoader without workers, for which accelerate would take another number
 
     def __init__(
         self,
@@ -121,9 +172,21 @@ class Loader:
         on_error: str = "raise",
         num_threads: int | None = None,
         channels: int = 3,
+        pad: bool = True,
+        with_index: bool = False,
+        labels: bool = True,
+        allow_empty: bool = False,
+        exif: bool = False,
+        **unknown: Any,
     ):
-        if not hasattr(recipe, "plan"):
+        for name in unknown:
+            if name not in _ELSEWHERE:
+                raise TypeError(f"Loader.__init__() got an unexpected keyword argument {name!r}")
+            raise ArgumentError(f"{name}: expected {_ELSEWHERE[name]}, given {name}={unknown[name]!r}")
+        if not isinstance(recipe, Recipe):
             raise ArgumentError(f"recipe: expected an anamorph.Recipe, given {type(recipe).__name__}")
+        if recipe._masks:
+            raise ArgumentError("recipe: expected one without MaskMix, whose mask only a call of render can be given")
         batch_size = checks.whole("batch_size", batch_size, 1, 2**31 - 1)
         seed = checks.whole("seed", seed, 0, 2**64 - 1)
         epoch = checks.whole("epoch", epoch, 0, MAX_EPOCH)
@@ -131,56 +194,97 @@ class Loader:
         num_threads = None if num_threads is None else checks.whole("num_threads", num_threads, 1, 1024)
         checks.choice("decoder", decoder, ("auto", "dali", "pillow"))
         checks.choice("on_error", on_error, ("raise", "skip"))
-        channels = checks.whole("channels", channels, 1)
-        if channels not in (1, 3):
-            checks.wrong("channels", "1 or 3", channels)
-        for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
+        channels = _channels(channels)
+        for name, flag in (("shuffle", shuffle), ("drop_last", drop_last), ("pad", pad), ("with_index", with_index),
+                           ("labels", labels), ("allow_empty", allow_empty), ("exif", exif)):
             if not isinstance(flag, (bool, np.bool_)):
-                raise ArgumentError(f"{name}: expected True or False, given {flag!r}")
-        self.recipe = recipe
+                checks.wrong(name, "True or False", flag)
+        if drop_last and not pad:
+            raise ArgumentError("pad: expected True with drop_last=True, which leaves samples out, given False")
         self.batch_size = batch_size
         self.seed = seed
         self.device = _device(device)
         self.shard = _shard(shard)
         self.on_error = on_error
+        self.with_index = bool(with_index)
         self.stats = Stats(epoch)
         self._prefetch = prefetch
         self._resume: tuple[int, int] | None = None  # (epoch, first batch)
         self._position: tuple[int, int] | None = None  # (epoch, next batch) of the running iteration
         self._decoder: DaliDecoder | None = None
+        self._station: Decode | None = None  # which files go through on the host
 
         self.source: Source | PipelineSource
         if is_pipeline(source):
             if on_error == "skip":
-                raise ArgumentError("on_error: 'skip' given with a DALI pipeline, which fails as a whole; use 'raise'")
+                raise ArgumentError("on_error: expected 'raise' for a DALI pipeline, which fails as a whole, given 'skip'")
+            if not pad or allow_empty:
+                name, flag = ("allow_empty", allow_empty) if pad else ("pad", pad)
+                raise ArgumentError(f"{name}: expected {not flag} for a DALI pipeline, which has its own reader, given {flag}")
             self.source = PipelineSource(source, self.device, self.shard, drop_last)
             if batch_size != self.source.batch_size:
-                raise ArgumentError(
-                    f"batch_size: expected {self.source.batch_size}, that of the DALI pipeline, given {batch_size}"
-                )
+                raise ArgumentError(f"batch_size: expected {self.source.batch_size}, the DALI pipeline's, given {batch_size}")
             samples = 0
         else:
-            self.source = open_source(source, channels)
+            self.source = open_source(source, channels, bool(labels), bool(allow_empty))
             samples = len(self.source)
             if self.source.thread_safe:
                 num_threads = num_threads or min(16, _cores())
             self._num_threads = num_threads or 1
             if self.source.encoded:
                 if decoder == "pillow":
-                    pillow()
+                    self._station = PillowDecoder(channels, exif)
+                elif self.device.type == "cpu":
+                    self._station = CodecsDecoder(channels, exif)
                 else:
-                    require_dali(f"decoding the images of {str(source)[:80]!r}")
                     self._decoder = DaliDecoder(
-                        batch_size, channels, self.device, prefetch, self._num_threads, self.source.name
+                        batch_size, channels, exif, self.device, prefetch, self._num_threads, self.source.name
                     )
-        self._channels = int(channels)
+                    self._station = self._decoder.check
+        if exif and self._station is None:
+            raise ArgumentError(f"exif: expected an image folder or tar files as the source, given {type(source).__name__}, "
+                                "whose pictures are decoded already")
+        self._labels = bool(labels)
+        self.recipe = self._fitted(recipe)
         # A dataset is read by one thread at a time, also by two passes, or by one that is just being left.
         self._alone = not getattr(self.source, "thread_safe", True) and self._num_threads == 1
-        self._gate = threading.RLock()
-        self.batch_sampler = None  # Lightning asks for one, and leaves a loader alone whose answer is none
-        self.sampler = Order(
-            samples, batch_size, seed=seed, epoch=epoch, shard=self.shard, shuffle=shuffle, drop_last=drop_last
-        )
+        self._gate = Gate()
+        order = Order if shuffle else InOrder
+        self.sampler = order(samples, batch_size, seed=seed, epoch=epoch, shard=self.shard, shuffle=bool(shuffle),
+                             drop_last=bool(drop_last), pad=bool(pad))
+        self.batch_sampler = Turns(self.sampler)
+
+    def _fitted(self, recipe: Recipe) -> Recipe:
+        """The recipe with the source's number of classes, where it needs one; raises where the labels do not fit it."""
+        source = self.source
+        if not self._labels:
+            return recipe
+        if isinstance(source, PipelineSource):
+            labelled = len(source.pipeline.output_ndim()) > 1
+            return with_classes(recipe, None, "a DALI pipeline") if labelled else recipe
+        known = source.num_classes
+        if needs_classes(recipe) or recipe._mixes:
+            label = source.first_label()  # read only here: a dataset's come with its items, which may take long
+            if label is None:
+                return recipe
+            if not isinstance(label, int):
+                check(label, recipe, partial(source.name, 0))
+                known = len(label)
+        recipe = with_classes(recipe, known, type(self.dataset).__name__)
+        if source.labels is not None:
+            for index in extremes(source.labels):
+                check(source.label(index), recipe, partial(source.name, index))
+        return recipe
+
+    @property
+    def dataset(self) -> Any:
+        """The dataset that was given, or what the samples of another source are numbered by; it has a length."""
+        return self.source.dataset if isinstance(self.source, DatasetSource) else self.source
+
+    @property
+    def class_to_idx(self) -> dict[str, int] | None:
+        """Labels by class name, where the source has names."""
+        return getattr(self.source, "class_to_idx", None)
 
     @property
     def epoch(self) -> int:
@@ -209,49 +313,57 @@ class Loader:
     def set_epoch(self, epoch: int) -> None:
         """Makes the next pass that of ``epoch``, and every pass until the next call."""
         self.sampler.set_epoch(epoch)
-        if self._position and self._position[0] != epoch:
-            self._position = None  # a pass left early is not gone on with
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader stands, at a batch boundary: enough to go on in another process."""
-        resume = self._resume if self._resume and self._resume[0] == self.epoch else None
-        epoch, batch = self._position or resume or (self.epoch, 0)
-        return {"epoch": epoch, "batch": batch, "seed": self.seed, "batch_size": self.batch_size,
-                "world": self.shard[1]}
+        # A pass of another epoch, left early, is not gone on with.
+        standing = [place for place in (self._position, self._resume) if place and place[0] == self.epoch]
+        epoch, batch = standing[0] if standing else (self.epoch, len(self) if self.sampler.over else 0)
+        return {"epoch": epoch, "batch": batch, **self._identity()}
+
+    def _identity(self) -> dict[str, int]:
+        """What must be the same for batches to be the same."""
+        order = self.sampler
+        return {"seed": self.seed, "batch_size": self.batch_size, "world": order.world, "samples": order.samples,
+                "shuffle": order.shuffle, "drop_last": order.drop_last, "pad": order.pad, "recipe": self.recipe.fingerprint}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Goes on where ``state_dict`` was taken: the next pass starts at that batch.
 
-        ArgumentError when seed, batch size or world size are others: batches would not be the same ones.
+        ArgumentError for a state of other batches: of another seed, batch size, number of ranks or samples, order or recipe.
         """
-        if not isinstance(state, Mapping) or not {"epoch", "batch", "seed", "batch_size", "world"} <= state.keys():
+        here = self._identity()
+        if not isinstance(state, Mapping) or not {"epoch", "batch", *here} <= state.keys():
             raise ArgumentError(f"state_dict: expected what state_dict() returned, given {state!r}")
-        for key, here in (("seed", self.seed), ("batch_size", self.batch_size), ("world", self.shard[1])):
-            if state[key] != here:
-                raise ArgumentError(f"state_dict: it was taken with {key} {state[key]}; this loader has {here}")
+        for key, value in here.items():
+            if state[key] != value:
+                raise ArgumentError(f"state_dict: expected {key} {value}, this loader's, given {state[key]}")
+        last = None if isinstance(self.source, PipelineSource) else self.sampler.longest
         epoch = checks.whole("state_dict: epoch", state["epoch"], 0, MAX_EPOCH)
-        batch = checks.whole("state_dict: batch", state["batch"], 0)
-        if not isinstance(self.source, PipelineSource) and batch >= len(self):
-            epoch, batch = epoch + 1, 0  # taken after the last batch, before the loop came back for more
-        self.sampler.epoch = epoch
-        self._resume = (epoch, batch)
-        self._position = None
+        batch = checks.whole("state_dict: batch", state["batch"], 0, last)
+        self._resume = self._position = None
+        if batch and batch == last:  # taken after the last batch, before the loop came back for more
+            self.sampler.go_to_next(epoch)
+        else:
+            self.sampler.epoch, self.sampler.over = epoch, False
+            self._resume = (epoch, batch)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_gate": None}
+    def collate_fn(self, _: Any) -> Any:
+        """The next batch of a DataLoader that was made of this loader's parts: ``turns.py``."""
+        return self.batch_sampler.take(self._from)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _gate=threading.RLock())
+    def _from(self, number: int) -> Iterator:
+        self._resume = (self.epoch, number)
+        return iter(self)
 
     def __iter__(self) -> Iterator:
-        epoch = self.epoch
+        # A generator, so the epoch is that of the moment in which the first batch is asked for: Lightning calls iter, and tells
+        # the epoch afterwards.
+        epoch = self.sampler.begin()
         start = self._resume[1] if self._resume and self._resume[0] == epoch else 0
         self._resume = None
         self._position = (epoch, start)
-        self.stats = Stats(epoch)
-        return self._pass(epoch, start, self.stats)
-
-    def _pass(self, epoch: int, start: int, stats: Stats) -> Iterator:
+        self.stats = stats = Stats(epoch)
         lease = Lease(self.device, limit=self._prefetch + 1)
         batches = self._batches(epoch, start, partial(self._reject, stats))
         try:
@@ -306,68 +418,104 @@ class Loader:
                 labels = None if source.labels is None else source.labels[ids]
                 yield Batch(number, ids, stage(source.gather(ids), self.device), labels)
             return
-        pool = ThreadPoolExecutor(self._num_threads, "anamorph-io") if self._num_threads > 1 else None
-        labelled: bool | None = None
-        try:
-            for number, ids in self.sampler.batches(epoch, start):
-                loaded = list((pool.map if pool else map)(self._load, ids.tolist()))
-                keep = []
-                for position, item in enumerate(loaded):
+        before: tuple[str, int] | None = None  # what the labels of this pass are, and a sample that has one
+        jobs = (((number, ids), ids.tolist()) for number, ids in self.sampler.batches(epoch, start))
+        with closing(shared_out(jobs, self._load, self._num_threads)) as batches:
+            for (number, ids), loaded in batches:
+                keep, good = [], []
+                for index, item in zip(ids.tolist(), loaded):
                     if isinstance(item, DecodeError):
                         reject(item)
                     else:
-                        keep.append(position)
+                        keep.append(index)
+                        good.append(item)
                 if keep:
-                    good = [one for one in loaded if not isinstance(one, DecodeError)]
-                    labelled = self._labelled(ids[keep], [label for _, label in good], labelled)
-                    yield self._assemble(number, ids[keep], good)
-        finally:
-            if pool:
-                pool.shutdown(cancel_futures=True)
+                    before = self._check_forms(keep, [label for _, label in good], before)
+                    batch = self._assemble(number, np.array(keep), good)
+                    self._check_labels(batch)
+                    yield batch
 
-    def _load(self, index: int) -> tuple[Any, int | None] | DecodeError:
-        """One sample; a failure is a value here, so that one bad file does not end the whole batch."""
-        source = cast(Source, self.source)
+    def _load(self, ids: list[int]) -> list[tuple[Any, Label | None] | DecodeError]:
+        """Some samples as ``_assemble`` takes them. Runs in the reading threads."""
+        loaded = [self._fetch(index) for index in ids]
+        if self._station is None:
+            return loaded
+        names = cast(Source, self.source).name
+        good = [(i, *item) for i, item in enumerate(loaded) if not isinstance(item, DecodeError)]
+        decoded = self._station([data for _, data, _ in good], [names(ids[i]) for i, _, _ in good])
+        for (i, _, label), image in zip(good, decoded):
+            loaded[i] = image if isinstance(image, DecodeError) else (image, label)
+        return loaded
+
+    def _fetch(self, index: int) -> tuple[Any, Label | None] | DecodeError:
+        """One sample of the source; a failure is a value, so that one bad file does not end the whole batch."""
         try:
             with self._gate if self._alone else nullcontext():
-                data, label = source.load(index)
-            if source.encoded:
-                check_complete(data, source.name(index))
-                if self._decoder is not None:
-                    self._decoder.check(data, source.name(index))
-                else:
-                    data = decode_pillow(data, source.name(index), self._channels)
-            return data, label
+                return cast(Source, self.source).load(index)
         except DecodeError as error:
             return error
 
-    def _labelled(self, ids: np.ndarray, labels: list[int | None], before: bool | None) -> bool:
-        """Whether this batch has labels: all or none, and as those ``before`` it in the pass."""
-        first = labels[0] is not None if before is None else before
-        for index, label in zip(ids.tolist(), labels):
-            if (label is not None) != first:
-                name = cast(Source, self.source).name(index)
-                has, others = ("no label", "others have") if first else ("a label", "others have none")
-                raise ArgumentError(f"source: {name} has {has} while {others}; expected labels for all or none")
-        return first
+    def _check_forms(self, ids: list[int], labels: list[Label | None], before: tuple[str, int] | None) -> tuple[str, int]:
+        """Labels come with all samples of a pass, in one form, or with none."""
+        expected, one = before or (form(labels[0]), ids[0])
+        for index, label in zip(ids, labels):
+            if form(label) != expected:
+                raise ArgumentError(f"source: expected labels of one form for all samples or none, given {form(label)} for "
+                                    f"{self._name(index)} and {expected} for {self._name(one)}")
+        return expected, one
 
-    def _assemble(self, number: int, ids: np.ndarray, loaded: list[tuple[Any, int | None]]) -> Batch:
+    def _check_labels(self, batch: Batch) -> None:
+        """They fit the recipe, as far as they are on the host."""
+        labels = batch.labels
+        if labels is None or (isinstance(labels, torch.Tensor) and labels.is_cuda):
+            return
+        labels = np.asarray(labels)
+        for at in extremes(labels):
+            check(label_at(labels, at), self.recipe, partial(self._name, int(batch.ids[at])))
+
+    def _assemble(self, number: int, ids: np.ndarray, loaded: list[tuple[Any, Label | None]]) -> Batch:
         images = [image for image, _ in loaded]
-        labels = [label for _, label in loaded]
-        column = None if labels[0] is None else np.array(labels, dtype=np.int64)
+        labels = column([label for _, label in loaded])
         if self._decoder is not None:
-            return Batch(number, ids, images, column)
-        same = all(image.shape == images[0].shape for image in images)
-        return Batch(number, ids, stage(torch.stack(images) if same else images, self.device), column)
+            return Batch(number, ids, images, labels)
+        names = [partial(self._name, index) for index in ids.tolist()]
+        frames = frames_of(images, names, self.recipe)
+        if frames:
+            images = [image for clip in images for image in clip]
+        check_channels(images, names, frames or 1)
+        # Not stacked where they have one size: that would wake torch's threads, which take the cores from those that decode.
+        return Batch(number, ids, stage(images, self.device), labels, frames)
 
     def _augment(self, batch: Batch, epoch: int) -> Any:
         # The loader's GPU need not be the current one, whose context pinning would open.
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
-            index = to_device(batch.ids, self.device)
-            plan = self.recipe.plan(index, seed=self.seed, epoch=epoch, size=_sizes(batch.images), device=self.device)
-            if batch.labels is None:
-                return render(batch.images, plan, layout="NHWC")
-            return render(batch.images, plan, targets=to_device(batch.labels, self.device), layout="NHWC")
+            ids = to_device(batch.ids, self.device)
+            labels = batch.labels if self._labels else None
+            if isinstance(self.source, PipelineSource) and self._labels:
+                self._check_labels(batch)
+            try:
+                targets = None if labels is None else collate(labels, self.device)
+                if targets is None or isinstance(targets, Mapping):  # of which the recipe makes nothing
+                    parts = [self._render(batch, ids, None, epoch), *(() if targets is None else (targets,))]
+                else:
+                    parts = [*self._render(batch, ids, targets, epoch)]
+            except AnamorphError as error:
+                raise type(error)(f"{error} (in the batch that begins with {self._name(int(batch.ids[0]))})") from None
+        if self.with_index:
+            parts.append(ids)
+        return tuple(parts) if len(parts) > 1 else parts[0]
+
+    def _render(self, batch: Batch, index: torch.Tensor, targets: torch.Tensor | None, epoch: int) -> Any:
+        frames = batch.frames
+        if frames:  # one id several times is one view several times
+            index = index.repeat_interleave(frames)
+            targets = None if targets is None else targets.repeat_interleave(frames, 0)
+        plan = self.recipe.plan(index, seed=self.seed, epoch=epoch, size=_sizes(batch.images), device=self.device)
+        result = render(batch.images, plan, targets=targets, layout="NHWC")
+        return clips(result, frames) if frames else result
+
+    def _name(self, index: int) -> str:
+        return f"sample {index} of the DALI pipeline" if isinstance(self.source, PipelineSource) else self.source.name(index)
 
     def _reject(self, stats: Stats, error: DecodeError) -> None:
         """The one place that decides what an unreadable sample means. Called from any thread."""
@@ -376,6 +524,12 @@ class Loader:
         logger.warning("skipped %s", error)
         error.__cause__ = error.__context__ = None
         stats.skipped.append(error.with_traceback(None))  # whose frames hold the file's bytes
+
+
+def _channels(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value not in (1, 3):
+        checks.wrong("channels", "1 or 3", value)
+    return int(value)
 
 
 def _cores() -> int:
@@ -401,17 +555,19 @@ def _shard(value: Any) -> tuple[int, int]:
 
 
 def _device(value: Any) -> torch.device:
+    expected = "'cpu', 'cuda[:i]' or the number of a GPU"
+    numbered = isinstance(value, Integral) and not isinstance(value, bool)
     try:
-        device = torch.device(value)
-    except (RuntimeError, TypeError) as error:
-        raise ArgumentError(f"device: expected 'cpu' or 'cuda[:i]', given {value!r}") from error
+        device = torch.device(f"cuda:{value}" if numbered else value)
+    except (RuntimeError, TypeError):
+        checks.wrong("device", expected, value)
     if device.type not in ("cpu", "cuda"):
-        raise ArgumentError(f"device: expected 'cpu' or 'cuda[:i]', given {value!r}")
+        checks.wrong("device", expected, value)
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise DeviceError(f"device: {value!r} given, but torch finds no usable GPU; use device='cpu'")
+            raise DeviceError(f"device: expected 'cpu', as torch finds no usable GPU, given {value!r}")
         if device.index is None:
             device = torch.device("cuda", torch.cuda.current_device())
         elif device.index >= torch.cuda.device_count():
-            raise DeviceError(f"device: {value!r} given, but there are {torch.cuda.device_count()} GPUs")
+            raise DeviceError(f"device: expected a GPU below {torch.cuda.device_count()}, how many there are, given {value!r}")
     return device

@@ -5,33 +5,48 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import torch
 from torch import Tensor
 
-from anamorph import _native
+from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, ShapeError
 from anamorph.core.tensors import as_device
+from anamorph.images import rows as _rows
+from anamorph.images.rows import COLOR_WORDS, ERASE_NAMES, ERASE_WORDS, HEADER, MASK, MIX_NAMES, OP_NAMES, WORDS
 
-_W = _native.WORDS
-_OP_NAMES = {code: name.lower().replace("_", " ") for name, code in _native.OPS.items()}
-_MIX_NAMES = ("", "mixup", "cutmix", "resizemix", "mask")
-_ERASE_NAMES = ("constant", "channel noise", "pixel noise")
+FORMAT = 2  # of the tensors of a file and of what the words mean; anamorph 0.1 wrote none
 
 
 class Drawer(Protocol):
-    """What a plan asks of its recipe. (``Recipe`` makes plans, so this page cannot import it.)"""
+    """What a plan and its rendering ask of the recipe. (``Recipe`` makes plans, so this page cannot import it.)"""
+
+    dtype: torch.dtype
+    num_classes: int | None
+    memory_format: str
+    _native: Any
+    _code: int
+    _pairs: bool
+    _mixes: bool
+    _masks: bool
+    _grey_or_rgb: tuple[str, ...]
+    _max_contrasts: int
+    _torch_format: torch.memory_format
 
     @property
     def info(self) -> dict[str, Any]: ...
     @property
     def fingerprint(self) -> int: ...
-    def output_size(self, size: tuple[int, int]) -> tuple[int, int]: ...
+    def _output(self, size: Any) -> tuple[int, int]: ...
+    def _furthest(self, side: int) -> tuple[float, float]: ...
 
 
 class Plan:
     """One row of numbers per sample. Made by :meth:`anamorph.Recipe.plan`; given to :func:`anamorph.render`.
+
+    ``plan[3]`` is row 3 as a sentence; ``plan[2:5]`` is the plan of these samples alone, whose partners, where they mix, must be
+    among them. Plans are equal where all of their attributes are, wherever they lie.
 
     Attributes:
         rows: int32 ``[B, words]`` on the plan's device: the same bits on every device.
@@ -40,6 +55,10 @@ class Plan:
         seed, epoch, view: what, with an id, names a row.
         size: (height, width) of the sources, or int64 ``[B, 2]``.
         output_size: (height, width) of the views.
+
+    Raises:
+        ArgumentError: a word of the rows that no plan of this recipe holds. (Rows on a device are copied to the host for that.)
+        ShapeError: tensors that do not fit together.
     """
 
     __slots__ = ("epoch", "index", "output_size", "recipe", "rows", "seed", "size", "view")
@@ -54,6 +73,14 @@ class Plan:
         self.view = view
         self.size = size
         self.output_size = output_size
+        _check(self)
+
+    @staticmethod
+    def _drawn(*attributes: Any) -> Plan:
+        """Of rows that are right: they were drawn a moment ago, or come from another plan."""
+        p = Plan.__new__(Plan)
+        p.recipe, p.rows, p.index, p.seed, p.epoch, p.view, p.size, p.output_size = attributes
+        return p
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -67,22 +94,64 @@ class Plan:
         """The plan on another device."""
         device = as_device(device)
         epoch = self.epoch.to(device) if isinstance(self.epoch, Tensor) else self.epoch
-        return Plan(self.recipe, self.rows.to(device), self.index.to(device), self.seed, epoch, self.view, self.size,
-                    self.output_size)
+        return Plan._drawn(self.recipe, self.rows.to(device), self.index.to(device), self.seed, epoch, self.view, self.size,
+                           self.output_size)
 
     def table(self) -> Table:
-        """The rows as named columns: a list of dicts that prints as a table. Copies the rows to the host."""
-        return Table(self._describe(i, row) for i, row in enumerate(_Row(r) for r in self.rows.cpu()))
+        """The rows as named columns: a list of dicts that prints as a table. Copies the rows to the host.
 
-    def __getitem__(self, i: int) -> str:
-        """Row ``i`` as a sentence."""
+        Raises:
+            ArgumentError: a row that is damaged.
+        """
+        rows = _checked(self, slice(0, len(self)))
+        return Table(self._describe(i, _Row(row)) for i, row in enumerate(rows))
+
+    @overload
+    def __getitem__(self, i: int) -> str: ...
+    @overload
+    def __getitem__(self, i: slice) -> Plan: ...
+    def __getitem__(self, i: int | slice) -> str | Plan:
+        """Row ``i`` as a sentence; or the plan of some of the rows."""
+        if isinstance(i, slice):
+            return self._part(i)
         try:
             i = operator.index(i)
         except TypeError:
-            raise ArgumentError(f"plan: expected a row's number, given {i!r}") from None
+            raise ArgumentError(f"plan: expected a row's number or a slice, given {i!r}") from None
         if not -len(self) <= i < len(self):
             raise IndexError(f"plan: expected a row from {-len(self)} to {len(self) - 1}, given {i}")
-        return _sentence(self._describe(i % len(self), _Row(self.rows[i].cpu())), self.output_size)
+        i %= len(self)
+        return _sentence(self._describe(i, _Row(_checked(self, slice(i, i + 1))[0])), self.output_size)
+
+    def _part(self, which: slice) -> Plan:
+        """Rows of their own: a partner is known by its row, which is another in the part."""
+        at = torch.tensor(range(len(self))[which], dtype=torch.int64)
+        if not len(at):
+            raise ShapeError(f"plan: expected a slice of at least one of {len(self)} rows, given {which.start}:{which.stop}")
+        kept = at.to(self.device)
+        rows, own = self.rows[kept], torch.arange(len(kept), device=self.device)
+        place = torch.full((len(self),), -1, device=self.device)
+        place[kept] = own
+        partner = rows[:, WORDS["PARTNER"]].long()
+        known = (partner >= 0) & (partner < len(self))  # unless the rows are damaged
+        partner = torch.where(known, place[partner.clamp(0, len(self) - 1)], -1)
+        partner = torch.where(rows[:, WORDS["MIX"]] == 0, own, partner)
+        if self.recipe._mixes and bool((partner < 0).any()):
+            i = int((partner < 0).nonzero()[0])
+            raise ArgumentError(f"plan: expected a slice with the partners of its rows, given {which.start}:{which.stop}, whose "
+                                f"row {int(kept[i])} mixes with row {int(rows[i, WORDS['PARTNER']])}")
+        rows[:, WORDS["PARTNER"]] = partner.int()
+        size = self.size[at.to(self.size.device)] if isinstance(self.size, Tensor) else self.size
+        return Plan._drawn(self.recipe, rows, self.index[kept], self.seed, self.epoch, self.view, size, self.output_size)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Plan):
+            return NotImplemented
+        mine, theirs = self.state_dict(), other.state_dict()
+        return self.recipe == other.recipe and all(
+            mine[name].shape == theirs[name].shape and torch.equal(mine[name].cpu(), theirs[name].cpu()) for name in mine)
+
+    __hash__ = None  # type: ignore[assignment]  # its rows may be written to
 
     def __iter__(self) -> Iterator[str]:
         return (self[i] for i in range(len(self)))
@@ -93,7 +162,7 @@ class Plan:
                 f"(seed {self.seed}, epoch {epoch}, view {self.view}, on {self.device})")
 
     def _describe(self, i: int, row: _Row) -> dict[str, Any]:
-        a, b, _, c, d, _, *_ = m = row.floats("MATRIX", 9)
+        a, b, _, c, d, *_ = m = row.floats("MATRIX", 9)
         h, w = self.output_size
         scale_x, scale_y = math.hypot(a, c), math.hypot(b, d)
         det = a * d - b * c
@@ -105,16 +174,16 @@ class Plan:
             "scale": (round(scale_x, 3), round(scale_y, 3)),
             "turned": round(math.degrees(math.atan2(c, a) if det >= 0 else math.atan2(-c, -a)), 1),
             "mirrored": det < 0,
-            "color": [(_OP_NAMES[op], round(value, 3)) for op, value in row.colors()],
-            "erased": [(tuple(e[:4]), _ERASE_NAMES[e[4] & 15]) for e in row.erases(self.recipe.info["max_colors"])],
+            "color": [(OP_NAMES[op], round(value, 3)) for op, value in row.colors()],
+            "erased": [(tuple(e[:4]), ERASE_NAMES[e[4] & 15]) for e in row.erases(self.recipe.info["max_colors"])],
             "mix": None, "partner": None, "lam": 1.0, "box": None,
         }
         rule = row.word("MIX")
         if rule:
             low, high = row.ints("PARTNER_ID", 2)
             partner = (low & 0xFFFFFFFF) | (high << 32)
-            lam = None if rule == 4 else round(row.floats("LAM", 1)[0], 4)  # a given mask's mean, known when it is given
-            out.update(mix=_MIX_NAMES[rule], partner=partner, lam=lam,
+            lam = None if rule == MASK else round(row.floats("LAM", 1)[0], 4)  # a given mask's mean, known when it is given
+            out.update(mix=MIX_NAMES[rule], partner=partner, lam=lam,
                        box=tuple(row.ints("BOX", 4)) if rule in (2, 3) else None)
         return out
 
@@ -125,16 +194,16 @@ class Plan:
         epoch = int(self.epoch)
         seed = self.seed - (1 << 64) if self.seed >= 1 << 63 else self.seed
         size = self.size if isinstance(self.size, Tensor) else torch.tensor(self.size)
-        key = [seed, epoch, self.view, *self.output_size, self.recipe.fingerprint]
+        key = [seed, epoch, self.view, *self.output_size, self.recipe.fingerprint, FORMAT]
         # Copies: a view of a longer tensor would be saved with all of that.
         return {"rows": self.rows, "index": self.index.clone(), "size": size.clone(), "key": torch.tensor(key)}
 
     @classmethod
     def from_state_dict(cls, recipe: Drawer, state: dict[str, Tensor]) -> Plan:
-        """The plan of ``state_dict()``, for the same recipe.
+        """The plan of ``state_dict()``, for the same recipe. Every word of its rows is checked, on the host.
 
         Raises:
-            ArgumentError: the file is of another recipe, or not a plan.
+            ArgumentError: the file is of another recipe, not a plan, or damaged.
             ShapeError: its tensors do not fit together.
         """
         if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
@@ -142,40 +211,55 @@ class Plan:
         missing = {"rows", "index", "size", "key"} - set(state)
         if missing:
             raise ArgumentError(f"state: expected a plan's tensors, given a dict without {', '.join(sorted(missing))}")
-        rows, index, size = state["rows"], state["index"], state["size"]
-        key = state["key"].flatten().tolist()
-        if len(key) != 6 or key[5] != recipe.fingerprint:
+        key = [operator.index(k) if isinstance(k, int) else -1 for k in state["key"].flatten().tolist()]
+        found = 1 if len(key) == 6 else key[6] if len(key) == 7 else 0
+        if found != FORMAT:
+            raise ArgumentError(f"state: expected a plan of format {FORMAT}, given one of format {found}, of another version of "
+                                "anamorph; draw it again from its ids, seed and epoch")
+        if key[5] != recipe.fingerprint:
             raise ArgumentError("state: expected a plan of this recipe, given one of another")
-        n = len(index)
-        good = (rows.dtype == torch.int32 and tuple(rows.shape) == (n, recipe.info["row_words"])
-                and index.dtype == size.dtype == torch.int64 and size.shape in ((2,), (n, 2)))
-        if not good:
-            raise ShapeError(f"state: expected rows int32 [B, {recipe.info['row_words']}], index int64 [B] and size int64 [2] "
-                             f"or [B, 2], given {list(rows.shape)}, {list(index.shape)} and {list(size.shape)}")
-        info = recipe.info
-        counts = {"COLORS": info["max_colors"], "ERASES": info["max_erases"], "MIX": len(_MIX_NAMES) - 1}
-        if not all(bool(((rows[:, _W[name]] >= 0) & (rows[:, _W[name]] <= most)).all()) for name, most in counts.items()):
-            raise ArgumentError("state: expected rows of this recipe, given others of the same length")
-        colors = _steps(rows, _W["HEADER"], _native.COLOR_WORDS, info["max_colors"], "COLORS", 0)
-        erases = _steps(rows, _W["HEADER"] + _native.COLOR_WORDS * info["max_colors"], _native.ERASE_WORDS, info["max_erases"],
-                        "ERASES", 4) & 15
-        known = torch.isin(colors, torch.tensor(sorted(_native.COLOR_OPS)))
-        if not bool(known.all()) or bool((erases >= len(_ERASE_NAMES)).any()):
-            raise ArgumentError("state: expected colour steps and erasures of this version, given others")
-        pair = (int(size[0]), int(size[1])) if size.dim() == 1 else None
-        output = recipe.output_size(pair or (1, 1))
-        if output != (key[3], key[4]):
-            raise ArgumentError(f"state: expected an output of {output[0]} x {output[1]}, given {key[3]} x {key[4]}")
-        return cls(recipe, rows.contiguous(), index, key[0] % (1 << 64), key[1], key[2], pair or size, output)
+        size = state["size"]
+        pair = (int(size[0]), int(size[1])) if size.shape == (2,) and size.dtype == torch.int64 else None
+        return cls(recipe, state["rows"].contiguous(), state["index"].clone(), key[0] % (1 << 64), key[1], key[2],
+                   pair or size.clone(), (key[3], key[4]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.recipe, self.state_dict())
 
 
-def _steps(rows: Tensor, start: int, step: int, most: int, count: str, word: int) -> Tensor:
-    """One word of each colour step or erasure that the rows have."""
-    words = rows[:, start + word:start + step * most:step]
-    return words[torch.arange(most) < rows[:, _W[count], None]]
+def _check(plan: Plan) -> None:
+    """All that a plan of unknown origin says."""
+    _check_shapes(plan)
+    checks.whole("seed", plan.seed, 0, 2**64 - 1)
+    checks.whole("epoch", plan.epoch.item() if isinstance(plan.epoch, Tensor) else plan.epoch, 0, 2**32 - 1)
+    checks.whole("view", plan.view, 0, 4095)
+    output = plan.recipe._output(plan.size)
+    if tuple(plan.output_size) != output:
+        raise ArgumentError(f"output_size: expected {output[0]} x {output[1]}, given {plan.output_size[0]} x "
+                            f"{plan.output_size[1]}")
+    _checked(plan, slice(0, len(plan)))
+
+
+def _check_shapes(plan: Plan) -> None:
+    rows, index, size, words = plan.rows, plan.index, plan.size, plan.recipe.info["row_words"]
+    if not isinstance(rows, Tensor) or not isinstance(index, Tensor):
+        raise ArgumentError(f"rows, index: expected two tensors, given {type(rows).__name__} and {type(index).__name__}")
+    n = len(index) if index.dim() else 0
+    good = n > 0 and rows.dtype == torch.int32 and rows.shape == (n, words) and index.shape == (n,) and index.dtype == torch.int64
+    if isinstance(size, Tensor):
+        good = good and size.dtype == torch.int64 and size.shape == (n, 2)
+    if not good:
+        raise ShapeError(f"rows, index, size: expected int32 [B, {words}], int64 [B] and one (height, width) or int64 [B, 2], "
+                         f"given {rows.dtype} {list(rows.shape)}, {index.dtype} {list(index.shape)} and "
+                         f"{list(size.shape) if isinstance(size, Tensor) else size}")
+
+
+def _checked(plan: Plan, at: slice) -> Tensor:
+    """Some of the rows, on the host, found right."""
+    _check_shapes(plan)
+    rows = plan.rows[at].cpu()
+    _rows.check_rows(rows, _rows.facts_of(plan.recipe, plan.size, plan.output_size, plan.index, at), at.start)
+    return rows
 
 
 def _restore(recipe: Drawer, state: dict[str, Tensor]) -> Plan:
@@ -202,21 +286,21 @@ class _Row:
         self.as_floats = words.view(torch.float32)
 
     def word(self, name: str) -> int:
-        return int(self.words[_W[name]])
+        return int(self.words[WORDS[name]])
 
     def ints(self, name: str, n: int) -> list[int]:
-        return self.words[_W[name]:_W[name] + n].tolist()
+        return self.words[WORDS[name]:WORDS[name] + n].tolist()
 
     def floats(self, name: str, n: int) -> list[float]:
-        return self.as_floats[_W[name]:_W[name] + n].tolist()
+        return self.as_floats[WORDS[name]:WORDS[name] + n].tolist()
 
     def colors(self) -> list[tuple[int, float]]:
-        start, step = _W["HEADER"], _native.COLOR_WORDS
+        start, step = HEADER, COLOR_WORDS
         return [(int(self.words[at]), float(self.as_floats[at + 1]))
                 for at in range(start, start + step * self.word("COLORS"), step)]
 
     def erases(self, max_colors: int) -> list[list[int]]:
-        start, step = _W["HEADER"] + _native.COLOR_WORDS * max_colors, _native.ERASE_WORDS
+        start, step = HEADER + COLOR_WORDS * max_colors, ERASE_WORDS
         return [self.words[at:at + step].tolist() for at in range(start, start + step * self.word("ERASES"), step)]
 
 
@@ -257,4 +341,4 @@ def _sentence(row: dict[str, Any], output_size: tuple[int, int]) -> str:
     return ", ".join(parts) + "."
 
 
-torch.serialization.add_safe_globals([_restore])
+torch.serialization.add_safe_globals([_restore, (_restore, "anamorph.plan._restore")])  # the latter: of anamorph 0.1

@@ -54,16 +54,24 @@ class Ragged:
         self._set(buffer, offsets * buffer.element_size(), sizes, channels, buffer.dtype, buffer.device, ())
 
     @classmethod
-    def from_list(cls, images: Sequence[Any]) -> Ragged:
-        """Pictures ``[H, W, C]`` in memory of their own; nothing is copied but what is not contiguous."""
+    def from_list(cls, images: Sequence[Any], layout: str | None = None) -> Ragged:
+        """Pictures in memory of their own; nothing is copied but what is not packed as ``[H, W, C]``.
+
+        Args:
+            images: ``[H, W, C]`` or ``[C, H, W]`` each.
+            layout: "HWC" or "CHW"; by default "CHW" where the first axis alone can be 1 to 4 channels, "HWC" otherwise.
+        """
         if not len(images):
             raise ShapeError("images: expected at least one picture, given an empty list")
-        tensors = [as_tensor(f"images[{i}]", image) for i, image in enumerate(images)]
+        if layout is not None:
+            layout = checks.choice("layout", layout, ("HWC", "CHW"))
+        tensors = [_channels_last(as_tensor(f"images[{i}]", image), layout) for i, image in enumerate(images)]
         first = tensors[0]
         addresses, sizes = [], []
         for i, t in enumerate(tensors):
             if t.dim() != 3 or not 1 <= t.shape[2] <= 4 or not t.shape[0] or not t.shape[1]:
-                raise ShapeError(f"images[{i}]: expected [H, W, C] with 1 to 4 channels, given {list(t.shape)}")
+                raise ShapeError(f"images[{i}]: expected [H, W, C] or [C, H, W] with 1 to 4 channels, given "
+                                 f"{list(as_tensor('images', images[i]).shape)}")
             if t.dtype != first.dtype or t.dtype not in CODES:
                 expected = first.dtype if first.dtype in CODES else "uint8, float32, float16 or bfloat16"
                 raise DtypeError(f"images[{i}]: expected {expected}, given {t.dtype}")
@@ -99,6 +107,13 @@ class Ragged:
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+
+def _channels_last(t: Tensor, layout: str | None) -> Tensor:
+    if t.dim() != 3:
+        return t
+    first = layout == "CHW" if layout else not 1 <= t.shape[2] <= 4 and 1 <= t.shape[0] <= 4
+    return t.permute(1, 2, 0) if first else t
 
 
 def check_grad(name: str, t: Tensor) -> None:

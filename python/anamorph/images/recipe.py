@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Number
 from typing import Any, cast
 
 import torch
@@ -14,15 +15,21 @@ from anamorph import _native
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, ShapeError
 from anamorph.core.tensors import as_device, as_integers
+from anamorph.images.bounds import has_antialias, reach
+from anamorph.images.picture import as_batch
 from anamorph.images.plan import Plan
 from anamorph.images.ragged import CODES
+from anamorph.images.render import render
 from anamorph.images.transforms.base import Transform
 from anamorph.images.transforms.color import Normalize
-from anamorph.images.transforms.compose import chain_size, check_list
+from anamorph.images.transforms.compose import chain_size, check_list, leaves
 from anamorph.images.transforms.mix import MaskMix
 from anamorph.images.transforms.program import NORMALISED, Slot
 
 MAX_EPOCH = 2**32 - 1  # a plan's key has one word for it
+
+# Colour that is defined on grey or red, green and blue, as in torchvision: a fourth channel would be taken for a colour.
+GREY_OR_RGB = ("BRIGHTNESS", "CONTRAST", "CONTRAST_MIDGRAY", "SATURATION", "HUE", "GRAYSCALE")
 
 
 class Recipe:
@@ -33,10 +40,11 @@ class Recipe:
             mixing, normalising and casting.
         dtype: of the output: torch.float32, float16, bfloat16 or uint8. Before Normalize
             float outputs are in [0, 1] for uint8 images.
-        num_classes: K, for soft targets ``[B, K]``.
-        label_smoothing: in [0, 1); as timm: 1 - s for the class plus s / K for every class.
+        num_classes: K, for soft targets ``[B, K]``. Without it class ids stay ids, in a recipe that neither mixes nor smooths.
+        label_smoothing: s in [0, 1); as timm: 1 - s for the class plus s / K for every class; with ``multi_label`` s / 2.
         labels: "soft" for targets ``[B, K]`` float32; "pairs" for ``(y_a, y_b, lam)``.
         memory_format: "contiguous" (NCHW) or "channels_last" (NHWC in memory, the shape stays ``[B, C, H, W]``).
+        multi_label: the classes are questions of their own, several of which may hold: smoothing moves each towards 1/2 (timm's).
 
     Raises:
         ArgumentError: a transform or an argument that cannot be.
@@ -44,7 +52,7 @@ class Recipe:
 
     def __init__(self, transforms: Sequence[Transform], dtype: torch.dtype = torch.float32,
                  num_classes: int | None = None, label_smoothing: float = 0.0, labels: str = "soft",
-                 memory_format: str = "contiguous") -> None:
+                 memory_format: str = "contiguous", multi_label: bool = False) -> None:
         self.transforms = check_list("transforms", transforms)
         if not isinstance(dtype, torch.dtype) or dtype not in CODES:
             checks.wrong("dtype", "torch.float32, float16, bfloat16 or uint8", dtype)
@@ -52,9 +60,11 @@ class Recipe:
         self.num_classes = None if num_classes is None else checks.whole("num_classes", num_classes, 1, 2**31 - 1)
         self.label_smoothing = checks.number("label_smoothing", label_smoothing, 0, 1)
         self.labels = checks.choice("labels", labels, ("soft", "pairs"))
-        if self.label_smoothing == 1 or (self.label_smoothing and labels == "pairs"):
+        if self.label_smoothing == 1 or (self.label_smoothing and self.labels == "pairs"):
             checks.wrong("label_smoothing", "less than 1, and 0 with labels='pairs', whose loss does it", label_smoothing)
         self.memory_format = checks.choice("memory_format", memory_format, ("contiguous", "channels_last"))
+        self.multi_label = checks.flag("multi_label", multi_label)
+        off = self.label_smoothing * (0.5 if multi_label else 1 / (self.num_classes or 1))
         normalize = _normalize_of(self.transforms, dtype)
         #: Normalize's numbers, one for each channel (or one for all); None without it.
         self.mean = cast(tuple[float, ...], normalize.mean) if normalize else None
@@ -62,18 +72,24 @@ class Recipe:
         #: The compiled program.
         self.slots = _compile(self.transforms)
 
+        _check_reach(self.slots)
+        _check_finite(self.transforms, self.mean, self.std, dtype)
+        ops = {s.op for s in self.slots}
+        self._grey_or_rgb = tuple(name for name in GREY_OR_RGB if _native.OPS[name] in ops)
+
         channels = set().union(*(t.channels() for t in self.transforms))
         if len(channels) > 1:
             raise ArgumentError(f"transforms: expected per-channel values of one length, given lengths {sorted(channels)}")
         mixers = [m for t in self.transforms for m in t.mixers()]
+        self._mixes = bool(mixers)
         self._masks = any(isinstance(m, MaskMix) for m in mixers)
         self._fixed = chain_size(self.transforms, None)
         self._pairs = self.labels == "pairs"
-        self._torch_format = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
+        self._torch_format = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
         self._code = CODES[dtype]
         self._native = _native.Recipe(
             self.slots, _numbers(self.mean, 0.0), _numbers(self.std, 1.0), self._code,
-            channels.pop() if channels else 0, num_classes or 0, self.label_smoothing, self._pairs)
+            channels.pop() if channels else 0, self.num_classes or 0, self.label_smoothing, off, self._pairs)
         self._row_words: int = self._native.row_words
         self._max_contrasts: int = self._native.max_contrasts
 
@@ -93,10 +109,9 @@ class Recipe:
 
         Raises:
             ArgumentError: it would differ from sample to sample.
+            ShapeError: ``size`` is no picture's, or less than a crop takes.
         """
-        if not isinstance(size, Sequence) or len(size) != 2:
-            checks.wrong("size", "(height, width)", size)
-        size = (checks.side("size[0]", size[0]), checks.side("size[1]", size[1]))
+        size = _pair(size)
         out = self._fixed or chain_size(self.transforms, size)
         if out is None:
             raise ArgumentError("transforms: the output's size would differ between samples; end the geometry with "
@@ -113,8 +128,10 @@ class Recipe:
         """Draw what happens to a batch: a pure function of (recipe, seed, epoch, sample id, view).
 
         Args:
-            index: the sample ids, int64 ``[B]``: a tensor, an array or a list. A tensor is kept, not copied.
-            size: (height, width) of the source images, or int64 ``[B, 2]`` where they differ.
+            index: the sample ids, int64 ``[B]``: a tensor, an array or a list. The plan keeps a copy (one small one on the
+                same device), so the memory may be used again. An id may stand there several times, for a pair or the frames of
+                a clip: each time it gets the same view (but for a partner, whose id is another row's).
+            size: (height, width) of the source images, or int64 ``[B, 2]`` where they differ. Copied likewise.
             seed: 0 to 2**64 - 1.
             epoch: 0 to 2**32 - 1; or an int64 tensor of one element on the plan's device, read by the kernel, so that a
                 captured CUDA graph replays with the epoch it then holds.
@@ -128,14 +145,13 @@ class Recipe:
             ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
         """
         index = as_integers("index", index)
+        index = index.clone() if index.is_contiguous() else index.contiguous()  # the caller may use the memory again
         shape = index.shape
         if len(shape) != 1 or shape[0] == 0:
             raise ShapeError(f"index: expected sample ids [B] with B >= 1, given shape {list(shape)}")
         where = index.device if device is None else as_device(device)
         if index.device != where:
             index = index.to(where, non_blocking=True)
-        if not index.is_contiguous():
-            index = index.contiguous()
         if type(seed) is not int or not 0 <= seed < 1 << 64:
             seed = checks.whole("seed", seed, 0, 2**64 - 1)
         if type(view) is not int or not 0 <= view < 4096:
@@ -145,6 +161,7 @@ class Recipe:
                 raise DeviceError(f"epoch: expected a number or a tensor on {where}, given one on {epoch.device}")
             if not epoch.is_cuda and epoch.numel() == 1 and epoch.dtype == torch.int64:
                 checks.whole("epoch", epoch.item(), 0, MAX_EPOCH)
+            epoch = epoch.clone()
         elif type(epoch) is not int or not 0 <= epoch < 1 << 32:
             epoch = checks.whole("epoch", epoch, 0, MAX_EPOCH)
 
@@ -157,27 +174,63 @@ class Recipe:
             each = None
         else:
             h = w = 0
-            if self._fixed is None:
-                raise ArgumentError("size: expected one (height, width), given one for each sample; end the geometry with "
-                                    "RandomResizedCrop, Resize((h, w)), RandomCrop or CenterCrop")
-            out = self._fixed
+            out = self._output(sizes)
             each = sizes if sizes.device == where else sizes.to(where, non_blocking=True)
         rows = torch.empty((shape[0], self._row_words), dtype=torch.int32, device=where)
         self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads())
-        return Plan(self, rows, index, seed, epoch, view, size if sizes is None else sizes, out)
+        return Plan._drawn(self, rows, index, seed, epoch, view, size if sizes is None else sizes, out)
+
+    def __call__(self, image: Any, *, seed: int | None = None) -> Tensor:
+        """The view of one picture, as a torchvision transform gives it: for Datasets, Compose and a quick look. Batches are
+        what :meth:`plan` and :func:`anamorph.render` are for, which are many times faster.
+
+        Args:
+            image: a tensor ``[C, H, W]``, a PIL image, or an array ``[H, W, C]`` (grey: ``[H, W]``).
+            seed: of the view. By default a number of torch's default generator, so that ``torch.manual_seed`` rules it and the
+                workers of a DataLoader differ. The view is ``plan([0], seed=seed, ...)``'s.
+
+        Returns:
+            A tensor ``[C, h, w]`` of the recipe's dtype, on the picture's device.
+
+        Raises:
+            ArgumentError, ShapeError, DtypeError: what was given and what is expected; a recipe that mixes needs a batch.
+        """
+        if self._mixes:
+            raise ArgumentError("image: expected a batch for a recipe that mixes, given one picture; plan and render do a batch")
+        batch, layout = as_batch(image)
+        h, w = batch.shape[2:] if layout == "NCHW" else batch.shape[1:3]
+        if seed is None:
+            seed = int(torch.randint(2**63 - 1, (), dtype=torch.int64, device="cpu"))
+        return render(batch, self.plan([0], size=(h, w), seed=seed, device=batch.device), layout=layout)[0]
 
     _checked: tuple[int, int] | None = None  # the size that was last found good
 
     def _check_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        for side in size:
-            if not 1 <= side <= checks.MAX_SIDE:
-                raise ShapeError(f"size: expected {checks.SIDES}, given {size[0]} x {size[1]}")
         out = self.output_size(size)
         self._checked = size
         return out
 
+    def _output(self, size: Any) -> tuple[int, int]:
+        """The output's (height, width) for one size of all sources, or for a tensor with one for each."""
+        if not isinstance(size, Tensor):
+            return self.output_size(size)
+        if self._fixed is None:
+            raise ArgumentError("size: expected one (height, width), given one for each sample; end the geometry with "
+                                "RandomResizedCrop, Resize((h, w)), RandomCrop or CenterCrop")
+        return self._fixed
+
+    def _furthest(self, side: int) -> tuple[float, float]:
+        """For sources of at most ``side`` pixels: how many of theirs a pixel of the views may span, and their widest filter."""
+        span = reach(self.slots, side).span
+        stretch = 10**span * (1 + 1e-6) if span < math.log10(_native.MAX_WORD) else _native.MAX_WORD  # rows are float32
+        return stretch, stretch if has_antialias(self.slots) else 1.0
+
     def _options(self) -> tuple[Any, ...]:
-        return self.dtype, self.num_classes, self.label_smoothing, self.labels, self.memory_format
+        return self.dtype, self.num_classes, self.label_smoothing, self.labels, self.memory_format, self.multi_label
+
+    def _with_classes(self, num_classes: int) -> Recipe:
+        dtype, _, *rest = self._options()
+        return Recipe(self.transforms, dtype, num_classes, *rest)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Recipe, (self.transforms, *self._options())
@@ -196,25 +249,36 @@ class Recipe:
             rest += f", num_classes={self.num_classes}"
         if self.label_smoothing:
             rest += f", label_smoothing={self.label_smoothing}"
-        for name, default in (("labels", "soft"), ("memory_format", "contiguous")):
+        for name, default in (("labels", "soft"), ("memory_format", "contiguous"), ("multi_label", False)):
             if getattr(self, name) != default:
                 rest += f", {name}={getattr(self, name)!r}"
         return f"Recipe([\n{lines}], {rest})"
 
 
-def _sizes(size: Any, count: int) -> tuple[Any, Tensor | None]:
-    """(h, w) and None, or None and the sizes [B, 2]."""
-    if isinstance(size, Sequence) and len(size) == 2 and all(isinstance(s, Integral) for s in size):
-        return (checks.whole("size[0]", size[0], 0, 2**31 - 1), checks.whole("size[1]", size[1], 0, 2**31 - 1)), None
-    if isinstance(size, int):
+def _pair(size: Any) -> tuple[int, int]:
+    """(h, w), by the rule that every size of a source is held against."""
+    if not checks.is_sequence(size):
         checks.wrong("size", "(height, width), or int64 [B, 2]", size)
+    if len(size) != 2:
+        raise ShapeError(f"size: expected (height, width), or int64 [B, 2], given {size!r}")
+    h, w = (checks.whole(f"size[{i}]", s, of=" of pixels") for i, s in enumerate(size))
+    if not (1 <= h <= checks.MAX_SIDE and 1 <= w <= checks.MAX_SIDE):
+        raise ShapeError(f"size: expected {checks.SIDES}, given {h} x {w}")
+    return h, w
+
+
+def _sizes(size: Any, count: int) -> tuple[Any, Tensor | None]:
+    """(h, w) and None, or None and the sizes [B, 2], in memory of their own."""
+    each = checks.is_sequence(size) and any(checks.is_sequence(s) for s in size)
+    if not each and (checks.is_sequence(size) or isinstance(checks.plain(size), Number | str | None)):
+        return _pair(size), None
     sizes = as_integers("size", size)
     if sizes.dim() != 2 or sizes.shape[1] != 2 or sizes.shape[0] != count:
         raise ShapeError(f"size: expected (height, width) or int64 [{count}, 2] for {count} samples, given shape "
                          f"{list(sizes.shape)}")
     if sizes.device.type == "cpu" and not bool(((sizes >= 1) & (sizes <= checks.MAX_SIDE)).all()):
         raise ShapeError(f"size: expected {checks.SIDES}, given {sizes.min().item()} to {sizes.max().item()}")
-    return None, sizes.contiguous()
+    return None, sizes.clone(memory_format=torch.contiguous_format)
 
 
 def _numbers(values: tuple[float, ...] | None, default: float) -> list[float]:
@@ -237,6 +301,39 @@ def _normalize_of(transforms: Sequence[Transform], dtype: torch.dtype) -> Normal
     normalize = transforms[found[0]]
     assert isinstance(normalize, Normalize)
     return normalize
+
+
+def _check_reach(slots: Sequence[Slot]) -> None:
+    """Maps that shrink without end would overflow; what depends on the draw is clamped when it is drawn (plan.h)."""
+    span = reach(slots, checks.MAX_SIDE).span
+    if math.log10(_native.MAX_WORD) < span < math.inf:
+        raise ArgumentError(f"transforms: expected scales that shrink a picture by at most {_native.MAX_WORD:g} altogether, "
+                            f"given some that may by 1e+{span:.0f}")
+
+
+def _check_finite(transforms: Sequence[Transform], mean: tuple[float, ...] | None, std: tuple[float, ...] | None,
+                  dtype: torch.dtype) -> None:
+    """Every value that the arguments bring into the picture, and 0 and 1, must be one that the output can hold."""
+    if not dtype.is_floating_point:
+        return
+    most, normalised = torch.finfo(dtype).max, False
+    m, s = torch.tensor(_numbers(mean, 0.0), dtype=torch.float64), torch.tensor(_numbers(std, 1.0), dtype=torch.float64)
+    given: list[tuple[str, float, Tensor]] = [("pixels", v, (v - m) / s) for v in (0.0, 1.0)]
+    for top in transforms:
+        normalised = normalised or isinstance(top, Normalize)
+        for t in leaves([top]):
+            name = type(t).__name__
+            given += [(f"{name}.fill", v, (v / 255 - m) / s) for v in _floats(getattr(t, "fill", ()))]
+            for v in _floats(getattr(t, "value", ())):
+                given.append((f"{name}.value", v, torch.tensor([v, v * s.max() + m.abs().max()]) if normalised else (v - m) / s))
+    for name, value, becomes in given:
+        if not bool((becomes.abs() <= most).all()):
+            raise ArgumentError(f"{name}: expected values that {str(dtype).removeprefix('torch.')} can hold in the output, given "
+                                f"{value:g}, which becomes {becomes[becomes.abs().argmax()].item():g}")
+
+
+def _floats(values: Any) -> list[float]:
+    return [v for v in (values if isinstance(values, tuple) else (values,)) if isinstance(v, float)]
 
 
 def _compile(transforms: Sequence[Transform]) -> list[Slot]:

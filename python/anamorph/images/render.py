@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,9 +11,8 @@ from anamorph import _native
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.core.tensors import as_integers, as_tensor
-from anamorph.images.plan import Plan
+from anamorph.images.plan import Drawer, Plan
 from anamorph.images.ragged import CODES, Ragged, check_grad
-from anamorph.images.recipe import Recipe
 
 _MEAN_PARTS: int = _native.MEAN_PARTS
 _LARGE = 1 << 20  # values
@@ -26,29 +25,31 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
 
     Args:
         images: ``[B, H, W, C]`` or ``[B, C, H, W]`` of uint8 (0..255), float32, float16 or bfloat16 (0..1), any strides, 1
-            to 4 channels, on the plan's device: a tensor or another library's array. Or a list of ``[H, W, C]`` pictures,
-            or a :class:`Ragged`, for pictures of different sizes.
+            to 4 channels (1 or 3 for brightness, contrast, saturation, hue and greyscale), on the plan's device: a tensor or
+            another library's array. Or, for pictures of different sizes, a :class:`Ragged` or a list of ``[H, W, C]`` or
+            ``[C, H, W]`` pictures (a shape that fits both is taken for ``[H, W, C]``; the latter are copied).
         plan: from ``recipe.plan``, drawn for these pictures' sizes.
         targets: class ids, integers ``[B]``, or soft float ``[B, K]``.
         mask: for a recipe with MaskMix: float32 ``[B, 1, H, W]`` at the output's size, in [0, 1].
-        layout: "NHWC" or "NCHW", where the shape fits both.
+        layout: "NHWC" or "NCHW", where the shape fits both; of a list, its pictures' without the N.
         out: a tensor ``[B, C, H, W]`` of the recipe's dtype to write to.
 
     Returns:
         The views ``[B, C, H, W]`` of the recipe's dtype; with targets ``(views, soft)`` with soft float32 ``[B, K]``, or
-        ``(views, (y_a, y_b, lam))`` for ``labels="pairs"``.
+        ``(views, (y_a, y_b, lam))`` for ``labels="pairs"``. A recipe without ``num_classes``, mixing and smoothing gives the
+        targets back: ids int64 ``[B]``, or soft ones.
 
     Raises:
         ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected, before anything runs.
     """
     if type(plan) is not Plan:
         raise ArgumentError(f"plan: expected an anamorph.Plan, given {type(plan).__name__}")
-    recipe, rows = cast(Recipe, plan.recipe), plan.rows
+    recipe, rows = plan.recipe, plan.rows
     h, w = plan.output_size
     if layout is not None:
         layout = checks.choice("layout", layout, tuple(_LAYOUTS))
     if type(images) is list or type(images) is tuple:
-        images = Ragged.from_list(images)
+        images = Ragged.from_list(images, layout and layout[1:])
     if type(images) is Ragged:
         first, table, channels, code, source = False, _check_ragged(images, plan), images.channels, 0, images.buffer
         code = CODES[images.dtype]
@@ -61,6 +62,10 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
         shape = source.shape
         first = _channels_first(shape, plan.size, layout)
         channels = shape[1] if first else shape[3]
+    if recipe._grey_or_rgb and channels not in (1, 3):
+        names = ", ".join(recipe._grey_or_rgb).lower()
+        raise ShapeError(f"images: expected 1 or 3 channels for colour defined on grey or RGB ({names}), given {channels}; "
+                         "images[..., :3] leaves an alpha channel out")
     if out is None:
         out = _new_images(recipe, rows, channels, h, w)
     else:
@@ -75,24 +80,28 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     if recipe._max_contrasts and rows.is_cuda:
         means = torch.empty((len(rows), recipe._max_contrasts, _MEAN_PARTS), dtype=torch.float32, device=rows.device)
 
-    soft = y_b = lam = None
+    soft = y_b = lam = kept = None
     if targets is not None:
         targets = _as_targets(targets)
         if recipe._pairs:
             soft, y_b = torch.empty((2, len(rows)), dtype=torch.int64, device=rows.device)
             lam = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
-        else:
-            if recipe.num_classes is None:
+        elif recipe.num_classes is None:
+            if recipe._mixes or recipe.label_smoothing:
                 raise ArgumentError("targets: expected a recipe with num_classes for soft targets, or labels='pairs'")
+            kept, targets = _check_kept(targets, rows), None
+        else:
             soft = torch.empty((len(rows), recipe.num_classes), dtype=torch.float32, device=rows.device)
     recipe._native.render(rows, source, first, table, channels, code, out, targets, soft, y_b, lam, mask, share, means,
                           torch.get_num_threads())
+    if kept is not None:
+        return out, kept
     if targets is None:
         return out
     return (out, (soft, y_b, lam)) if recipe._pairs else (out, soft)
 
 
-def _new_images(recipe: Recipe, rows: Tensor, channels: int, h: int, w: int) -> Tensor:
+def _new_images(recipe: Drawer, rows: Tensor, channels: int, h: int, w: int) -> Tensor:
     """The output. A large one on the host lies in memory that anamorph keeps when it is freed; torch would have the kernel
     clear new pages for every batch, which takes longer than rendering it."""
     batch = len(rows)
@@ -181,8 +190,17 @@ def _check_mask(mask: Any) -> tuple[Tensor, Tensor]:
     return mask, mask.mean((1, 2, 3))
 
 
+def _check_kept(targets: Tensor, rows: Tensor) -> Tensor:
+    """Targets that the native core does not see."""
+    if targets.dim() not in (1, 2) or len(targets) != len(rows):
+        raise ShapeError(f"targets: expected {len(rows)} rows, one for each picture, given {list(targets.shape)}")
+    if targets.device != rows.device:
+        raise DeviceError(f"targets: expected on {rows.device} like the plan, given on {targets.device}")
+    return targets
+
+
 def _as_targets(targets: Any) -> Tensor:
-    if type(targets) is Tensor and targets.dtype is torch.int64 and targets.is_contiguous():
+    if type(targets) is Tensor and targets.dtype is torch.int64 and targets.dim() == 1 and targets.is_contiguous():
         return targets
     targets = as_tensor("targets", targets).detach()
     if targets.dim() == 2:

@@ -5,13 +5,15 @@ from anamorph.images.transforms.color import (
     ColorJitter,
     Normalize,
     RandomChannelPermutation,
+    RandomGamma,
     RandomGrayscale,
     RandomInvert,
     RandomPosterize,
     RandomSolarize,
+    RGBShift,
 )
-from anamorph.images.transforms.compose import OneOf, RandomApply, RandomChoice, RandomOrder
-from anamorph.images.transforms.erase import RandomErasing
+from anamorph.images.transforms.compose import OneOf, RandomApply, RandomChoice, RandomOrder, SomeOf
+from anamorph.images.transforms.erase import CoarseDropout, RandomErasing
 from anamorph.images.transforms.geometry import (
     CenterCrop,
     RandomAffine,
@@ -24,21 +26,36 @@ from anamorph.images.transforms.geometry import (
     Resize,
 )
 from anamorph.images.transforms.mix import CutMix, MaskMix, MixUp, ResizeMix
+from anamorph.images.transforms.pads import CropAndPad, LetterBox, Pad, PadIfNeeded, PadToSquare
+from anamorph.images.transforms.turns import D4, RandomRotate90, Transpose
+from anamorph.images.transforms.views import FiveCrop, TenCrop
+from anamorph.images.transforms.warps import Perspective, Warp
 
 __all__ = [
+    "D4",
     "CenterCrop",
+    "CoarseDropout",
     "ColorJitter",
+    "CropAndPad",
     "CutMix",
+    "FiveCrop",
+    "LetterBox",
     "MaskMix",
     "MixUp",
     "Normalize",
     "OneOf",
+    "Pad",
+    "PadIfNeeded",
+    "PadToSquare",
+    "Perspective",
+    "RGBShift",
     "RandomAffine",
     "RandomApply",
     "RandomChannelPermutation",
     "RandomChoice",
     "RandomCrop",
     "RandomErasing",
+    "RandomGamma",
     "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomInvert",
@@ -46,10 +63,15 @@ __all__ = [
     "RandomPerspective",
     "RandomPosterize",
     "RandomResizedCrop",
+    "RandomRotate90",
     "RandomRotation",
     "RandomSolarize",
     "RandomVerticalFlip",
     "Resize",
     "ResizeMix",
+    "SomeOf",
+    "TenCrop",
     "Transform",
+    "Transpose",
+    "Warp",
 ]

@@ -1,5 +1,5 @@
-"""Colour. Names, arguments, defaults and meanings are torchvision.transforms.v2's; saturation, hue and greyscale leave
-pictures alone that have not three channels."""
+"""Colour. Names, arguments, defaults and meanings are torchvision.transforms.v2's: saturation, hue and greyscale leave grey
+pictures alone, and what is defined on grey or RGB (these, brightness and contrast) refuses 2 or 4 channels."""
 
 from __future__ import annotations
 
@@ -109,6 +109,53 @@ class RandomChannelPermutation(Transform):
 
 
 @dataclass(frozen=True)
+class RandomGamma(Transform):
+    """Every value v in [0, 1] becomes v ** g, with probability ``p`` (torchvision's ``functional.adjust_gamma`` of gain 1); of
+    floats those below 0 become 0.
+
+    Args:
+        gamma: (low, high) of g, drawn uniformly; above 1 darkens. albumentations' ``gamma_limit`` is this in hundredths.
+        p: probability.
+    """
+
+    gamma: Sequence[float] = (0.8, 1.2)
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        self._set(gamma=checks.interval("RandomGamma.gamma", self.gamma, 1e-3, 1e3),
+                  p=checks.probability("RandomGamma.p", self.p))
+
+    def slots(self) -> list[Slot]:
+        return apply(self.p, [slot("GAMMA", self.gamma)])
+
+
+@dataclass(frozen=True)
+class RGBShift(Transform):
+    """A number is added to each of the three channels, with probability ``p`` (albumentations' RGBShift). Pictures that have not
+    three channels are left alone.
+
+    Args:
+        r_shift_limit, g_shift_limit, b_shift_limit: s for a number in (-s, s), or (low, high), in the input's units (0..255 for
+            uint8, 0..1 for float). The result is kept within the range.
+        p: probability.
+    """
+
+    r_shift_limit: float | Sequence[float] = 20
+    g_shift_limit: float | Sequence[float] = 20
+    b_shift_limit: float | Sequence[float] = 20
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("r_shift_limit", "g_shift_limit", "b_shift_limit"):
+            self._set(**{name: checks.around(f"RGBShift.{name}", getattr(self, name), 0.0, -1e4, 1e4)})
+        self._set(p=checks.probability("RGBShift.p", self.p))
+
+    def slots(self) -> list[Slot]:
+        steps = [("SHIFT_RED", self.r_shift_limit), ("SHIFT_GREEN", self.g_shift_limit), ("SHIFT_BLUE", self.b_shift_limit)]
+        return apply(self.p, [slot(op, cast(Sequence[float], limit)) for op, limit in steps])
+
+
+@dataclass(frozen=True)
 class Normalize(Transform):
     """(value - mean) / std, after everything else. Value: the output in [0, 1].
 
@@ -122,8 +169,8 @@ class Normalize(Transform):
     def __post_init__(self) -> None:
         mean, std = checks.colors("Normalize.mean", self.mean), checks.colors("Normalize.std", self.std)
         self._set(mean=mean, std=std)
-        if min(std) <= 0:
-            checks.wrong("Normalize.std", "numbers above 0", std)
+        if min(std) <= 0 or max(1.0, *map(abs, mean)) / min(std) > checks.LARGEST:
+            checks.wrong("Normalize.std", "numbers above 0, by which 1 and mean can be divided in float32", std)
         if len({len(mean), len(std)} - {1}) > 1:
             checks.wrong("Normalize.std", f"as many numbers as mean ({len(mean)})", std)
 

@@ -1,8 +1,8 @@
-"""Transforms made of transforms. They nest; a list may hold up to eleven alternatives."""
+"""Transforms made of transforms. They nest; a list may hold up to 64 alternatives."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ from anamorph.core.errors import ArgumentError
 from anamorph.images.transforms import program
 from anamorph.images.transforms.base import Mixer, Size, Transform, mode_flags
 from anamorph.images.transforms.color import Normalize
-from anamorph.images.transforms.program import Slot
+from anamorph.images.transforms.program import IN_ORDER, MAX_BRANCHES, REPLACE, Slot
 
 
 def check_list(where: str, transforms: Any) -> tuple[Transform, ...]:
@@ -35,6 +35,15 @@ def chain_size(transforms: Sequence[Transform], size: Size | None) -> Size | Non
 def chain_slots(transforms: Sequence[Transform]) -> list[Slot]:
     """The program of transforms run one after the other."""
     return [s for t in transforms for s in t.slots()]
+
+
+def leaves(transforms: Sequence[Transform]) -> Iterator[Transform]:
+    """The transforms that are not made of others."""
+    for t in transforms:
+        if isinstance(t, Composite):
+            yield from leaves(t.transforms)
+        else:
+            yield t
 
 
 class Composite(Transform):
@@ -72,9 +81,8 @@ class Composite(Transform):
 def _weights(where: str, weights: Any, count: int) -> tuple[float, ...]:
     if weights is None:
         return (1.0,) * count
-    if not isinstance(weights, Sequence) or len(weights) != count:
-        checks.wrong(where, f"{count} numbers, one for each transform", weights)
-    values = tuple(checks.number(where, w, 0) for w in weights)
+    given = checks.several(where, weights, (count,), f"{count} numbers, one for each transform")
+    values = tuple(checks.number(where, w, 0) for w in given)
     if not 0 < sum(values) < checks.LARGEST:
         checks.wrong(where, "a finite sum above 0", weights)
     return values
@@ -155,4 +163,45 @@ class RandomOrder(Composite):
         fixed = {t.output_size(None) for t in self.transforms}
         if len(fixed) == 1 and None not in fixed:
             return fixed.pop()
+        return size if all(t.output_size(size) == size for t in self.transforms) else None
+
+
+@dataclass(frozen=True)
+class SomeOf(Composite):
+    """Some of ``transforms``, each as likely (albumentations' and imgaug's SomeOf; RandAugment draws two of fourteen with
+    ``replace=True, random_order=True``).
+
+    Args:
+        transforms: up to 64. To skip one that was drawn give it a ``p`` of its own.
+        n: how many, or (least, most) with every number between as likely.
+        replace: a transform may be drawn several times; it then has new random numbers each time.
+        random_order: in the order drawn, or in the list's.
+        p: probability; otherwise none.
+    """
+
+    transforms: Sequence[Transform]
+    n: int | Sequence[int] = 1
+    replace: bool = False
+    random_order: bool = False
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._set(p=checks.probability("SomeOf.p", self.p), replace=checks.flag("SomeOf.replace", self.replace),
+                  random_order=checks.flag("SomeOf.random_order", self.random_order))
+        self._check()
+        if any(m.mode != "elem" for m in self.mixers()):
+            raise ArgumentError("SomeOf.transforms: expected mixers of mode 'elem', given others; list them in OneOf([...])")
+        most = MAX_BRANCHES if self.replace else len(self.transforms)
+        low, high = self.n if checks.is_sequence(self.n) and len(self.n) == 2 else (self.n, self.n)
+        low, high = checks.whole("SomeOf.n", low, 0, most), checks.whole("SomeOf.n", high, 0, most)
+        if low > high:
+            checks.wrong("SomeOf.n", "least <= most", self.n)
+        self._set(n=(low, high))
+
+    def slots(self) -> list[Slot]:
+        flags = REPLACE * self.replace | IN_ORDER * (not self.random_order)
+        low, high = cast(tuple[int, int], self.n)
+        return program.apply(self.p, program.some(low, high, [t.slots() for t in self.transforms], flags))
+
+    def output_size(self, size: Size | None) -> Size | None:
         return size if all(t.output_size(size) == size for t in self.transforms) else None

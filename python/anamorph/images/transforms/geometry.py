@@ -79,22 +79,24 @@ class Resize(Transform):
     """Resizes the picture.
 
     Args:
-        size: (height, width), or one number for the shorter side (the ratio is then kept).
+        size: (height, width), or one number for the shorter side (the ratio is then kept), or None.
         interpolation: "nearest", "bilinear" or "bicubic".
-        max_size: with one number, the longer side's limit.
+        max_size: with one number, the longer side's limit; with ``size=None``, its length.
         antialias: widen the filter where the picture is shrunk.
     """
 
-    size: int | Sequence[int]
+    size: int | Sequence[int] | None
     interpolation: str = "bilinear"
     max_size: int | None = None
     antialias: bool = True
 
     def __post_init__(self) -> None:
         both = checks.is_sequence(self.size) and len(self.size) == 2
-        fixed = checks.size("Resize.size", self.size)
-        self._set(size=fixed if both else fixed[0], antialias=checks.flag("Resize.antialias", self.antialias),
+        fixed = (0, 0) if self.size is None else checks.size("Resize.size", self.size)
+        self._set(size=fixed if both else fixed[0] or None, antialias=checks.flag("Resize.antialias", self.antialias),
                   interpolation=checks.choice("Resize.interpolation", self.interpolation, INTERPOLATIONS))
+        if self.max_size is None and self.size is None:
+            checks.wrong("Resize.max_size", "the longer side's length for size=None", None)
         if self.max_size is not None:
             self._set(max_size=checks.side("Resize.max_size", self.max_size))
             if both or self.max_size <= fixed[0]:
@@ -102,33 +104,42 @@ class Resize(Transform):
                              self.max_size)
 
     def slots(self) -> list[Slot]:
-        numbers = self.size if isinstance(self.size, tuple) else (self.size, 0, self.max_size or 0)
+        numbers = self.size if isinstance(self.size, tuple) else (self.size or 0, 0, self.max_size or 0)
         return [slot("RESIZE", numbers, flags=_interpolation(self.interpolation) | ANTIALIAS * self.antialias)]
 
     def output_size(self, size: Size | None) -> Size | None:
         if isinstance(self.size, tuple) or size is None:
             return self.size if isinstance(self.size, tuple) else None
-        side, shorter, longer = cast(int, self.size), min(size), max(size)
-        new = side, int(side * longer / shorter)
-        if self.max_size and new[1] > self.max_size:
+        side, shorter, longer = cast(int | None, self.size), min(size), max(size)
+        new = (side, int(side * longer / shorter)) if side else (shorter, longer)
+        if self.max_size and (new[1] > self.max_size or not side):
             new = max(int(self.max_size * new[0] / new[1]), 1), self.max_size
         return new[::-1] if size[1] < size[0] else new
 
 
 @dataclass(frozen=True)
 class CenterCrop(Transform):
-    """The middle of the picture; black around it where the crop is larger. ``size``: side or (height, width)."""
+    """The middle of the picture.
+
+    Args:
+        size: side or (height, width), in pixels.
+        fill: around the picture where the crop is larger, in the input's units.
+    """
 
     size: int | Sequence[int]
+    fill: float | Sequence[float] = 0
 
     def __post_init__(self) -> None:
-        self._set(size=checks.size("CenterCrop.size", self.size))
+        self._set(size=checks.size("CenterCrop.size", self.size), fill=checks.colors("CenterCrop.fill", self.fill))
 
     def slots(self) -> list[Slot]:
-        return [slot("CENTER_CROP", cast(Size, self.size))]
+        return [slot("CENTER_CROP", [*cast(Size, self.size), *checks.four(self.fill)])]
 
     def output_size(self, size: Size | None) -> Size | None:
         return cast(Size, self.size)
+
+    def channels(self) -> set[int]:
+        return lengths(self.fill)
 
 
 @dataclass(frozen=True)
@@ -140,7 +151,8 @@ class RandomCrop(Transform):
         padding: pixels added first: one number, (left and right, top and bottom), or (left, top, right, bottom).
         pad_if_needed: also pad where the picture is smaller than the crop. Without it that is a
             :class:`ShapeError`, or, when the pictures' sizes differ, the missing part is ``fill``.
-        fill: for ``padding_mode="constant"``.
+        fill: for ``padding_mode="constant"``: a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
+            float pictures.
         padding_mode: "constant", "edge", "reflect" or "symmetric".
     """
 
@@ -151,11 +163,9 @@ class RandomCrop(Transform):
     padding_mode: str = "constant"
 
     def __post_init__(self) -> None:
-        pads = self.padding if self.padding is not None else 0
-        pads = tuple(pads) if isinstance(pads, Sequence) and not isinstance(pads, str) else (pads,)
-        if len(pads) not in (1, 2, 4):
-            checks.wrong("RandomCrop.padding", "1, 2 or 4 numbers", self.padding)
-        pads = tuple(checks.whole("RandomCrop.padding", p, 0, checks.MAX_SIDE, " of pixels") for p in pads)
+        given = self.padding if checks.is_sequence(self.padding) else (0 if self.padding is None else self.padding,)
+        pads = tuple(checks.whole("RandomCrop.padding", p, 0, checks.MAX_SIDE, " of pixels")
+                     for p in checks.several("RandomCrop.padding", given, (1, 2, 4), "1, 2 or 4 numbers"))
         self._set(size=checks.size("RandomCrop.size", self.size), padding=(pads * 4)[:4],
                   pad_if_needed=checks.flag("RandomCrop.pad_if_needed", self.pad_if_needed),
                   fill=checks.colors("RandomCrop.fill", self.fill),
@@ -209,9 +219,8 @@ class RandomVerticalFlip(Transform):
 def _center(where: str, center: Any) -> tuple[float, float] | None:
     if center is None:
         return None
-    if not isinstance(center, Sequence) or len(center) != 2:
-        checks.wrong(where, "(x, y) in pixels, or None for the middle", center)
-    return checks.number(where, center[0]), checks.number(where, center[1])
+    x, y = checks.several(where, center, (2,), "(x, y) in pixels, or None for the middle")
+    return checks.number(where, x), checks.number(where, y)
 
 
 @dataclass(frozen=True)
@@ -224,7 +233,8 @@ class RandomRotation(Transform):
         expand: enlarge the output so that it holds all of the picture; the middle then is the centre. Sizes then
             differ between samples, so a transform that fixes the size must follow.
         center: (x, y) in pixels; None: the middle.
-        fill: what is seen outside the picture.
+        fill: what is seen outside the picture, a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
+            float pictures.
     """
 
     degrees: float | Sequence[float]
@@ -258,10 +268,12 @@ class RandomAffine(Transform):
     Args:
         degrees: d for (-d, d), or (low, high).
         translate: (a, b): shifts up to a * width and b * height, in whole pixels; None: none.
-        scale: (low, high); None: 1.
+        scale: (low, high) of both axes; or (x low, x high, y low, y high), of the picture's own axes before it is sheared and
+            turned (kornia's); None: 1.
         shear: degrees: s for x in (-s, s); (low, high) for x; or (x low, x high, y low, y high); None: none.
         interpolation: "nearest", "bilinear" or "bicubic".
-        fill: what is seen outside the picture.
+        fill: what is seen outside the picture, a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
+            float pictures.
         center: (x, y) in pixels; None: the middle.
     """
 
@@ -280,17 +292,16 @@ class RandomAffine(Transform):
                   fill=checks.colors(f"{name}.fill", self.fill))
         if self.translate is not None:
             where = f"{name}.translate"
-            if not isinstance(self.translate, Sequence) or len(self.translate) != 2:
-                checks.wrong(where, "two fractions, of the width and of the height", self.translate)
-            self._set(translate=tuple(checks.number(where, t, 0, 1) for t in self.translate))
+            shares = checks.several(where, self.translate, (2,), "two fractions, of the width and of the height")
+            self._set(translate=tuple(checks.number(where, t, 0, 1) for t in shares))
         if self.scale is not None:
-            self._set(scale=checks.interval(f"{name}.scale", self.scale, 1e-3, 1e3))
+            each = [self.scale[:2], self.scale[2:]] if checks.is_sequence(self.scale) and len(self.scale) == 4 else [self.scale]
+            self._set(scale=tuple(n for both in each for n in checks.interval(f"{name}.scale", both, 1e-3, 1e3)))
         if self.shear is not None:
             where = f"{name}.shear"
-            if isinstance(self.shear, Sequence) and len(self.shear) == 4:
-                shear = checks.interval(where, self.shear[:2]) + checks.interval(where, self.shear[2:])
-            elif isinstance(self.shear, Sequence) and len(self.shear) != 2:
-                checks.wrong(where, "a number, two or four", self.shear)
+            if checks.is_sequence(self.shear):
+                given = checks.several(where, self.shear, (2, 4), "a number, two or four")
+                shear = checks.interval(where, given[:2]) + (checks.interval(where, given[2:]) if given[2:] else (0.0, 0.0))
             else:
                 shear = (*checks.degrees(where, self.shear), 0.0, 0.0)
             if max(map(abs, shear)) >= 90:
@@ -300,8 +311,9 @@ class RandomAffine(Transform):
     def slots(self) -> list[Slot]:
         center = (1, *self.center) if self.center else (0, 0, 0)
         degrees, shear = cast(_Range, self.degrees), cast(Sequence[float], self.shear or (0, 0, 0, 0))
-        return [slot("AFFINE", [*degrees, *(self.translate or (0, 0)), *(self.scale or (1, 1)), *shear], count=1,
-                     flags=_interpolation(self.interpolation)),
+        scale = tuple(self.scale or (1, 1))
+        return [slot("AFFINE", [*degrees, *(self.translate or (0, 0)), *scale[:2], *shear, *scale[2:]], count=1,
+                     k=int(len(scale) == 4), flags=_interpolation(self.interpolation)),
                 slot("AFFINE", [*checks.four(self.fill), *center])]
 
     def channels(self) -> set[int]:
@@ -316,7 +328,8 @@ class RandomPerspective(Transform):
         distortion_scale: 0 (none) to 1.
         p: probability.
         interpolation: "nearest", "bilinear" or "bicubic".
-        fill: what is seen outside the picture.
+        fill: what is seen outside the picture, a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
+            float pictures.
     """
 
     distortion_scale: float = 0.5

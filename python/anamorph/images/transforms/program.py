@@ -13,13 +13,13 @@ from anamorph.core.errors import ArgumentError
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 BORDERS = ("constant", "edge", "reflect", "symmetric")
-MAX_BRANCHES = 11  # a slot's twelve numbers: a probability and their cumulative weights
+MAX_BRANCHES = 64
 PARTNERS = ("derange", "roll", "flip")
 MODES = ("elem", "batch", "pair")
 
 ANTIALIAS, EXPAND, PAD_IF_NEEDED = 4, 8, 16
 BORDER_SHIFT, MODE_SHIFT, PARTNER_SHIFT = 5, 7, 10  # mode: 0 elem, 1 batch (bit 8), 2 pair (bit 9)
-NORMALISED = 1 << 12
+NORMALISED, BY_VIEW, REPLACE, IN_ORDER = 1 << 12, 1 << 13, 1 << 14, 1 << 15
 
 
 class Slot(NamedTuple):
@@ -45,26 +45,38 @@ def apply(p: float, body: Sequence[Slot], flags: int = 0) -> list[Slot]:
     return [slot("APPLY", [p], count=len(body), flags=flags), *body] if p > 0 else []
 
 
-def branches(bodies: Sequence[Sequence[Slot]]) -> list[Slot]:
-    """The bodies one after the other, each behind its head."""
+def branches(bodies: Sequence[Sequence[Slot]], numbers: Sequence[float] = ()) -> list[Slot]:
+    """The bodies one after the other, each behind its head, which has a number."""
     if len(bodies) > MAX_BRANCHES:
         raise ArgumentError(f"transforms: expected 1 to {MAX_BRANCHES} alternatives, given {len(bodies)}")
-    return [one for body in bodies for one in (slot("BRANCH", count=len(body)), *body)]
+    return [one for body, number in zip(bodies, numbers or [0.0] * len(bodies), strict=True)
+            for one in (slot("BRANCH", [number], count=len(body)), *body)]
 
 
 def choice(p: float, weights: Sequence[float], bodies: Sequence[Sequence[Slot]], flags: int = 0) -> list[Slot]:
     """With probability ``p`` one of the bodies, drawn by ``weights``."""
-    block = branches(bodies)
     total, seen, cumulative = sum(weights), 0.0, []
     for weight in weights:
         seen += weight
         cumulative.append(seen / total)
-    return [slot("CHOICE", [p, *cumulative], count=len(block), k=len(bodies), flags=flags), *block]
+    block = branches(bodies, cumulative)
+    return [slot("CHOICE", [p], count=len(block), k=len(bodies), flags=flags), *block]
+
+
+def by_view(bodies: Sequence[Sequence[Slot]]) -> list[Slot]:
+    """The body of the plan's ``view``: 0 the first, and so round."""
+    block = branches(bodies)
+    return [slot("CHOICE", [1], count=len(block), k=len(bodies), flags=BY_VIEW), *block]
+
+
+def some(low: int, high: int, bodies: Sequence[Sequence[Slot]], flags: int = 0) -> list[Slot]:
+    """``low`` to ``high`` of the bodies, in a random order."""
+    block = branches(bodies)
+    return [slot("ORDER", [low, high], count=len(block), k=len(bodies), flags=flags), *block]
 
 
 def order(bodies: Sequence[Sequence[Slot]]) -> list[Slot]:
     """All the bodies, in a random order."""
-    if len(bodies) == 1:
-        return list(bodies[0])
-    block = branches(bodies)
-    return [slot("ORDER", count=len(block), k=len(bodies)), *block] if bodies else []
+    if len(bodies) <= 1:
+        return [one for body in bodies for one in body]
+    return some(len(bodies), len(bodies), bodies)

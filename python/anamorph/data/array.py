@@ -1,0 +1,50 @@
+"""Pictures of one size in memory, on the host or on a GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from anamorph.core.errors import DtypeError, ShapeError
+from anamorph.data.labels import column_of
+from anamorph.data.source import Source
+from anamorph.data.transfer import to_device
+
+_EXPECTED = "source: expected uint8 images [N, H, W, C], [N, C, H, W] or [N, H, W]"
+
+
+class ArraySource(Source):
+    """uint8 [N, H, W, C], [N, C, H, W] or [N, H, W], with or without labels."""
+
+    def __init__(self, images: np.ndarray | torch.Tensor, labels: Any = None):
+        if images.dtype not in (np.uint8, torch.uint8):
+            raise DtypeError(f"{_EXPECTED}, given dtype {images.dtype}; of floats from 0 to 1: (255 * images).round() as uint8")
+        shape = tuple(images.shape)
+        if len(shape) == 3:
+            images = images[..., None]
+        elif len(shape) != 4:
+            raise ShapeError(f"{_EXPECTED}, given shape {list(shape)}")
+        elif shape[3] > 4 and shape[1] <= 4:
+            images = images.permute(0, 2, 3, 1) if isinstance(images, torch.Tensor) else images.transpose(0, 2, 3, 1)
+        if 0 in shape[1:]:
+            raise ShapeError(f"{_EXPECTED} with pixels, given shape {list(shape)}")
+        self.images = images
+        self.labels = None if labels is None or not len(images) else column_of(labels, len(images), self.name)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def name(self, index: int) -> str:
+        return f"image {index} of the array"
+
+    @property
+    def on_gpu(self) -> bool:
+        return isinstance(self.images, torch.Tensor) and self.images.is_cuda
+
+    def gather(self, ids: np.ndarray) -> torch.Tensor:
+        """The images ``ids``, uint8 [B, H, W, C], where the array lives (on a GPU: on its current stream)."""
+        if isinstance(self.images, np.ndarray):
+            return torch.from_numpy(np.ascontiguousarray(self.images[ids]))
+        return self.images[to_device(ids, self.images.device)]

@@ -1,0 +1,42 @@
+"""``python -m tests.differential --cases N --seed S``: the table of what was explained, and a line for each kind that was not."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from differential.cases import BATCH, Draw
+from differential.compare import Tally, run
+from differential.explained import PIL, REASONS
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.differential", description=__doc__)
+    parser.add_argument("--cases", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", type=int, help="one case, by its number")
+    parser.add_argument("--show", type=int, default=40, help="kinds to show of those that are not explained")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    tally, start = Tally(), time.perf_counter()
+    numbers = range(args.cases // BATCH) if args.only is None else [args.only]
+    for number in numbers:
+        run(Draw(number, args.seed).case(), tally)
+    print(f"{tally.cases} cases in {time.perf_counter() - start:.0f} s, seed {args.seed}: {tally.equal} equal, "
+          f"{tally.unexplained.total()} unexplained")
+    sentences = {r.name: r.sentence for r in REASONS + PIL} | {
+        "fused": "several resamplings are one: a ramp's values away from the borders"}
+    for name, count in tally.reasons.most_common():
+        print(f"{count:8}  {name}: {sentences.get(name.removeprefix('PIL: '), 'being mended')}")
+    for kind, count in tally.unexplained.most_common(args.show):
+        print(f"UNEXPLAINED {count:6} {kind}\n    {tally.smallest[kind][1]}")
+    return bool(tally.unexplained)
+
+
+sys.exit(main())

@@ -1,0 +1,346 @@
+"""One case, compared: what torchvision's functions make of the pictures with the numbers of our plan, and which differences stay.
+
+A recipe that resamples at most once is compared value by value. One that resamples more often means one resampling here and
+several in torchvision: its pictures are ramps, which every resampling keeps as they are, compared where no border is near."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from differential import explained, steps
+from differential.cases import Case, Unreadable, colors_of
+from differential.steps import How
+
+FLOAT = 1e-5
+ROUND = 2.0**-22  # of a position, relative to its largest term: float32 maps
+
+
+@dataclass
+class View:
+    """One picture of a case with the numbers that it was made with."""
+
+    case: Case
+    ours: Tensor  # [C, h, w] in the output's units, float64
+    source: Tensor  # [C, H, W]
+    drawn: list[Any]
+    colors: list[tuple[str, float]]
+    erased: list[tuple[tuple[int, ...], str]]
+    found: dict[Any, Tensor] = field(default_factory=dict)  # what `expect` has computed
+
+    @property
+    def bytes(self) -> bool:
+        return self.case.bytes
+
+    @functools.cached_property
+    def geometry(self) -> list[steps.Geometry]:
+        return self.case.geometry
+
+    @functools.cached_property
+    def mode(self) -> str | None:
+        """Of the one resampling."""
+        return next((s.mode for s, d in zip(self.geometry, self.drawn, strict=True) if s.mode and not s.exact(d)), None)
+
+    @functools.cached_property
+    def fused(self) -> bool:
+        """Is it resampled more than once, or by an exact step's filter: then the best of the steps' filters is used for all?"""
+        if not (self.case.fused and self.readable):
+            return False
+        moved = sum(bool(s.mode) and not s.exact(d) for s, d in zip(self.geometry, self.drawn, strict=True))
+        return moved > 1 or (moved == 1 and len({(s.mode, s.antialias) for s in self.geometry if s.mode}) > 1)
+
+    @property
+    def readable(self) -> bool:
+        return not any(isinstance(d, Unreadable) for d in self.drawn)
+
+    @property
+    def has_mean(self) -> bool:
+        return any(op == "contrast" for op, _ in self.colors)
+
+    @functools.cached_property
+    def as_float(self) -> Tensor:
+        return self.source.double() / 255 if self.bytes else self.source.double()
+
+    # ---- torchvision's values ----
+
+    def chain(self, x: Any, how: How, *, colored: bool = True, shift: Any = None) -> Any:
+        drawn, colors, shifts = iter(self.drawn), iter(self.colors), iter(shift or ())
+        of_bytes = self.bytes and isinstance(x, Tensor) and x.is_floating_point()
+        for step in self.case.chain:
+            if isinstance(step, steps.Geometry):
+                x = step.apply(x, next(drawn), how)
+                if of_bytes and step.mode == "bicubic":
+                    x = x.clamp(0, 1)  # a cubic overshoots, and a byte cannot
+            elif colored:
+                for _ in range(step.ops):
+                    op, value = next(colors)
+                    x = self.recolor(x, op, value, of_bytes, shifts)
+        return x
+
+    @staticmethod
+    def recolor(x: Any, op: str, value: float, of_bytes: bool, shifts: Iterator[tuple[float, ...]]) -> Any:
+        shift = next(shifts, None) if op in ("posterize", "solarize") else None
+        if shift:
+            x = (x + torch.tensor(shift, dtype=x.dtype)[:, None, None]).clamp(0, 1)
+        return steps.recolor(x, op, value, of_bytes)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Values in [0, 1] to the output."""
+        value = self.case.finish.value
+        for (x0, y0, x1, y1), kind in self.erased:
+            if kind == "constant":
+                values = value if isinstance(value, tuple) else (value,) * len(x)
+                x = steps.F.erase(x, y0, x0, y1 - y0, x1 - x0, torch.tensor(values, dtype=x.dtype)[:, None, None])
+            else:  # noise: ours, which only its own statistics judge
+                x = x.clone()
+                x[:, y0:y1, x0:x1] = self.unit(self.ours)[:, y0:y1, x0:x1]
+        if self.case.finish.mean:
+            return steps.F.normalize(x, self.case.finish.mean, self.case.finish.std)
+        return x * 255 if self.bytes else x
+
+    def unit(self, x: Tensor) -> Tensor:
+        f = self.case.finish
+        if f.mean:
+            return x * torch.tensor(f.std, dtype=x.dtype)[:, None, None] + torch.tensor(f.mean, dtype=x.dtype)[:, None, None]
+        return x / 255 if self.bytes else x
+
+    def expect(self, how: How, shift: Any = None) -> Tensor:
+        """By torchvision's functions in float64. ``shift``: for every step that has a threshold, of the channels before it."""
+        key = how.once, how.nudge, shift
+        if key not in self.found:
+            how = How(how.once, how.nudge, 1 / 255 if self.bytes else 1.0)
+            self.found[key] = self.finish(self.chain(self.as_float, how, shift=shift))
+        return self.found[key]
+
+    def torchvision(self) -> Tensor:
+        """As its user gets it: bytes stay bytes from step to step."""
+        if not self.bytes:
+            return self.expect(How())
+        return self.finish(self.chain(self.source, How()).double() / 255)
+
+    def composed(self, nudge: Any = None, colored: bool = True, shift: Any = None) -> Tensor | None:
+        """The steps from the first fill on as one map, as far as they are only moved by it."""
+        done = list(zip(self.geometry, self.drawn, strict=True))
+        first = next((at for at, (s, d) in enumerate(done) if steps.framed(s, d)), None)
+        if first is None or any(s.antialias for s, _ in done[first:]) or any(steps.bordered(s, d) for s, d in done[first:]):
+            return None
+        if first == len(done) - 1:
+            return None
+        scale = 1 / 255 if self.bytes else 1.0
+        x = self.as_float
+        for s, d in done[:first]:
+            x = s.apply(x, d, How(True, None, scale))
+        m = functools.reduce(np.matmul, [s.inverse(d) for s, d in done[first:]])
+        fills = {s.fill or 0 for s, d in done if steps.framed(s, d)}
+        if len(fills) > 1:
+            return None
+        mode = self.mode or "nearest"
+        if any(s.mode == self.mode for s, _ in done[:first]):
+            mode = "nearest"  # the rest moves whole pixels
+        ground = steps.numbers(fills.pop(), len(x), scale)
+        x = (steps.nearest(x, m, self.geometry[-1].after, nudge or (0, 0), ground) if mode == "nearest" else
+             steps.warp_once(x, m, self.geometry[-1].after, mode, ground))
+        if not colored:
+            return x
+        if self.bytes:
+            x = x.clamp(0, 1)
+        shifts = iter(shift or ())
+        for op, value in self.colors:
+            x = self.recolor(x, op, value, self.bytes, shifts)
+        return self.finish(x)
+
+    def pil(self) -> Tensor | None:
+        """PIL's bytes, where it has the recipe: its bilinear and bicubic resize always antialiases, its bicubic warp is another
+        cubic (a = -1), and its hue turns bytes of HSV."""
+        if not self.bytes or self.case.finish.transforms() or any(op == "hue" for op, _ in self.colors):
+            return None
+        for s in self.geometry:
+            bicubic_warp = isinstance(s, steps.Warp) and s.mode == "bicubic"
+            if bicubic_warp or (not isinstance(s, steps.Warp) and s.mode not in (None, "nearest") and not s.antialias):
+                return None
+        picture = self.source.permute(1, 2, 0).numpy()
+        x = self.chain(Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture), How())
+        return steps.F.pil_to_tensor(x).double()
+
+    # ---- where ----
+
+    @functools.cached_property
+    def cover(self) -> Tensor:
+        return self.chain(torch.ones_like(self.as_float), How(once=True, fill=0.0), colored=False)
+
+    def fringe(self) -> Tensor:
+        return (self.cover.abs() > 1e-7) & ((self.cover - 1).abs() > 1e-7)
+
+    def maps(self) -> list[np.ndarray]:
+        """From the last view to each view before a step."""
+        m, out = np.eye(3), []
+        for step, drawn in zip(reversed(self.geometry), reversed(self.drawn), strict=True):
+            m = step.inverse(drawn) @ m
+            out.append(m)
+        return out[::-1]
+
+    def behind(self) -> Tensor:
+        z = np.min([steps.positions(m, self.geometry[-1].after)[2] for m in self.maps()], 0)
+        return torch.from_numpy(z < 1e-6).expand_as(self.ours)
+
+    def span(self) -> tuple[Tensor, Tensor]:
+        """The least and the greatest value of the picture and the fill, colours done."""
+        both = torch.cat([self.as_float.flatten(1), torch.zeros(len(self.ours), 1)] + [
+            torch.tensor(steps.numbers(s.fill, len(self.ours), 1 / 255 if self.bytes else 1.0))[:, None]
+            for s in self.geometry if s.fill is not None], 1)
+        if self.colors:
+            return torch.full_like(self.ours, -np.inf), torch.full_like(self.ours, np.inf)
+        low, high = (self.finish(v[:, None, None].expand_as(self.ours)) for v in (both.amin(1), both.amax(1)))
+        return low, high
+
+    def tolerance(self) -> float:
+        """Of a float output: 1e-5 of the range, and what float32 positions cost where a pixel's neighbours differ by it all."""
+        error = 0.0
+        size = self.geometry[-1].after
+        for m, step in zip(self.maps(), self.geometry, strict=True):
+            x, y, z = steps.positions(m, size)
+            terms = np.abs(m) @ [size[1], size[0], 1]
+            inside = (z > 1e-3) & (x > -2) & (y > -2) & (x < step.before[1] + 2) & (y < step.before[0] + 2)
+            if inside.any():
+                z = z[inside]
+                error = max(error, *((terms[k] / z + np.abs(p[inside]) * terms[2] / z).max() for k, p in ((0, x), (1, y))))
+        gain = float(np.prod([max(abs(v), 1) for op, v in self.colors if op in ("brightness", "contrast", "saturation")]))
+        gain *= 3 ** sum(op == "hue" for op, _ in self.colors)
+        return (FLOAT + ROUND * error) * gain / min(self.case.finish.std or [1])
+
+
+@dataclass
+class Tally:
+    cases: int = 0
+    equal: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    unexplained: Counter[str] = field(default_factory=Counter)
+    smallest: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def miss(self, kind: str, size: int, line: str) -> None:
+        self.unexplained[kind] += 1
+        if kind not in self.smallest or size < self.smallest[kind][0]:
+            self.smallest[kind] = size, line
+
+
+def run(case: Case, tally: Tally) -> None:
+    ours, plan = case.render()
+    rows = plan.table() if case.finish.erase else [{"erased": []}] * len(plan)
+    for i, drawn in enumerate(case.drawn()):
+        tally.cases += 1
+        source = case.images[i].permute(2, 0, 1).contiguous()
+        view = View(case, ours[i].double(), source, drawn, colors_of(plan, i), rows[i]["erased"])
+        found = [("", *judge(view))]
+        if i == 0 and not view.fused and view.readable and found[0][2] is None:
+            theirs = view.pil()
+            found += [] if theirs is None else [("PIL: ", *judge(view, theirs))]
+        for peer, names, off in found:
+            if off is None:
+                tally.equal += not names and not peer
+                tally.reasons.update(peer + name for name in names)
+            else:
+                tally.miss(peer + kind_of(view), source.numel() + 1000 * len(case.chain), line_of(view, i, off))
+
+
+def judge(view: View, pil: Tensor | None = None) -> tuple[set[str], Any]:
+    """The reasons that a view needs, and what is left: None, or (where, ours, theirs). Against torchvision, or PIL's bytes."""
+    names: set[str] = set()
+    in_bytes, within = view.bytes and not view.case.finish.mean, FLOAT
+    readable = view.readable
+    reasons = explained.REASONS
+    if not readable:
+        theirs, off = view.ours, torch.ones_like(view.ours, dtype=torch.bool)
+    elif tuple(view.ours.shape[1:]) != tuple(view.geometry[-1].after):
+        return names, ((), tuple(view.ours.shape), view.geometry[-1].after)
+    elif view.fused:
+        theirs, off = ramp_differs(view)
+        names, reasons = {"fused"}, []
+    else:
+        theirs, within = view.torchvision() if pil is None else pil, view.tolerance()
+        if pil is not None:
+            reasons = explained.PIL + reasons
+        if theirs.shape != view.ours.shape:
+            return names, ((), tuple(view.ours.shape), tuple(theirs.shape))
+        limit = (0.5 if view.mode in (None, "nearest") and not view.colors else 1.01) if in_bytes else within
+        if view.bytes and not in_bytes:
+            limit = (1.01 / 255) / min(view.case.finish.std)
+        off = (view.ours - theirs).abs() > limit
+    for reason in reasons:
+        if not off.any():
+            break
+        for where, low, high in reason.allows(view) if readable or reason.always else ():
+            slack = within * 255 + 0.501 if in_bytes else within
+            good = (view.ours >= low - slack) & (view.ours <= high + slack)
+            good = good if where is None else good & where
+            if (good & off).any():
+                names.add(reason.name)
+                off = off & ~good
+    if not off.any():
+        return names, None
+    at = tuple(np.argwhere(off.numpy())[0].tolist())
+    return names, (at, view.ours[at].item(), theirs[at].item())
+
+
+def ramp_differs(view: View) -> tuple[Tensor, Tensor]:
+    """A ramp's value where the composed map says, and where ours is not that although no view's border is near."""
+    h, w = view.source.shape[1:]
+    x = view.as_float
+    step_x = (x[:, :, -1:] - x[:, :, :1]) / max(w - 1, 1)
+    step_y = (x[:, -1:, :] - x[:, :1, :]) / max(h - 1, 1)
+    size = view.geometry[-1].after
+    maps = view.maps()
+    px, py, _ = (torch.from_numpy(p) for p in steps.positions(maps[0], size))
+    value = x[:, :1, :1] + step_x[:, :1] * (px - 0.5) + step_y[:, :, :1] * (py - 0.5)
+    inside = torch.from_numpy(np.ones(size, bool))
+    loose = 0.0
+    for at, (step, m) in enumerate(zip(view.geometry, maps, strict=True)):
+        qx, qy, qz = steps.positions(m, size)
+        sh, sw = step.before
+        reach = np.abs(m[:2, :2]).sum(1) if not m[2, :2].any() else np.full(2, 1e9)
+        margin = 2 * np.maximum(reach, 1) + 1.5
+        if step.mode and not step.exact(view.drawn[at]):
+            loose += 0.6 if step.mode == "nearest" else 0.15
+        elif not steps.framed(step, view.drawn[at]):
+            margin = np.zeros(2)
+        inside &= torch.from_numpy((qx >= margin[0]) & (qx <= sw - margin[0]) & (qy >= margin[1]) & (qy <= sh - margin[1])
+                                   & (qz > 1e-3))
+        if isinstance(step, (steps.Resize, steps.ResizedCrop)):
+            loose *= max(step.inverse(view.drawn[at])[0, 0], step.inverse(view.drawn[at])[1, 1], 1)
+    largest = max([float(np.abs(m[:2, :2]).max()) for m in maps] + [1.0])
+    limit = (step_x.abs().amax() + step_y.abs().amax()) * loose * largest + 1e-4 + (1.01 / 255 if view.bytes else 0)
+    ours = view.unit(view.ours)
+    return value, ((ours - value).abs() > limit) & inside
+
+
+def kind_of(view: View) -> str:
+    parts = []
+    for step, drawn in zip(view.geometry, view.drawn, strict=True):
+        name = type(step).__name__
+        if step.mode:
+            name += f" {step.mode}" + (" aa" if step.antialias else "")
+        if isinstance(step, steps.Crop):
+            name += f" {step.padding_mode}" if any(step.pads) else ""
+        if isinstance(step, steps.Rotation):
+            name += (" expand" if step.expand else "") + (" center" if step.center else "")
+            name += " quarter" if step.angle % 90 == 0 else ""
+        if isinstance(drawn, Unreadable):
+            name += f" UNREADABLE {drawn.why}"
+        parts.append(name)
+    ops = sorted({op for op, _ in view.colors})
+    first = isinstance(view.case.chain[0], steps.Color)
+    return " > ".join(parts) + (f" + {' '.join(ops)}" if ops else "") + (" (colour first)" if first else "") + (
+        f" | {'bytes' if view.bytes else 'float'}")
+
+
+def line_of(view: View, i: int, off: Any) -> str:
+    at, ours, theirs = off
+    return (f"case {view.case.number}.{i} {view.case!r} drew {view.drawn} {view.colors}: at (channel, y, x) {at} "
+            f"ours {ours:.6g}, theirs {theirs:.6g}" if at else f"case {view.case.number}.{i} {view.case!r}: {ours} {theirs}")

@@ -1,0 +1,135 @@
+"""The differences that are meant. Each reason has a name, a sentence and a predicate that is as narrow as its sentence: it gives
+the values that it allows instead of torchvision's (or PIL's), and where."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from differential import steps
+from differential.cases import Unreadable
+from differential.steps import How
+
+# (where, lowest, highest value allowed); `where` None: everywhere
+Allowed = tuple[Tensor | None, Tensor, Tensor]
+TIE = 2e-4  # pixels: a position this near to the boundary of two pixels may go to either
+
+
+@dataclass(frozen=True)
+class Reason:
+    name: str
+    sentence: str
+    allows: Callable[[Any], Iterator[Allowed]]  # of a compare.View
+    always: bool  # also where the plan's map is none that torchvision could have drawn
+
+
+REASONS: list[Reason] = []
+PIL: list[Reason] = []  # more of them, for PIL
+
+
+def reason(name: str, sentence: str, always: bool = False, to: list[Reason] = REASONS) -> Callable[[Any], Any]:
+    def keep(allows: Any) -> Any:
+        to.append(Reason(name, sentence, allows, always))
+        return allows
+    return keep
+
+
+@reason("rounded once", "bytes are rounded once, at the end; torchvision and PIL round (or truncate) after every step")
+def rounded_once(view: Any) -> Iterator[Allowed]:
+    if view.bytes:
+        exact = view.expect(How())
+        yield None, exact, exact
+
+
+@reason("fringe", "the half pixel of fill around a warp is weighed once; torchvision weighs the picture there twice by its cover")
+def fringe(view: Any) -> Iterator[Allowed]:
+    if any(isinstance(s, steps.Warp) and s.fill is not None and s.mode == "bilinear" for s in view.geometry):
+        exact = view.expect(How(once=True))
+        yield (None if view.has_mean else view.fringe()), exact, exact
+
+
+@reason("one frame", "the first fill's frame counts: what a later step would cut or pad anew is seen again where it comes back")
+def one_frame(view: Any) -> Iterator[Allowed]:
+    nudges = [(x, y) for x in (-TIE, TIE) for y in (-TIE, TIE)] if view.mode in (None, "nearest") else [None]
+    for nudge in nudges:
+        exact = view.composed(nudge)
+        if exact is not None:
+            yield None, exact, exact
+
+
+@reason("frame before resize", "a fill's frame fades over one pixel of the view that it frames; torchvision's is resized with "
+                               "the picture, so that it fades over the filter's support")
+def frame_before_resize(view: Any) -> Iterator[Allowed]:
+    framed = False
+    for step in view.geometry:
+        if framed and step.mode and not isinstance(step, steps.Warp):
+            low, high = view.span()
+            yield (None if view.has_mean else view.fringe()), low, high
+        framed |= isinstance(step, (steps.Crop, steps.CenterCrop, steps.Warp))
+
+
+@reason("nearest tie", "a position on the boundary of two pixels may take either of them")
+def nearest_tie(view: Any) -> Iterator[Allowed]:
+    if view.mode == "nearest":
+        for x in (-TIE, TIE):
+            for y in (-TIE, TIE):
+                exact = view.expect(How(once=True, nudge=(x, y)))
+                yield None, exact, exact
+
+
+@reason("threshold", "posterize and solarize are steps: where rounding puts a value on the other side of one, the other side's "
+                     "result")
+def threshold(view: Any) -> Iterator[Allowed]:
+    count, channels = sum(op in ("posterize", "solarize") for op, _ in view.colors), len(view.ours)
+    if count:
+        most = 1 / 255 if view.bytes else 1e-4
+        sides = -most, 0, most
+        shifts = [(one,) * count for one in itertools.product(sides, repeat=channels)]  # channels apart
+        shifts += [tuple((s,) * channels for s in one) for one in itertools.product(sides, repeat=count)]  # steps apart
+        for values in (lambda shift: view.expect(How(once=True), shift), lambda shift: view.composed(shift=shift)):
+            if values(shifts[0]) is not None:
+                each = torch.stack([values(shift) for shift in shifts])
+                yield None, each.amin(0), each.amax(0)
+
+
+@reason("one column", "torch's antialiased resize to a width of one pixel is wrong (2.13); the transposed picture's is right")
+def one_column(view: Any) -> Iterator[Allowed]:
+    if any(s.antialias and s.after[1] == 1 for s in view.geometry):
+        exact = view.expect(How(once=True))
+        yield None, exact, exact
+
+
+@reason("hue beyond the range", "a float picture's bicubic overshoot is kept by our hue, and cut by torchvision's")
+def hue_beyond(view: Any) -> Iterator[Allowed]:
+    if view.mode == "bicubic" and not view.bytes and any(op == "hue" for op, _ in view.colors):
+        chains = view.chain(view.as_float, How(once=True), colored=False), view.composed(colored=False)
+        beyond = torch.stack([(x < 0) | (x > 1) for x in chains if x is not None]).any(0).any(0, keepdim=True)
+        beyond = beyond.expand_as(view.ours)
+        if beyond.any():
+            yield (None if view.has_mean else beyond), view.ours - 0.5, view.ours + 0.5
+
+
+@reason("behind the viewer", "what lies behind the viewer of a strong perspective is fill; torchvision divides by a negative z")
+def behind(view: Any) -> Iterator[Allowed]:
+    if any(isinstance(s, steps.Perspective) for s in view.geometry):
+        exact = view.expect(How(once=True))
+        yield (None if view.has_mean else view.behind()), exact, exact
+
+
+@reason("degenerate quad", "a quad with hardly an area has no map that float32 can hold", True)
+def degenerate(view: Any) -> Iterator[Allowed]:
+    if any(isinstance(s, steps.Perspective) and isinstance(d, Unreadable) and s.distortion >= 0.5
+           for s, d in zip(view.geometry, view.drawn, strict=True)):
+        yield None, view.ours, view.ours
+
+
+@reason("hard frame", "PIL's warps have no fringe: a pixel whose centre lies outside is fill, the others repeat the edge", to=PIL)
+def hard_frame(view: Any) -> Iterator[Allowed]:
+    if view.mode == "bilinear" and any(isinstance(s, steps.Warp) for s in view.geometry):
+        exact = view.expect(How(once=True))
+        yield (None if view.has_mean else view.fringe()), exact, exact

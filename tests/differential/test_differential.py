@@ -1,0 +1,63 @@
+"""A short run of ``python -m tests.differential``, and that it can fail."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from differential.cases import BATCH, Draw
+from differential.compare import Tally, run
+
+pytestmark = pytest.mark.cpu
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The pictures are too small to share."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_no_difference_is_unexplained(part):
+    tally = Tally()
+    for number in range(part, 2000 // BATCH, 4):
+        run(Draw(number, 8).case(), tally)
+    assert tally.cases == 500
+    assert not tally.unexplained, [line for _, line in tally.smallest.values()]
+
+
+@pytest.mark.parametrize("wrong", [0.01, -3 / 255])
+def test_a_wrong_value_is_seen(wrong):
+    """The same cases with one pixel of ours changed."""
+    missed = seen = 0
+    for number in range(100):
+        case = Draw(number, 8).case()
+        made = case.render()
+        views = made[0].clone().double()
+        views[:, :, views.shape[2] // 2, views.shape[3] // 2] += wrong * (255 if made[0].dtype == torch.uint8 else 1)
+        tally = Tally()
+        run(_Given(case, (views, made[1])), tally)
+        if case.fused or case.finish.erase or any("fault" in name for name in tally.reasons):
+            continue  # not every value is compared
+        seen += tally.unexplained.total() > 0
+        missed += not tally.unexplained
+    assert seen > 19 * missed, (seen, missed)
+
+
+class _Given:
+    """A case whose views are given."""
+
+    def __init__(self, case, made):
+        self.__dict__.update({f.name: getattr(case, f.name) for f in dataclasses.fields(case)})
+        self._case, self._made = case, made
+
+    def __getattr__(self, name):
+        return getattr(self._case, name)
+
+    def render(self):
+        return self._made
