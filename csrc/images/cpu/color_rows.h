@@ -23,14 +23,14 @@ template <int C> struct ToOutput {
     int width;
     float* to;
     int64_t plane;
-    float scale[C], bias[C];
+    Floats scale[C], bias[C];
     bool streams;
     ToOutput(const RenderArgs& a, int i, int y)
         : width(a.out_w), to(reinterpret_cast<float*>(a.out) + i * a.out_n + y * a.out_y), plane(a.out_c),
           streams(past_caches<C>(a)) {
         for (int c = 0; c < C; ++c) {
-            scale[c] = a.scale[c];
-            bias[c] = a.bias[c];
+            scale[c] = Floats(a.scale[c]);
+            bias[c] = Floats(a.bias[c]);
         }
     }
     // Rows of which each begins on a pack's edge, where that matters.
@@ -41,7 +41,7 @@ template <int C> struct ToOutput {
     }
     AM_HD void operator()(int x, const Floats* v) const {
         for (int c = 0; c < C; ++c) {
-            Floats u = v[c] * Floats(scale[c]) + Floats(bias[c]);
+            Floats u = v[c] * scale[c] + bias[c];
             float* p = to + c * plane + x;
             if (x + LANES > width) std::memcpy(p, &u.v, size_t(width - x) * 4);
             else if (streams) stream_pack(u, p);
@@ -52,7 +52,8 @@ template <int C> struct ToOutput {
 
 // One colour step along a row: `OP` is known here, so that its code alone is in the loop.
 template <int C, int OP, class To> void color_row(float p, float mean, bool bytes, int xa, int xb, int pitch, const float* buf,
-                                                  To to) {
+                                                  const To& out) {
+    const To to = out;  // of its own: what is stored might else be taken for a part of it
     for (int x = xa; x < xb; x += LANES) {
         Floats v[C];
         for (int c = 0; c < C; ++c) v[c] = Floats::load(buf + c * pitch + x);
@@ -63,7 +64,7 @@ template <int C, int OP, class To> void color_row(float p, float mean, bool byte
 
 // The same with the op found once for the row. An op that is not of this version changes nothing.
 template <int C, class To> void color_row(int op, float p, float mean, bool bytes, int xa, int xb, int pitch, const float* buf,
-                                          To to) {
+                                          const To& to) {
     switch (op) {
 #define AM_COLOR(name) \
     case OP_##name: color_row<C, OP_##name>(p, mean, bytes, xa, xb, pitch, buf, to); break;
