@@ -37,6 +37,7 @@ class How:
     once: bool = False  # warps: the picture's fringe weighed once by its cover
     nudge: tuple[float, float] | None = None  # nearest: the position moved by this many pixels
     fill: float = 1.0  # what the fill is multiplied by: 1/255 for bytes as floats, 0 for a picture of cover
+    wide: bool = False  # hue: what lies beyond [0, 1] is not cut
 
 
 @dataclass(frozen=True)
@@ -431,8 +432,10 @@ class Color:
         return self.made
 
 
-def recolor(x: Any, op: str, value: float, of_bytes: bool) -> Any:
+def recolor(x: Any, op: str, value: float, of_bytes: bool, how: How) -> Any:
     """torchvision's step. ``of_bytes``: x holds bytes / 255, and steps that are defined on bytes round it first."""
+    if op == "hue" and how.wide:  # the same of any scale and offset: of ones that leave nothing to cut
+        return F.adjust_hue((x + 1) / 3, value) * 3 - 1
     if op in ("brightness", "contrast", "saturation", "hue"):
         return getattr(F, f"adjust_{op}")(x, value)
     if op == "grayscale":
