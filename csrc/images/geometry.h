@@ -121,6 +121,7 @@ struct View {
             in_source(x, y, x + cw, y + ch, reach);
             if (border_mode == BORDER_CONSTANT) set_fill(color);
         } else if (border_mode == BORDER_CONSTANT) {
+            cut(exact::maximum(x, 0.0), exact::maximum(y, 0.0), exact::minimum(x + cw, w), exact::minimum(y + ch, h));
             fill_outside(color);
             direct = false;
         } else if (square()) {  // pixels that were made on the way: their positions are folded
@@ -235,6 +236,7 @@ struct View {
             for (int j = k + 1; j < 8; ++j) s = s - a[k][j] * n[j];
             n[k] = s / a[k][k];
         }
+        if (to[0] == to[6] && to[1] == to[3] && to[2] == to[4] && to[5] == to[7]) n[1] = n[3] = n[6] = n[7] = 0.0;  // square
         compose(n, w, h);
     }
 };

@@ -49,9 +49,13 @@ class View:
         return self.case.geometry
 
     @functools.cached_property
+    def resampling(self) -> steps.Geometry | None:
+        """The one step that resamples."""
+        return next((s for s, d in zip(self.geometry, self.drawn, strict=True) if s.mode and not s.exact(d)), None)
+
+    @property
     def mode(self) -> str | None:
-        """Of the one resampling."""
-        return next((s.mode for s, d in zip(self.geometry, self.drawn, strict=True) if s.mode and not s.exact(d)), None)
+        return self.resampling.mode if self.resampling else None
 
     @functools.cached_property
     def fused(self) -> bool:

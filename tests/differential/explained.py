@@ -77,6 +77,14 @@ def one_border(view: Any) -> Iterator[Allowed]:
         yield None, exact, exact
 
 
+@reason("frames meet", "frames that lie square to each other are one rectangle: its fill fades over one pixel, a bicubic's too, and "
+                       "what a warp's view has cut off may still be read")
+def frames_meet(view: Any) -> Iterator[Allowed]:
+    if isinstance(view.resampling, steps.Warp) and sum(steps.framed(s, d) for s, d in view.done[:view.warped + 1]) > 1:
+        exact = view.by_row()
+        yield (None if view.has_mean else view.fringe()), exact, exact
+
+
 @reason("frame before resize", "a fill's frame fades over one pixel of the view that it frames, or of the output if that is "
                                "larger; torchvision's is resized with the picture, so that it fades over the filter's support")
 def frame_before_resize(view: Any) -> Iterator[Allowed]:

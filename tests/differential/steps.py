@@ -416,7 +416,8 @@ def framed(step: Any, drawn: Any) -> bool:
 def square(step: Any, drawn: Any) -> bool:
     """Do its view's sides lie along the old one's?"""
     if isinstance(step, Perspective):
-        return False
+        (a, b), (c, d), (e, f), (g, h) = drawn
+        return a == g and b == d and c == e and f == h
     m = step.inverse(drawn)
     return not m[2, :2].any() and bool(min(np.abs(m[[0, 1], [0, 1]]).max(), np.abs(m[[0, 1], [1, 0]]).max()) < 1e-12)
 

@@ -342,6 +342,8 @@ class Row:
             if border == 0:
                 self.set_fill(color)
         elif border == 0:
+            left, top = max(x, 0.0), max(y, 0.0)
+            self.cut(left, top, min(x + cw, self.w) - left, min(y + ch, self.h) - top)
             self.fill_outside(color)
             self.resampled = True
         elif self.square():  # the positions are folded: about the middle of the last pixel, or (symmetric) its outer edge
@@ -599,5 +601,8 @@ def homography(new, old) -> list[float] | None:
         for j in range(k + 1, 8):
             s = s - rows[k][j] * n[j]
         n[k] = s / rows[k][k]
+    (a, b), (c, d), (e, f), (g, h) = new
+    if a == g and b == d and c == e and f == h:  # a rectangle
+        n[1] = n[3] = n[6] = n[7] = 0.0
     return n
 
