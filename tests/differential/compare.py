@@ -5,6 +5,7 @@ several in torchvision: its pictures are ramps, which every resampling keeps as 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections import Counter
@@ -85,7 +86,7 @@ class View:
         for step in self.case.chain if chain is None else chain:
             if isinstance(step, steps.Geometry):
                 x = step.apply(x, next(drawn), how)
-                if of_bytes and step.mode == "bicubic":
+                if of_bytes and step.mode == "bicubic" and colored:
                     x = x.clamp(0, 1)  # a cubic overshoots, and a byte cannot
             elif colored:
                 for _ in range(step.ops):
@@ -173,7 +174,7 @@ class View:
             return None
         scale = 1 / 255 if self.bytes else 1.0
         warp = self.geometry[self.warped]
-        at = next(i for i, s in enumerate(self.filled) if isinstance(s, steps.Warp) and s.mode)
+        at = [i for i, s in enumerate(self.filled) if isinstance(s, steps.Geometry)][self.warped]
         x = self.chain(self.as_float, dataclasses.replace(how, fill=scale), chain=self.filled[:at])
         m = functools.reduce(np.matmul, [s.inverse(d) for s, d in self.done[self.warped:]])
         size, ground = self.geometry[-1].after, steps.numbers(warp.fill, len(x), scale)
@@ -204,12 +205,14 @@ class View:
         made, later = (any(s.mode and not s.exact(d) for s, d in part) for part in (before, after))
         return pads + made > 1 or bool(pads and later) or any(isinstance(s, steps.Warp) and steps.framed(s, d) for s, d in before)
 
-    def by_row(self) -> Tensor:
-        """What the plan's row says, by the float64 renderer."""
+    def by_row(self, nudge: tuple[float, float] = (0, 0)) -> Tensor:
+        """What the plan's row says, by the float64 renderer. ``nudge``: of the positions."""
         f, size = self.case.finish, self.geometry[-1].after
         picture = self.as_float.permute(1, 2, 0).numpy()
         mean, std = f.mean or [0.0] * len(self.ours), f.std or [1.0] * len(self.ours)
-        values, _ = reference.draw(picture, self.row, *size, np.array(mean), np.array(std), self.bytes)
+        row = copy.copy(self.row)
+        row.m = np.array([[1, 0, nudge[0]], [0, 1, nudge[1]], [0, 0, 1]]) @ row.m
+        values, _ = reference.draw(picture, row, *size, np.array(mean), np.array(std), self.bytes)
         x = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)
         return steps.F.normalize(x, f.mean, f.std) if f.mean else x * 255 if self.bytes else x
 
@@ -233,7 +236,17 @@ class View:
         return self.chain(torch.ones_like(self.as_float), How(once=True, fill=0.0), colored=False)
 
     def fringe(self) -> Tensor:
+        """Where torchvision's values are part picture, part fill."""
         return (self.cover.abs() > 1e-7) & ((self.cover - 1).abs() > 1e-7)
+
+    def edge(self) -> Tensor:
+        """There, and where the row's filter reaches over its frame."""
+        px, py, _ = steps.positions(self.row.m, self.geometry[-1].after)
+        near = np.zeros(px.shape, bool)
+        for p, axis in ((px, 0), (py, 1)):
+            reach = self.row.interp * (self.row.filter[axis] if self.row.antialias else 1.0)
+            near |= (np.abs(p - self.row.frame[axis]) < reach) | (np.abs(p - self.row.frame[axis + 2]) < reach)
+        return self.fringe() | torch.from_numpy(near & bool(self.row.framed))
 
     def maps(self) -> list[np.ndarray]:
         """From the last view to each view before a step."""
@@ -355,7 +368,7 @@ def ramp_differs(view: View) -> tuple[Tensor, Tensor]:
         margin = 2 * np.maximum(reach, 1) + 1.5
         if step.mode and not step.exact(view.drawn[at]):
             loose += 0.6 if step.mode == "nearest" else 0.15
-        elif not steps.framed(step, view.drawn[at]):
+        elif not (steps.framed(step, view.drawn[at]) or steps.bordered(step, view.drawn[at])):
             margin = np.zeros(2)
         inside &= torch.from_numpy((qx >= margin[0]) & (qx <= sw - margin[0]) & (qy >= margin[1]) & (qy <= sh - margin[1])
                                    & (qz > 1e-3))

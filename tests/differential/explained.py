@@ -73,8 +73,9 @@ def one_map(view: Any) -> Iterator[Allowed]:
                       "counts, a frame inside it is not seen again in it, and a later filter reads nothing beyond it")
 def one_border(view: Any) -> Iterator[Allowed]:
     if view.borders:
-        exact = view.by_row()
-        yield None, exact, exact
+        for nudge in itertools.product((-TIE, TIE), repeat=2) if view.mode == "nearest" else [(0, 0)]:
+            exact = view.by_row(nudge)
+            yield None, exact, exact
 
 
 @reason("frames meet", "frames that lie square to each other are one rectangle: its fill fades over one pixel, a bicubic's too, and "
@@ -82,7 +83,7 @@ def one_border(view: Any) -> Iterator[Allowed]:
 def frames_meet(view: Any) -> Iterator[Allowed]:
     if isinstance(view.resampling, steps.Warp) and sum(steps.framed(s, d) for s, d in view.done[:view.warped + 1]) > 1:
         exact = view.by_row()
-        yield (None if view.has_mean else view.fringe()), exact, exact
+        yield (None if view.has_mean else view.edge()), exact, exact
 
 
 @reason("frame before resize", "a fill's frame fades over one pixel of the view that it frames, or of the output if that is "
@@ -92,7 +93,7 @@ def frame_before_resize(view: Any) -> Iterator[Allowed]:
     for step in view.geometry:
         if framed and step.mode and not isinstance(step, steps.Warp):
             exact = view.by_row()
-            yield (None if view.has_mean else view.fringe()), exact, exact
+            yield (None if view.has_mean else view.edge()), exact, exact
         framed |= isinstance(step, (steps.Crop, steps.CenterCrop, steps.Warp))
 
 

@@ -306,6 +306,13 @@ class Rotation(Warp):
         return _compute_affine_output_size(self.theta(), w, h)[::-1]
 
     @property
+    def tied(self) -> bool:
+        """Do its corners lie on whole pixels, as near as that float32 decides how large the expanded frame is?"""
+        (h, w), m = self.before, np.linalg.inv(about_middle(self.theta(), self.before, self.before))
+        corners = m[:2] @ [[0, w, w, 0], [0, 0, h, h], [1, 1, 1, 1]]
+        return bool((np.abs(corners - np.round(corners)) < 1e-3).any())
+
+    @property
     def turns(self) -> bool:
         """By quarters: every pixel stays one."""
         whole = self.angle % 180 == 0 or self.expand or self.before[0] == self.before[1]
