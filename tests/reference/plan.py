@@ -351,7 +351,6 @@ class Row:
             self.cut(left, top, min(x + cw, self.w) - left, min(y + ch, self.h) - top)
             self.fill_outside(color, *(0.0 if at < 0.0 else -FAR for at in (x, y)),
                               *(side if at > side else FAR for at, side in ((x + cw, self.w), (y + ch, self.h))))
-            self.resampled = True
         elif self.square():  # the positions are folded: about the middle of the last pixel, or (symmetric) its outer edge
             inward = 0.0 if border == 3 else 0.5
             self.folding, self.resampled = border, True
