@@ -66,7 +66,7 @@ def loose(row):
 
 
 class Axis:
-    """What a view reads along one axis of its source: for each position its taps, their weights, and which of them are the fill."""
+    """What a view reads along one axis of its source: for each position its taps, their weights, which of them are the fill."""
 
     def __init__(self, row, axis, size, m, interp, antialias, filt, late):
         self.rect = [int(np.clip(np.floor(row.rect[axis]), 0, size - 1)), int(np.ceil(row.rect[axis + 2])) - 1]
@@ -151,7 +151,8 @@ def sample(image, row, h, w, bytes_in=False, inner=None):
             each = weights.sum(0)
             cover = cover * np.clip((weights * ~gap).sum(0) / np.where(each == 0, 1, each), 0, 1)
         positive = np.abs(inside) > 1e-12
-        out = np.where(positive[..., None], out / np.where(positive, inside, 1)[..., None], fill) if drop else edge / whole[..., None]
+        shown = np.where(positive[..., None], out / np.where(positive, inside, 1)[..., None], fill)
+        out = shown if drop else edge / whole[..., None]
     if interp == 2 and bytes_in:  # a cubic overshoots, a byte cannot
         out = np.clip(out, 0, 1)
     if row.framed and interp == 0:
@@ -281,7 +282,8 @@ def render(recipe, images, plan, labels=None, classes=0, mask=None):
     mean, std = (np.broadcast_to(v if v is not None else d, (channels,)) for v, d in ((recipe.mean, 0.0), (recipe.std, 1.0)))
 
     # An exact contrast's mean is of the whole view at that step, also where the partner is then shrunk.
-    views, means = zip(*(draw(source, row, h, w, mean, std, bytes_in) for row, source in zip(rows, sources, strict=True)), strict=True)
+    drawn = [draw(source, row, h, w, mean, std, bytes_in) for row, source in zip(rows, sources, strict=True)]
+    views, means = zip(*drawn, strict=True)
 
     out, soft = [], []
     for k, row in enumerate(rows):
