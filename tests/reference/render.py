@@ -14,6 +14,10 @@ W = _native.WORDS
 OPS = {code: name for name, code in _native.OPS.items()}
 
 
+def rows_of(recipe, plan):
+    return [Row(words, recipe.info["max_colors"]) for words in plan.rows.numpy()]
+
+
 class Row:
     """A plan row's words by name."""
 
@@ -59,10 +63,17 @@ def folded(p, low, high, border):
     return np.clip(p, low, high)
 
 
-def loose(row):
-    """May a CPU read this view from a strip? Then the engine is near what is here, not equal to it."""
-    aslant = row.m[2, 0] or row.m[2, 1] or ((row.m[0, 1] or row.m[1, 0]) and True)
-    return bool(aslant and ((row.antialias and row.interp and 2 * row.interp * max(row.filter) > 4) or row.mix == 3))
+def _from_a_strip(row, shrunk=False):
+    """May a CPU read this view from a strip (strip.h)? It does where windows are wide and the map is not square to the source."""
+    aslant = row.m[2, :2].any() or row.m[0, 1] or row.m[1, 0]
+    wide = shrunk or (row.antialias and 2 * row.interp * max(row.filter) > 4)
+    return bool(aslant and wide)
+
+
+def loose(recipe, plan):
+    """Which of the batch's outputs on a CPU are near those of this reference, not equal to them."""
+    rows = rows_of(recipe, plan)
+    return np.array([_from_a_strip(row) or (row.mix > 0 and _from_a_strip(rows[row.partner], row.mix == 3)) for row in rows])
 
 
 class Axis:
@@ -273,7 +284,7 @@ def draw(source, row, h, w, mean, std, bytes_in, inner=None, means=None):
 
 def render(recipe, images, plan, labels=None, classes=0, mask=None):
     """(views float64 [B, C, H, W] before the cast, soft targets float64 [B, K] or None)."""
-    rows = [Row(r, recipe.info["max_colors"]) for r in plan.rows.numpy()]
+    rows = rows_of(recipe, plan)
     h, w = plan.output_size
     bytes_in = images[0].dtype == np.uint8
     scale = 1 / 255 if bytes_in else 1.0
