@@ -338,3 +338,44 @@ def test_behind_the_viewer_there_is_the_fill(distortion):
             assert (view[:, z <= 0] == np.float32(90) * np.float32(1 / 255)).all()
             seen += bool((z <= 0).any())
     assert seen
+
+
+# ---- many channels ----
+
+MANY = {"resized": ([am.Resize((30, 44))], lambda x: F.resize(x, [30, 44], antialias=True)),
+        "turned": ([turn(20, center=(9, 7))], lambda x: F.rotate(x, 20, Mode.BILINEAR, center=[9, 7])),
+        "cut": ([am.CenterCrop(30), am.RandomVerticalFlip(1.0)], lambda x: F.vertical_flip(F.center_crop(x, [30])))}
+
+
+@pytest.mark.parametrize("channels", [5, 8, 13, 16])
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("name", MANY)
+def test_many_channels_are_torchvisions(simd, name, memory_format, channels):
+    """What needs no colour, in either layout, with numbers of their own for Normalize."""
+    photos = pictures(40, 50)
+    images = np.concatenate([photos, 255 - photos[:, ::-1], photos[:, :, ::-1]] * 2, 3)[..., :channels]
+    mean, std = [0.03 * k for k in range(channels)], [0.2 + 0.01 * k for k in range(channels)]
+    steps, theirs = MANY[name]
+    recipe = am.Recipe([*steps, am.RandomInvert(1.0), am.RandomErasing(1.0, value=0.3), am.Normalize(mean, std)],
+                       memory_format=memory_format)
+    plan = recipe.plan(range(4), size=(40, 50))
+    theirs = F.invert(theirs(unit(images)))
+    for i, row in enumerate(plan.table()):
+        (x0, y0, x1, y1), _ = row["erased"][0]
+        theirs[i, :, y0:y1, x0:x1] = 0.3
+    theirs = F.normalize(theirs, mean, std)
+    for layout, same in (("NHWC", torch.from_numpy(images)), ("NCHW", nchw(images))):
+        ours = am.render(same, plan, layout=layout)
+        assert ours.is_contiguous(memory_format=recipe._torch_format)
+        close(ours, theirs, 5e-4)
+
+
+@here
+def test_labels_of_many_channels():
+    images = np.concatenate([pictures(24, 24)] * 3, 3)
+    recipe = am.Recipe([am.MixUp(partner="roll")], num_classes=4)
+    plan = recipe.plan(range(4), size=(24, 24))
+    views, soft = am.render(images, plan, targets=[0, 1, 2, 3])
+    for i, row in enumerate(plan.table()):
+        close(views[i], row["lam"] * unit(images)[i] + (1 - row["lam"]) * unit(images)[i - 1], 1e-3)
+        close(soft[i], row["lam"] * torch.eye(4)[i] + (1 - row["lam"]) * torch.eye(4)[i - 1], 1e-3)

@@ -128,6 +128,18 @@ def test_coarse_dropout_is_albumentations(heights, widths):
         assert (hole == expected).all()
 
 
+@pytest.mark.parametrize("transform", [am.CoarseDropout(value=-1.5, p=1.0), am.RandomErasing(1.0, value=-1.5),
+                                       am.RandomApply([am.CoarseDropout(value=-1.5, p=1.0)], 1.0)])
+def test_a_value_after_normalize_is_in_its_units(transform):
+    """The list's order, as albumentations and torchvision run it: what is erased after Normalize holds the value itself."""
+    views, plan = render([am.Normalize(0.5, 0.25), transform], pictures(40, 50))
+    for view, row in zip(views, plan.table(), strict=True):
+        for (x0, y0, x1, y1), _ in row["erased"]:
+            torch.testing.assert_close(view[:, y0:y1, x0:x1], torch.full((3, y1 - y0, x1 - x0), -1.5))
+    before, _ = render([transform, am.Normalize(0.5, 0.25)], pictures(40, 50))
+    assert before.min() == -8  # (-1.5 - 0.5) / 0.25
+
+
 def test_coarse_dropout_perhaps():
     assert 0.4 < np.mean([bool(b) for b in erased(am.CoarseDropout())]) < 0.6
     assert all(len(b) == 64 for b in erased(am.CoarseDropout((64, 64), p=1.0), 5))
