@@ -11,7 +11,7 @@ from scipy import stats
 
 import anamorph as am
 from anamorph.bench._torchvision import v2 as load_torchvision
-from pictures import word
+from pictures import pictures, render, word
 
 load_torchvision()  # before timm, which imports it
 from timm.data.mixup import mixup_target, rand_bbox_minmax  # noqa: E402
