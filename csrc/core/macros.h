@@ -11,8 +11,11 @@
 // Before a loop of constant length over a small array: unrolled, the array lies in registers.
 #if defined(__CUDACC__)
 #define AM_UNROLL _Pragma("unroll")
+#define AM_UNROLL_BY(n) _Pragma(AM_TEXT(unroll(n)))
+#define AM_TEXT(x) #x
 #else
 #define AM_UNROLL
+#define AM_UNROLL_BY(n)
 #endif
 
 // The kernels' headers are compiled once for each SIMD level. Each level has a namespace of its own: the linker

@@ -396,8 +396,9 @@ AM_HD Floats power(Floats x, float p) {
 }
 #endif
 
-// A CPU's minimum and maximum give the second where there is a NaN, so that these keep it.
-template <class F> AM_HD F clamp_(F x, F low, F high) { return min_(high, max_(low, x)); }
+// A CPU's minimum and maximum give the second where there is a NaN: so that it becomes a bound, and a place read from memory is one
+// whatever it was computed from.
+template <class F> AM_HD F clamp_(F x, F low, F high) { return min_(max_(x, low), high); }
 template <class F> AM_HD F unit_clamp(F x) { return clamp_(x, F(0.0f), F(1.0f)); }
 #if defined(__CUDA_ARCH__)
 AM_HD float unit_clamp(float x) { return __saturatef(x); }  // comes with the instruction before it
@@ -407,12 +408,19 @@ AM_HD Floats unit_clamp(Floats x) {
 }
 #endif
 
-// The same where there may be a NaN, which stays one on a GPU too.
+// The same of values: a NaN stays one.
+template <class F> AM_HD F clamp_or_nan(F x, F low, F high) {
+#if defined(__CUDACC__)
+    return select(x == x, clamp_(x, low, high), x);
+#else
+    return min_(high, max_(low, x));
+#endif
+}
 template <class F> AM_HD F unit_clamp_or_nan(F x) {
 #if defined(__CUDACC__)
     return select(x == x, unit_clamp(x), x);
 #else
-    return unit_clamp(x);
+    return clamp_or_nan(x, F(0.0f), F(1.0f));
 #endif
 }
 

@@ -34,9 +34,9 @@ template <class F> AM_HD void turn_hue(F* c, float turn) {
     F circle = F(6.0f) * chroma;
     h = select(h >= circle, h - circle, h);
     F least = low - chroma, most = top + chroma;
-    c[0] = clamp_(abs_(h - F(3.0f) * chroma) + least, low, top);
-    c[1] = clamp_(most - abs_(h - F(2.0f) * chroma), low, top);
-    c[2] = clamp_(most - abs_(h - F(4.0f) * chroma), low, top);
+    c[0] = clamp_or_nan(abs_(h - F(3.0f) * chroma) + least, low, top);
+    c[1] = clamp_or_nan(most - abs_(h - F(2.0f) * chroma), low, top);
+    c[2] = clamp_or_nan(most - abs_(h - F(4.0f) * chroma), low, top);
 }
 
 // The channels in the order that lies at `u` in [0, 1) among all C! of them, which stand as words in a dictionary do. Channel I
@@ -55,7 +55,7 @@ template <int C, int I = 0, class F> AM_HD void permute(float u, F* c) {
 
 // One of three channels moved by p, in the input's units.
 template <int C, int I, class F> AM_HD void shift(bool bytes, float p, F* c) {
-    if constexpr (C == 3) c[I] = unit_clamp(c[I] + F(bytes ? p * (1.0f / 255.0f) : p));
+    if constexpr (C == 3) c[I] = unit_clamp_or_nan(c[I] + F(bytes ? p * (1.0f / 255.0f) : p));
 }
 
 // The value as a uint8 picture would hold it.
@@ -93,8 +93,7 @@ template <int C, class F> AM_HD void color_step(int op, float p, float mean, boo
                     F step = F(256.0f / levels);
                     c[i] = floor_(as_byte(c[i]) / step) * step * F(1.0f / 255.0f);
                 } else {
-                    F cut = clamp_(floor_(c[i] * F(levels)), F(0.0f), F(levels - 1.0f)) * F(1.0f / levels);
-                    c[i] = select(c[i] == c[i], cut, c[i]);
+                    c[i] = clamp_or_nan(floor_(c[i] * F(levels)), F(0.0f), F(levels - 1.0f)) * F(1.0f / levels);
                 }
             }
             break;

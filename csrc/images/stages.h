@@ -39,7 +39,7 @@ struct Progress {
 AM_HD void open_layer(const RenderArgs& a, int i, Layer& v) {
     v.row = a.rows + int64_t(i) * a.info.row_words;
     v.picture = picture_of(a.in, i, dtype_bytes(a.in.dtype));
-    v.reading = reading_of(v.row, v.picture);
+    open_reading(v.row, v.picture, v.reading);
     v.place = {1.0f, 0.0f, 1.0f, 0.0f};
     v.colors = count_of(v.row, W_COLORS, a.info.most.colors);
     v.erases = count_of(v.row, W_ERASES, a.info.most.erases);

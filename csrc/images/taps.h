@@ -100,6 +100,7 @@ AM_HD void choose_window(Reading& r) {
     bool widened = r.antialias && r.kernel >= TRIANGLE, framed_taps = r.kernel == CUBIC && r.framed && !r.late;
     framed_taps = framed_taps && r.frame[0] == float(r.reach.x0) && r.frame[1] == float(r.reach.y0) &&
                   r.frame[2] == float(r.reach.x1 + 1) && r.frame[3] == float(r.reach.y1 + 1);
+    AM_UNROLL
     for (int i = 0; i < 4; ++i) framed_taps = framed_taps && r.slope[i] == 1.0f;  // around the source's own pixels
     float wide_x = widened ? r.filter_x : 1.0f, wide_y = widened ? r.filter_y : 1.0f;
     float support = r.kernel == NEAREST ? 0.5f : r.kernel == CUBIC ? 2.0f : 1.0f;
@@ -114,18 +115,19 @@ AM_HD void choose_window(Reading& r) {
     r.nx = whole_above(2.0f * r.reach_x);
     r.ny = whole_above(2.0f * r.reach_y);
     if (widened) {  // no more taps than there are: such a window can always be moved inside
-        const Box& most = mirrors || r.paint ? r.reach : r.taps;
-        r.nx = lower(r.nx, most.x1 - most.x0 + 1);
-        r.ny = lower(r.ny, most.y1 - most.y0 + 1);
+        bool beyond = mirrors || r.paint;
+        r.nx = lower(r.nx, beyond ? r.reach.x1 - r.reach.x0 + 1 : r.taps.x1 - r.taps.x0 + 1);
+        r.ny = lower(r.ny, beyond ? r.reach.y1 - r.reach.y0 + 1 : r.taps.y1 - r.taps.y0 + 1);
     }
     r.step_x = (r.nx + MAX_WINDOW - 1) / MAX_WINDOW;
     r.step_y = (r.ny + MAX_WINDOW - 1) / MAX_WINDOW;
     bool room = r.taps.x1 - r.taps.x0 >= r.nx - 1 && r.taps.y1 - r.taps.y0 >= r.ny - 1;
     r.movable = room && !r.paint && (r.kernel <= LINEAR ? r.border <= BORDER_EDGE : widened && !mirrors);
     // A frame fades over no less than what a pixel of the output averages.
-    for (int i = 0; i < 4 && r.antialias; ++i) {
+    AM_UNROLL
+    for (int i = 0; i < 4; ++i) {
         float averages = i % 2 ? r.filter_y : r.filter_x;
-        if (averages > 1.0f && r.slope[i] > 1.0f / averages) r.slope[i] = 1.0f / averages;
+        if (r.antialias && averages > 1.0f && r.slope[i] > 1.0f / averages) r.slope[i] = 1.0f / averages;
     }
 }
 
@@ -144,9 +146,8 @@ AM_HD Box box_of(const int32_t* words) {
     return {at[0], at[1], upper(at[2], at[0]), upper(at[3], at[1])};
 }
 
-AM_HD Reading reading_of(const int32_t* row, const Picture& pic) {
+AM_HD void open_reading(const int32_t* row, const Picture& pic, Reading& r) {
     const float far = 1e9f;
-    Reading r;
     float input_scale = pic.dtype == U8 ? 1.0f / 255.0f : 1.0f;  // of the fill
     for (int i = 0; i < 9; ++i) r.m[i] = word_float(row[W_MATRIX + i]);
     // Never a pixel outside the picture, whatever the plan was drawn for.
@@ -172,8 +173,7 @@ AM_HD Reading reading_of(const int32_t* row, const Picture& pic) {
     r.framed = flags & ROW_FRAME;
     r.folded = (flags >> ROW_FOLD_SHIFT) & 3;
     r.border = (flags >> ROW_BORDER_SHIFT) & 3;
-    bool left = r.reach.x0 < r.rect.x0, top = r.reach.y0 < r.rect.y0, right = r.reach.x1 > r.rect.x1,
-         bottom = r.reach.y1 > r.rect.y1;
+    bool left = r.reach.x0<r.rect.x0, top = r.reach.y0<r.rect.y0, right = r.reach.x1> r.rect.x1, bottom = r.reach.y1> r.rect.y1;
     if (!(left || top || right || bottom)) r.border = BORDER_CONSTANT;
     r.padded = r.border == BORDER_CONSTANT && (left || top || right || bottom);
     bool apart = r.reach.x1 < r.rect.x0 || r.reach.x0 > r.rect.x1 || r.reach.y1 < r.rect.y0 || r.reach.y0 > r.rect.y1;
@@ -185,7 +185,6 @@ AM_HD Reading reading_of(const int32_t* row, const Picture& pic) {
     r.late = r.fill_step > 0;
     r.bytes = pic.dtype == U8;
     choose_window(r);
-    return r;
 }
 
 // Which place of a view an output pixel shows: output (x, y) -> view (sx * x + tx, sy * y + ty).
@@ -377,8 +376,8 @@ template <class F> AM_HD F tap_cover(const Reading& r, F s, float support, float
 // How much of the position's value is no padding: 1 inside, 0 outside.
 template <class F> AM_HD F pad_cover(const Reading& r, F sx, F sy) {
     F x = min_(sx - F(r.pads[0]), F(r.pads[2]) - sx), y = min_(sy - F(r.pads[1]), F(r.pads[3]) - sy);
-    if (r.kernel == NEAREST) return select(sx >= F(r.pads[0]) && sx < F(r.pads[2]) && sy >= F(r.pads[1]) && sy < F(r.pads[3]),
-                                           F(1.0f), F(0.0f));
+    if (r.kernel == NEAREST)
+        return select(sx >= F(r.pads[0]) && sx < F(r.pads[2]) && sy >= F(r.pads[1]) && sy < F(r.pads[3]), F(1.0f), F(0.0f));
     if (r.kernel == LINEAR) return unit_clamp(x + F(0.5f)) * unit_clamp(y + F(0.5f));
     return tap_cover(r, sx, r.reach_x, r.inverse_x, r.rect.x0, r.rect.x1, r.reach.x0, r.reach.x1) *
            tap_cover(r, sy, r.reach_y, r.inverse_y, r.rect.y0, r.rect.y1, r.reach.y0, r.reach.y1);
@@ -495,25 +494,30 @@ template <int C, class F, class Source> AM_HD void weighed(const Source& s, cons
     for (int c = 0; c < C; ++c) out[c] = mean(r, sum[c], total, r.fill[c], Source::SCALE);
 }
 
-// The value at output position (x, y) (edge coordinates), in [0, 1] for uint8 sources; with its fill, where that is not laid late.
-template <int C, class F, class Source> AM_HD void sample(const Source& s, const Reading& r, F x, F y, F* out) {
+// The value at a position after fold(), in [0, 1] for uint8 sources.
+template <int C, class F, class Source> AM_HD void read(const Source& s, const Reading& r, F sx, F sy, F* out) {
     using I = typename IntOf<F>::type;
+    if (r.kernel == NEAREST) {
+        I ix, iy;
+        F behind;
+        window(sx, 0.5f, ix, behind);
+        window(sy, 0.5f, iy, behind);
+        s.tap(tap_x(r, ix), tap_y(r, iy), out);
+        for (int c = 0; c < C; ++c) out[c] = out[c] * F(Source::SCALE);
+    } else if (r.kernel == LINEAR) {
+        bilinear<C>(s, r, sx, sy, out);
+    } else {
+        weighed<C>(s, r, sx, sy, out);
+    }
+}
+
+// The value at output position (x, y) (edge coordinates); with its fill, where that is not laid late.
+template <int C, class F, class Source> AM_HD void sample(const Source& s, const Reading& r, F x, F y, F* out) {
     F sx, sy, z;
     position(r, x, y, sx, sy, z);
     F tx = sx, ty = sy;
     fold(r, tx, ty);
-    if (r.kernel == NEAREST) {
-        I ix, iy;
-        F behind;
-        window(tx, 0.5f, ix, behind);
-        window(ty, 0.5f, iy, behind);
-        s.tap(tap_x(r, ix), tap_y(r, iy), out);
-        for (int c = 0; c < C; ++c) out[c] = out[c] * F(Source::SCALE);
-    } else if (r.kernel == LINEAR) {
-        bilinear<C>(s, r, tx, ty, out);
-    } else {
-        weighed<C>(s, r, tx, ty, out);
-    }
+    read<C>(s, r, tx, ty, out);
     if (!r.late) lay_fill<C>(r, true, sx, sy, z, out);
 }
 

@@ -11,6 +11,9 @@ RECIPES = [
      am.ResizeMix()],
     [am.Resize((9, 7), "bicubic")],
     [am.RandomCrop(30, 3, padding_mode="reflect"), am.Resize(8)],
+    [am.Resize(6), am.RandomRotation(30, fill=3), am.Resize((40, 40))],
+    [am.Resize((16, 16)), am.RandomCrop(24, 5, padding_mode="symmetric"), am.RandomPerspective(0.5, 1.0), am.ColorJitter(hue=0.2)],
+    [am.LetterBox(40), am.RandomInvert(1.0), am.RandomRotation(90, "bicubic", expand=True), am.Resize((9, 12))],
 ]
 ODD = torch.tensor([float("nan"), float("inf"), -1e30, 1e20, 3.0, -7.0]).view(torch.int32)
 
@@ -21,8 +24,9 @@ def main(tries=300):
         recipe = am.Recipe(transforms)
         plan = recipe.plan(range(4), size=(24, 31))
         good = plan.rows.clone()
-        for dtype in (torch.uint8, torch.float32):
-            images = torch.randint(0, 255, (4, 24, 31, 3), dtype=torch.uint8, generator=random).to(dtype)
+        for dtype in (torch.uint8, torch.float32, torch.bfloat16, "planar"):
+            images = torch.randint(0, 255, (4, 24, 31, 3), dtype=torch.uint8, generator=random)
+            images = images.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1) if dtype == "planar" else images.to(dtype)
             for k in range(tries):
                 places = torch.randint(0, good.numel(), (1 + k % 6,), generator=random)
                 values = torch.randint(-2**31, 2**31 - 1, (len(places),), generator=random).to(torch.int32)

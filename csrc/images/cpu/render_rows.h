@@ -112,7 +112,8 @@ template <int C> struct Rows {
     void store(const View<C>& v, const At& at, Progress done, const Pixels& px) const {
         if (done.step == v.colors) return store_row<C>(args, i, at.y, pitch, px.from);
         const int32_t* w = color_words(v.row, done.step);
-        color_row<C>(w[0], word_float(w[1]), next_mean(args, v, w[0], done), bytes, at.xa, at.xb, pitch, px.from, ToOutput<C>(args, i, at.y));
+        color_row<C>(w[0], word_float(w[1]), next_mean(args, v, w[0], done), bytes, at.xa, at.xb, pitch, px.from,
+                     ToOutput<C>(args, i, at.y));
     }
 };
 

@@ -1,18 +1,12 @@
-// A large antialiased window under a map that is not square to its source: taken tap by tap it costs its height times its width for
-// each pixel. Instead the part of the source that the view shows is first filtered at the points of a grid, which square_rows.h does
-// in two passes, and the view reads between them, four each way (Catmull and Rom's cubic).
-//
-// GRID points lie in a filter's support, twice what the finest detail needs that passes it. docs/architecture.md has the error.
+// grid.h's points on a CPU: the part of the source that a view shows becomes a picture of them, a strip, which square_rows.h makes in two
+// passes and the view reads as any other.
 #pragma once
+#include "../grid.h"
 #include "square_rows.h"
 
 namespace anamorph { namespace AM_LEVEL {
 
-struct Strip {
-    enum : int { GRID = 2 };
-    int w, h;                 // points
-    float x0, y0, dx, dy;     // the first one's position in the source, and their distances
-
+struct Strip : Grid {
     // Not for the small windows whose bytes staged_rows.h lays side by side.
     static bool allowed(const Reading& r) {
         bool small = r.bytes ? max_(r.nx, r.ny) <= Stage::MAX_TAPS : r.nx * r.ny <= 16;
@@ -20,24 +14,7 @@ struct Strip {
     }
 
     // For output rows [top, bottom) of `width` columns.
-    Strip(const Reading& r, int top, int bottom, int width) {
-        float box[4] = {float(r.reach.x0), float(r.reach.y0), float(r.reach.x1 + 1), float(r.reach.y1 + 1)};
-        if (!r.perspective && !r.folded)
-            for (int axis = 0; axis < 2; ++axis) {
-                const float* m = r.m + 3 * axis;
-                float a = m[0] * float(width), at = m[1] * float(top) + m[2], b = m[1] * float(bottom - top);
-                float low = at + min_(a, 0.0f) + min_(b, 0.0f), high = at + max_(a, 0.0f) + max_(b, 0.0f);
-                low = clamp_(low, box[axis], box[axis + 2]);
-                box[axis + 2] = clamp_(high, low, box[axis + 2]);
-                box[axis] = low;
-            }
-        x0 = box[0];
-        y0 = box[1];
-        points(box[2] - box[0], r.filter_x / float(GRID), w, dx);
-        points(box[3] - box[1], r.filter_y / float(GRID), h, dy);
-        x0 -= dx;
-        y0 -= dy;
-    }
+    Strip(const Reading& r, int top, int bottom, int width) : Grid(r, 0, top, width, bottom) {}
 
     // Less work than the windows themselves? In products of those, which are gathered: a sum of lines is five times as fast, one
     // along a line twice, a small window of bytes too.
@@ -60,16 +37,18 @@ struct Strip {
     Picture picture(int channels, bool bytes) const {
         return {nullptr, int64_t(w) * channels, channels, 1, h, w, bytes ? U8 : F32};
     }
-    size_t floats(int channels, int dtype) const { return size_t(w) * h * channels * dtype_bytes(dtype) / 4 + channels * LANES + 1; }
+    size_t floats(int channels, int dtype) const {
+        return size_t(w) * h * channels * dtype_bytes(dtype) / 4 + channels * LANES + 1;
+    }
 
     // How the view reads that picture.
     Reading reading(const Reading& r, const Picture& drawn) const {
         Reading t = r;
         for (int i = 0; i < 3; ++i) {
-            t.m[i] = (r.m[i] - (x0 - 0.5f * dx) * r.m[6 + i]) / dx;
-            t.m[3 + i] = (r.m[3 + i] - (y0 - 0.5f * dy) * r.m[6 + i]) / dy;
+            t.m[i] = (r.m[i] - (x0 - 0.5f * dx) * r.m[6 + i]) * per_x;
+            t.m[3 + i] = (r.m[3 + i] - (y0 - 0.5f * dy) * r.m[6 + i]) * per_y;
         }
-        for (int i = 0; i < 4; ++i) t.fold[i] = i % 2 ? (r.fold[i] - y0) / dy + 0.5f : (r.fold[i] - x0) / dx + 0.5f;
+        for (int i = 0; i < 4; ++i) t.fold[i] = i % 2 ? (r.fold[i] - y0) * per_y + 0.5f : (r.fold[i] - x0) * per_x + 0.5f;
         t.rect = t.reach = t.taps = {0, 0, drawn.w - 1, drawn.h - 1};
         t.interp = 2;
         t.antialias = true;
@@ -78,14 +57,6 @@ struct Strip {
         t.framed = t.padded = false;
         choose_window(t);
         return t;
-    }
-
-private:
-    // So many points that they end where the span does, never further apart than `most`, and one more on either side.
-    static void points(float span, float most, int& n, float& distance) {
-        int steps = max_(whole_above(span / most), 1);
-        distance = span > 0.0f ? span / float(steps) : most;
-        n = steps + 3;
     }
 };
 

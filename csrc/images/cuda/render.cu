@@ -5,6 +5,7 @@
 #include "../../core/launch.h"
 #include "../../core/warp.h"
 #include "../color.h"
+#include "../grid.h"
 #include "../render.h"
 #include "../stages.h"
 
@@ -14,12 +15,71 @@ namespace {
 using namespace cuda;
 
 // Blocks of TILE columns and ROUNDS times TILE rows.
-enum : int { THREADS = 256, TILE = 32, ROUNDS = 4 };
+enum : int { THREADS = 256, TILE = 32, ROUNDS = 4, POINTS = THREADS };
 static_assert(int(TILE) == WARP && TILE == THREADS / WARP * LANES, "a warp is as wide as a tile, a block's warps as high");
 
-// How many blocks share a multiprocessor's registers: four leave a thread 64, two 128, which strides of any kind take.
+// How many blocks share a multiprocessor's registers: four leave a thread 64, three 80, two 128, which strides of any kind take.
 template <class Source> constexpr int BLOCKS = 2;
-template <int C> constexpr int BLOCKS<ByteSource<C>> = 4;
+template <int C> constexpr int BLOCKS<ByteSource<C>> = C < 4 ? 4 : 3;
+template <class Source> constexpr int MEAN_BLOCKS = BLOCKS<Source> > 2 ? BLOCKS<Source> - 1 : 2;  // a grey sum is one value more
+
+// A view in shared memory; where its windows are large also grid.h's points that the pixels of a tile lie between, if these are few.
+template <int C> struct View : Layer {
+    bool large, few;
+    Grid grid;
+    float points[POINTS][C];
+
+    AM_D void open() {
+        large = reading.beyond == Beyond::DROPPED && !reading.padded && reading.nx * reading.ny > 16;
+        few = false;
+        grid = {};
+    }
+    // For the tile at (x, y). The block's threads come here together, after a barrier and before one.
+    template <class Source> AM_D void draw_points(int x, int y) {
+        if (!large) return;
+        const Reading& r = reading;
+        const Grid g(r, x, y, x + TILE, y + TILE);
+        const int at = int(threadIdx.x);
+        const bool fits = int64_t(g.w) * g.h <= POINTS;
+        if (at == 0) {
+            few = fits;
+            grid = g;
+        }
+        if (!fits || at >= g.w * g.h) return;
+        float pixel[C];
+        weighed<C>(Source(picture), r, clamp_(g.x0 + float(at % g.w) * g.dx, float(r.reach.x0), float(r.reach.x1 + 1)),
+                   clamp_(g.y0 + float(at / g.w) * g.dy, float(r.reach.y0), float(r.reach.y1 + 1)), pixel);
+        AM_UNROLL
+        for (int k = 0; k < C; ++k) points[at][k] = pixel[k];
+    }
+};
+
+// taps.h's read, of a view's points.
+template <int C> AM_D void read(const View<C>& v, const Reading& r, float sx, float sy, float* out) {
+    const Grid& g = v.grid;
+    float u = (sx - g.x0) * g.per_x, t = (sy - g.y0) * g.per_y;
+    int x = to_int(clamp_(u, 1.0f, float(g.w - 3))), y = to_int(clamp_(t, 1.0f, float(g.h - 3)));
+    AM_UNROLL
+    for (int k = 0; k < C; ++k) out[k] = 0.0f;
+    for (int j = -1; j < 3; ++j) {
+        float wy = cubic_weight(t - float(y + j), -0.5f);
+        for (int i = -1; i < 3; ++i) {
+            float weight = wy * cubic_weight(u - float(x + i), -0.5f);
+            AM_UNROLL
+            for (int k = 0; k < C; ++k) out[k] += weight * v.points[(y + j) * g.w + x + i][k];
+        }
+    }
+    AM_UNROLL
+    for (int k = 0; k < C && r.bytes; ++k) out[k] = unit_clamp(out[k]);
+}
+
+// A source of which it is known that windows are LINEAR.
+template <class Source> struct TwoTaps {
+    const Source& source;
+};
+template <int C, class Source> AM_D void read(const TwoTaps<Source>& s, const Reading& r, float sx, float sy, float* out) {
+    bilinear<C>(s.source, r, sx, sy, out);
+}
 
 // The four pixels of a thread: stages.h's walk.
 template <int C, class Source> struct Column {
@@ -36,32 +96,25 @@ template <int C, class Source> struct Column {
     };
 
     AM_D Pixels begin() const { return {}; }
-    AM_D Progress taps(const Layer& v, const At& at, Pixels& px) const {
+    AM_D Progress taps(const View<C>& v, const At& at, Pixels& px) const {
         Source source(v.picture);
-        AM_UNROLL
-        for (int p = 0; p < LANES; ++p) {
-            float pixel[C];
-            sample<C>(source, v.reading, float(at.x) + 0.5f, float(at.y + p) + 0.5f, pixel);
-            AM_UNROLL
-            for (int k = 0; k < C; ++k) px.c[k].v[p] = pixel[k];
-        }
-        return {0, 0, !v.reading.late};
+        const Reading& r = v.reading;
+        if (r.kernel == LINEAR)
+            each<2>(at, px, [&](float x, float y, float* pixel) { sample<C>(TwoTaps<Source>{source}, r, x, y, pixel); });
+        else
+            each<1>(at, px, [&](float x, float y, float* pixel) {
+                if (v.few) sample<C>(v, r, x, y, pixel);
+                else sample<C>(source, r, x, y, pixel);
+            });
+        return {0, 0, !r.late};
     }
-    AM_D void fill(const Layer& v, const At& at, Pixels& px) const {
-        AM_UNROLL
-        for (int p = 0; p < LANES; ++p) {
-            float pixel[C];
-            AM_UNROLL
-            for (int k = 0; k < C; ++k) pixel[k] = px.c[k].v[p];
-            sample_fill<C>(v.reading, float(at.x) + 0.5f, float(at.y + p) + 0.5f, pixel);
-            AM_UNROLL
-            for (int k = 0; k < C; ++k) px.c[k].v[p] = pixel[k];
-        }
+    AM_D void fill(const View<C>& v, const At& at, Pixels& px) const {
+        each<1>(at, px, [&](float x, float y, float* pixel) { sample_fill<C>(v.reading, x, y, pixel); });
     }
     AM_D void color(int op, float number, float mean, const At&, Pixels& px) const {
         color_step<C>(op, number, mean, args.in.dtype == U8, px.c);
     }
-    AM_D void erase(const Layer& v, const int32_t* e, const At& at, Pixels& px) const {
+    AM_D void erase(const View<C>& v, const int32_t* e, const At& at, Pixels& px) const {
         int vx = erased_at(v.place.sx, v.place.tx, at.x);
         if (vx < e[0] || vx >= e[2]) return;
         AM_UNROLL
@@ -97,8 +150,8 @@ template <int C, class Source> struct Column {
             px.c[k] = lerp(px.c[k], Floats(own.x, own.y, own.z, own.w), keep);
         }
     }
-    AM_D int left_to_store(const Layer&, const At&) const { return 0; }
-    AM_D void store(const Layer&, const At& at, Progress, const Pixels& px) const {
+    AM_D int left_to_store(const View<C>&, const At&) const { return 0; }
+    AM_D void store(const View<C>&, const At& at, Progress, const Pixels& px) const {
         switch (args.out_dtype) {
             case U8: put(args.out, at, px); break;
             case F32: put(reinterpret_cast<float*>(args.out), at, px); break;
@@ -108,6 +161,23 @@ template <int C, class Source> struct Column {
     }
 
 private:
+    // f for each pixel. Those of COPIES are in the program side by side: as many as the registers hold for what is common, which
+    // hides the memory's latency, one for what is long. Each goes to the end of the line, because registers have no index.
+    template <int COPIES, class F> AM_D void each(const At& at, Pixels& px, const F& f) const {
+        AM_UNROLL_BY(COPIES)
+        for (int p = 0; p < LANES; ++p) {
+            float pixel[C];
+            AM_UNROLL
+            for (int k = 0; k < C; ++k) pixel[k] = px.c[k].v[0];
+            f(float(at.x) + 0.5f, float(at.y + p) + 0.5f, pixel);
+            AM_UNROLL
+            for (int k = 0; k < C; ++k) {
+                AM_UNROLL
+                for (int q = 1; q < LANES; ++q) px.c[k].v[q - 1] = px.c[k].v[q];
+                px.c[k].v[LANES - 1] = pixel[k];
+            }
+        }
+    }
     AM_D bool shown(int x, int y) const { return x < args.out_w && y < args.out_h; }
     template <class T> AM_D void put(T* out, const At& at, const Pixels& px) const {
         out += i * args.out_n + at.y * args.out_y + at.x * args.out_x;
@@ -130,17 +200,19 @@ AM_D void read_means(const RenderArgs& a, int i, int end, int lane, Layer& v) {
 
 template <int C, class Source>
 __global__ void __launch_bounds__(THREADS, BLOCKS<Source>) render_kernel(const __grid_constant__ RenderArgs a, int tiles) {
-    __shared__ Layer own, other;
+    __shared__ View<C> own, other;
     __shared__ float4 kept[C][THREADS];
     int i = int(blockIdx.x) / tiles, tile = int(blockIdx.x) % tiles, lane = int(threadIdx.x) % WARP,
         warp = int(threadIdx.x) / WARP;
     const int32_t* row = a.rows + int64_t(i) * a.info.row_words;
     if (warp < 2) {  // a warp for each view
-        Layer& v = warp == 0 ? own : other;
+        View<C>& v = warp == 0 ? own : other;
         int from = warp == 0 ? i : partner_of(a, row, i);
         if (lane == 0) {
             open_layer(a, from, v);
             if (warp == 1) place_layer(a, row, v);
+            v.open();
+            if (warp == 1 && row[W_MIX] == MIX_NONE) v.large = false;
         }
         if (a.means) read_means(a, from, a.info.most.means, lane, v);
     }
@@ -148,21 +220,33 @@ __global__ void __launch_bounds__(THREADS, BLOCKS<Source>) render_kernel(const _
     __syncthreads();
 
     int across = (a.out_w + TILE - 1) / TILE;
-    int x = tile % across * TILE + lane, y = tile / across * (TILE * ROUNDS) + warp * LANES;
+    int left = tile % across * TILE, top = tile / across * (TILE * ROUNDS);
     Column<C, Source> walk{a, i, kept};
-    for (int round = 0; round < ROUNDS && y < a.out_h; ++round, y += TILE) render(walk, own, other, {x, y});
+    for (int round = 0; round < ROUNDS && top < a.out_h; ++round, top += TILE) {
+        if (own.large || other.large) {
+            __syncthreads();
+            for (View<C>* v = &own;; v = &other) {  // a loop, so that the program has it once
+                v->template draw_points<Source>(left, top);
+                if (v == &other) break;
+            }
+            __syncthreads();
+        }
+        int y = top + warp * LANES;
+        if (y < a.out_h) render(walk, own, other, {left + lane, y});
+    }
 }
 
 // One of MEAN_PARTS sums of the grey of a view just before the step that needs mean `n`.
 template <int C, class Source>
-__global__ void __launch_bounds__(THREADS, BLOCKS<Source>) mean_kernel(const __grid_constant__ RenderArgs a, int n) {
-    __shared__ Layer view;
+__global__ void __launch_bounds__(THREADS, MEAN_BLOCKS<Source>) mean_kernel(const __grid_constant__ RenderArgs a, int n) {
+    __shared__ View<C> view;
     __shared__ float room[THREADS / WARP];
     __shared__ int step;
     int i = int(blockIdx.x) / MEAN_PARTS, part = int(blockIdx.x) % MEAN_PARTS;
     int lane = int(threadIdx.x) % WARP, warp = int(threadIdx.x) / WARP;
     if (threadIdx.x == 0) {
         open_layer(a, i, view);
+        view.open();
         step = step_of_mean(view, n);
     }
     if (warp == 0) read_means(a, i, n, lane, view);
@@ -172,7 +256,13 @@ __global__ void __launch_bounds__(THREADS, BLOCKS<Source>) mean_kernel(const __g
     Column<C, Source> walk{a, i, nullptr};
     float sum = 0.0f;
     for (int tile = part; tile < tiles; tile += MEAN_PARTS) {
-        typename Column<C, Source>::At at = {tile % across * TILE + lane, tile / across * TILE + warp * LANES};
+        const int left = tile % across * TILE, top = tile / across * TILE;
+        if (view.large) {
+            __syncthreads();
+            view.template draw_points<Source>(left, top);
+            __syncthreads();
+        }
+        typename Column<C, Source>::At at = {left + lane, top + warp * LANES};
         auto px = walk.begin();
         draw(walk, view, at, step, px);
         Floats grey = gray<C>(px.c);

@@ -1,0 +1,48 @@
+// A large antialiased window under a map that is not square to its source: taken for each pixel it costs its height times its width.
+// Instead the part of the source that the pixels show is first filtered at the points of a grid, and the pixels are read between
+// these, four each way (Catmull and Rom's cubic).
+//
+// GRID points lie in a filter's support, twice what the finest detail needs that passes it. docs/architecture.md has the error.
+#pragma once
+#include "taps.h"
+
+namespace anamorph { namespace AM_LEVEL {
+
+struct Grid {
+    enum : int { GRID = 2 };
+    int w, h;              // points
+    float x0, y0, dx, dy;  // the first one's position in the source, and their distances
+    float per_x, per_y;    // points per source pixel
+
+    Grid() = default;
+    // For output columns [left, right) of rows [top, bottom).
+    AM_HD Grid(const Reading& r, int left, int top, int right, int bottom) {
+        float box[4] = {float(r.reach.x0), float(r.reach.y0), float(r.reach.x1 + 1), float(r.reach.y1 + 1)};
+        if (!r.perspective && !r.folded)
+            for (int axis = 0; axis < 2; ++axis) {
+                const float* m = r.m + 3 * axis;
+                float a = m[0] * float(right - left), b = m[1] * float(bottom - top);
+                float at = m[0] * float(left) + (m[1] * float(top) + m[2]);
+                float low = at + min_(a, 0.0f) + min_(b, 0.0f), high = at + max_(a, 0.0f) + max_(b, 0.0f);
+                low = clamp_(low, box[axis], box[axis + 2]);
+                box[axis + 2] = clamp_(high, low, box[axis + 2]);
+                box[axis] = low;
+            }
+        points(box[0], box[2], r.filter_x, w, x0, dx);
+        points(box[1], box[3], r.filter_y, h, y0, dy);
+        per_x = 1.0f / dx;
+        per_y = 1.0f / dy;
+    }
+
+private:
+    // So many that they end where the span does, and one more on either side.
+    static AM_HD void points(float begin, float end, float filter, int& n, float& first, float& distance) {
+        float most = filter / float(GRID), span = end - begin;
+        int steps = upper(whole_above(span / most), 1);
+        distance = span > 0.0f ? span / float(steps) : most;
+        first = begin - distance;
+        n = steps + 3;
+    }
+};
+
+}}  // namespace anamorph::AM_LEVEL
