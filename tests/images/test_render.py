@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import anamorph as am
@@ -35,12 +35,12 @@ def check(ours, expected, edges=0.0, within=2e-5):
     assert bad <= edges, f"{bad:.5f} of the values differ, worst {off.max():.6f}"
 
 
-def check_batch(recipe, plan, route, ours, expected, edges=0.0, within=2e-5):
-    """A CPU's strips (test_windows.py has their error) come near to the reference; colour and Normalize then make it larger."""
-    near = loose(recipe, plan) & (route == "cpu")
-    for strips, share, limit in ((False, edges, within), (True, 0.05, 0.1)):
-        if (near == strips).any():
-            check(ours[near == strips], expected[near == strips], share, limit)
+def check_batch(recipe, plan, ours, expected, edges=0.0, within=2e-5):
+    """What is read from a grid (test_windows.py has the error) comes near to the reference; colour and Normalize make it larger."""
+    near = loose(recipe, plan)
+    for grid, share, limit in ((False, edges, within), (True, 0.05, 0.1)):
+        if (near == grid).any():
+            check(ours[near == grid], expected[near == grid], share, limit)
 
 
 # Steps: nearest's pixel boundary, posterize's and solarize's thresholds, hue's jump at grey, an erasure's edge in a ResizeMix.
@@ -50,16 +50,16 @@ EDGY = {"resized crop, nearest": 0.02, "rotation, centre": 0.02, "nested": 0.02,
 
 @pytest.mark.parametrize("epoch", range(2))
 @pytest.mark.parametrize("name", SINGLE)
-def test_every_op(name, epoch, route):
+def test_every_op(name, epoch):
     recipe = am.Recipe(SINGLE[name], num_classes=CLASSES, label_smoothing=0.1)
     images, labels = batch(5, 37, 45), [0, 3, 1, 4, 2]
     plan = recipe.plan(range(5), size=(37, 45), seed=11, epoch=epoch)
     views, soft = am.render(images, plan, targets=labels)
     expected, expected_soft = reference(recipe, images, plan, labels, CLASSES)
     # A view's positions are float32 numbers of up to `size`: their rounding times a photograph's slope.
-    check_batch(recipe, plan, route, views, expected, EDGY.get(name, 0.0), within=2e-4)
+    check_batch(recipe, plan, views, expected, EDGY.get(name, 0.0), within=2e-4)
     if name not in EDGY:
-        check_batch(recipe, plan, route, views, expected, 0.02)
+        check_batch(recipe, plan, views, expected, 0.02)
     np.testing.assert_allclose(soft.numpy(), expected_soft, atol=1e-6)
 
 
@@ -105,9 +105,9 @@ def test_outputs(dtype, memory_format, width):
             assert (views == exact.to(dtype)).double().mean() > 0.999
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])  # one route for all
+@settings(deadline=None, max_examples=40)
 @given(lists(), st.integers(1, 5), st.integers(1, 40), st.integers(1, 40), st.integers(0, 1000))
-def test_any_recipe(route, transforms, n, h, w, epoch):
+def test_any_recipe(transforms, n, h, w, epoch):
     recipe = am.Recipe(transforms, num_classes=CLASSES)
     images = np.random.default_rng(epoch).integers(0, 256, (n, h, w, 3), dtype=np.uint8)
     plan = recipe.plan(range(n), size=(h, w), epoch=epoch)
@@ -115,7 +115,7 @@ def test_any_recipe(route, transforms, n, h, w, epoch):
     expected, expected_soft = reference(recipe, images, plan, [1] * n, CLASSES)
     assert views.shape == expected.shape and torch.isfinite(views).all()
     # Noise pictures: a position's last bit moves a value by up to 1 / 1000, and edges are everywhere.
-    check_batch(recipe, plan, route, views, expected, 0.05, within=2e-3)
+    check_batch(recipe, plan, views, expected, 0.05, within=2e-3)
     np.testing.assert_allclose(soft.numpy(), expected_soft, atol=1e-6)
 
 
@@ -237,8 +237,8 @@ def test_threads_and_batch_do_not_matter():
 
 @pytest.mark.cpu
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_threads_and_batch_do_not_matter_to_strips(interpolation):
-    """Wide windows aslant, which a CPU reads from a strip: of the whole view, whatever part of it a thread draws."""
+def test_threads_and_batch_do_not_matter_to_a_grid(interpolation):
+    """Wide windows aslant, which are read from a grid's points: those of the view, whatever part of it a thread draws."""
     images = torch.from_numpy(batch(4, 96, 128))
     recipe = am.Recipe([am.Resize((24, 32), interpolation), am.RandomRotation(40, interpolation), am.Resize((150, 200))])
     before = torch.get_num_threads()

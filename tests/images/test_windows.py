@@ -33,16 +33,16 @@ def layouts(images):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("shrink", [0.7, 1.0, 1.2, 1.7, 2.3, 3.4])
-def test_window_sizes(simd, request, shrink, interpolation, channels):
-    """Supports from 2 to 14 taps: those that rows stage and those beyond, which a CPU reads from a strip."""
+def test_window_sizes(simd, shrink, interpolation, channels):
+    """Supports from 2 to 14 taps: those that rows stage and those beyond, which are read from a grid."""
     images = noise(2, 37, 41, channels)
     recipe = am.Recipe([am.Resize((round(37 / shrink), round(41 / shrink)), interpolation),
                         am.RandomAffine(10, scale=(0.9, 1.1), interpolation=interpolation)])
     plan = recipe.plan(range(2), size=(37, 41))
     expected, _ = reference(recipe, images, plan)
-    strips = loose(recipe, plan).any() and request.node.callspec.params["simd"] != "emulated"
+    within = 0.06 if loose(recipe, plan).any() else 2e-4
     for layout, same in layouts(images):
-        np.testing.assert_allclose(am.render(same, plan, layout=layout), expected, atol=0.06 if strips else 2e-4)
+        np.testing.assert_allclose(am.render(same, plan, layout=layout), expected, atol=within)
 
 
 def photographs(h, w):
@@ -57,7 +57,7 @@ def black_and_white(h, w):
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize(("pictures", "mean", "worst"), [(photographs, 0.5, 8), (black_and_white, 2.5, 24)])
 @pytest.mark.parametrize(("interpolation", "shrink"), [("bilinear", 3.2), ("bilinear", 8), ("bicubic", 1.8), ("bicubic", 4)])
-def test_the_error_of_strips(simd, interpolation, shrink, pictures, mean, worst, dtype):
+def test_the_error_of_a_grid(simd, interpolation, shrink, pictures, mean, worst, dtype):
     """As docs/architecture.md states it, in levels: of photographs, and of what is hardest, pixels black or white by chance."""
     images = pictures(200, 300)
     images = images if dtype == np.uint8 else images.astype(np.float32) / 255
@@ -67,7 +67,7 @@ def test_the_error_of_strips(simd, interpolation, shrink, pictures, mean, worst,
     expected, _ = reference(recipe, images, plan)
     off = np.abs(am.render(images, plan, layout="NHWC").numpy() - expected) * 255
     assert off.mean() <= mean and off.max() <= worst
-    assert dtype != np.uint8 or off.max() > 0.1  # it is a strip that is measured; of floats only where it pays
+    assert dtype != np.uint8 or off.max() > 0.1  # it is a grid that is measured; of floats only where it pays
 
 
 SQUARE = {

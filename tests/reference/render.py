@@ -63,17 +63,17 @@ def folded(p, low, high, border):
     return np.clip(p, low, high)
 
 
-def _from_a_strip(row, shrunk=False):
-    """May a CPU read this view from a strip (strip.h)? It does where windows are wide and the map is not square to the source."""
+def _from_a_grid(row, shrunk=False):
+    """May this view be read from a grid's points (grid.h)? It is where windows are wide and the map is not square to the source."""
     aslant = row.m[2, :2].any() or row.m[0, 1] or row.m[1, 0]
     wide = shrunk or (row.antialias and 2 * row.interp * max(row.filter) > 4)
     return bool(aslant and wide)
 
 
 def loose(recipe, plan):
-    """Which of the batch's outputs on a CPU are near those of this reference, not equal to them."""
+    """Which of the batch's outputs are near those of this reference, not equal to them."""
     rows = rows_of(recipe, plan)
-    return np.array([_from_a_strip(row) or (row.mix > 0 and _from_a_strip(rows[row.partner], row.mix == 3)) for row in rows])
+    return np.array([_from_a_grid(row) or (row.mix > 0 and _from_a_grid(rows[row.partner], row.mix == 3)) for row in rows])
 
 
 class Axis:
