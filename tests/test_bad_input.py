@@ -155,7 +155,15 @@ RENDERS = {
                             am.ArgumentError, "overlaps itself"),
     "mask above 1": (lambda: am.render(IMAGES, masked(), mask=torch.full((2, 1, 8, 8), 5.0)), am.ArgumentError, "0 to 1"),
     "mask nan": (lambda: am.render(IMAGES, masked(), mask=torch.full((2, 1, 8, 8), NAN)), am.ArgumentError, "nan"),
-    "five channels": (lambda: am.render(torch.zeros(2, 8, 8, 5), plan()), am.ShapeError, "1 to 4 channels"),
+    "five channels": (lambda: am.render(torch.zeros(2, 8, 8, 5), plan()), am.ShapeError, "expected 3 channels"),
+    "seventeen channels": (lambda: am.render(torch.zeros(2, 8, 8, 17), plan()), am.ShapeError, "1 to 16 channels"),
+    "nine of ten channels": (lambda: wide(9, am.Normalize((0.5,) * 10, 1)), am.ShapeError, "expected 10 channels"),
+    "three of ten channels": (lambda: wide(3, am.Normalize(0.5, (1,) * 10)), am.ShapeError, "expected 10 channels"),
+    "fill for five channels": (lambda: wide(5, am.RandomRotation(5, fill=(1, 2, 3, 4))), am.ShapeError, "expected 4 channels"),
+    "colour of five channels": (lambda: wide(5, am.ColorJitter(0.5)), am.ShapeError, "1 or 3 channels"),
+    "noise of five channels": (lambda: wide(5, am.RandomErasing(value="random")), am.ShapeError, "4 channels for an erasure's"),
+    "permuted five channels": (lambda: wide(5, am.RandomChannelPermutation()), am.ShapeError, "4 channels for channel_perm"),
+    "shifted grey": (lambda: wide(1, am.RGBShift()), am.ShapeError, "expected 3 channels for RGBShift"),
     "other channels": (lambda: am.render(torch.zeros(2, 8, 8, 1), plan()), am.ShapeError, "3 channels"),
     "int64 images": (lambda: am.render(IMAGES.long(), plan()), am.DtypeError, "int64"),
     "float64 images": (lambda: am.render(IMAGES.double(), plan()), am.DtypeError, "float64"),
@@ -199,6 +207,10 @@ RENDERS = {
     "mask dtype": (lambda: am.render(IMAGES, masked(), mask=torch.zeros(2, 1, 8, 8).long()), am.DtypeError, "float32"),
     "mask axes": (lambda: am.render(IMAGES, masked(), mask=torch.zeros(2, 8, 8)), am.ShapeError, "mask"),
 }
+
+
+def wide(channels, transform):
+    am.render(torch.zeros(2, 20, 20, channels), am.Recipe([transform]).plan([0, 1], size=(20, 20)))
 
 
 def other_rows(change):

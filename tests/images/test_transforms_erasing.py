@@ -11,7 +11,7 @@ from scipy import stats
 
 import anamorph as am
 from anamorph.bench._torchvision import v2 as load_torchvision
-from pictures import word
+from pictures import pictures, render, word
 
 load_torchvision()  # before timm, which imports it
 from timm.data.mixup import mixup_target, rand_bbox_minmax  # noqa: E402
@@ -126,6 +126,18 @@ def test_coarse_dropout_is_albumentations(heights, widths):
         for a, b, c, d in sample:
             expected[b:d, a:c] = True
         assert (hole == expected).all()
+
+
+@pytest.mark.parametrize("transform", [am.CoarseDropout(value=-1.5, p=1.0), am.RandomErasing(1.0, value=-1.5),
+                                       am.RandomApply([am.CoarseDropout(value=-1.5, p=1.0)], 1.0)])
+def test_a_value_after_normalize_is_in_its_units(transform):
+    """The list's order, as albumentations and torchvision run it: what is erased after Normalize holds the value itself."""
+    views, plan = render([am.Normalize(0.5, 0.25), transform], pictures(40, 50))
+    for view, row in zip(views, plan.table(), strict=True):
+        for (x0, y0, x1, y1), _ in row["erased"]:
+            torch.testing.assert_close(view[:, y0:y1, x0:x1], torch.full((3, y1 - y0, x1 - x0), -1.5))
+    before, _ = render([transform, am.Normalize(0.5, 0.25)], pictures(40, 50))
+    assert before.min() == -8  # (-1.5 - 0.5) / 0.25
 
 
 def test_coarse_dropout_perhaps():

@@ -14,6 +14,10 @@ W = _native.WORDS
 OPS = {code: name for name, code in _native.OPS.items()}
 
 
+def rows_of(recipe, plan):
+    return [Row(words, recipe.info["max_colors"]) for words in plan.rows.numpy()]
+
+
 class Row:
     """A plan row's words by name."""
 
@@ -59,14 +63,23 @@ def folded(p, low, high, border):
     return np.clip(p, low, high)
 
 
-def loose(row):
-    """May a CPU read this view from a strip? Then the engine is near what is here, not equal to it."""
-    aslant = row.m[2, 0] or row.m[2, 1] or ((row.m[0, 1] or row.m[1, 0]) and True)
-    return bool(aslant and ((row.antialias and row.interp and 2 * row.interp * max(row.filter) > 4) or row.mix == 3))
+def _from_a_grid(row, shrunk=False):
+    """May this view be read from a grid's points (grid.h)? It is where windows are wide, and the map is not square to the source or
+    the pixels lie closer than the points."""
+    aslant = row.m[2, :2].any() or row.m[0, 1] or row.m[1, 0]
+    close = np.abs(row.m[0, 0] * row.m[1, 1]) * 14 < np.prod(row.filter)
+    wide = shrunk or (row.antialias and 2 * row.interp * max(row.filter) > 4)
+    return bool((aslant or close) and wide)
+
+
+def loose(recipe, plan):
+    """Which of the batch's outputs are near those of this reference, not equal to them."""
+    rows = rows_of(recipe, plan)
+    return np.array([_from_a_grid(row) or (row.mix > 0 and _from_a_grid(rows[row.partner], row.mix == 3)) for row in rows])
 
 
 class Axis:
-    """What a view reads along one axis of its source: for each position its taps, their weights, and which of them are the fill."""
+    """What a view reads along one axis of its source: for each position its taps, their weights, which of them are the fill."""
 
     def __init__(self, row, axis, size, m, interp, antialias, filt, late):
         self.rect = [int(np.clip(np.floor(row.rect[axis]), 0, size - 1)), int(np.ceil(row.rect[axis + 2])) - 1]
@@ -151,7 +164,8 @@ def sample(image, row, h, w, bytes_in=False, inner=None):
             each = weights.sum(0)
             cover = cover * np.clip((weights * ~gap).sum(0) / np.where(each == 0, 1, each), 0, 1)
         positive = np.abs(inside) > 1e-12
-        out = np.where(positive[..., None], out / np.where(positive, inside, 1)[..., None], fill) if drop else edge / whole[..., None]
+        shown = np.where(positive[..., None], out / np.where(positive, inside, 1)[..., None], fill)
+        out = shown if drop else edge / whole[..., None]
     if interp == 2 and bytes_in:  # a cubic overshoots, a byte cannot
         out = np.clip(out, 0, 1)
     if row.framed and interp == 0:
@@ -271,7 +285,7 @@ def draw(source, row, h, w, mean, std, bytes_in, inner=None, means=None):
 
 def render(recipe, images, plan, labels=None, classes=0, mask=None):
     """(views float64 [B, C, H, W] before the cast, soft targets float64 [B, K] or None)."""
-    rows = [Row(r, recipe.info["max_colors"]) for r in plan.rows.numpy()]
+    rows = rows_of(recipe, plan)
     h, w = plan.output_size
     bytes_in = images[0].dtype == np.uint8
     scale = 1 / 255 if bytes_in else 1.0
@@ -280,7 +294,8 @@ def render(recipe, images, plan, labels=None, classes=0, mask=None):
     mean, std = (np.broadcast_to(v if v is not None else d, (channels,)) for v, d in ((recipe.mean, 0.0), (recipe.std, 1.0)))
 
     # An exact contrast's mean is of the whole view at that step, also where the partner is then shrunk.
-    views, means = zip(*(draw(source, row, h, w, mean, std, bytes_in) for row, source in zip(rows, sources, strict=True)), strict=True)
+    drawn = [draw(source, row, h, w, mean, std, bytes_in) for row, source in zip(rows, sources, strict=True)]
+    views, means = zip(*drawn, strict=True)
 
     out, soft = [], []
     for k, row in enumerate(rows):

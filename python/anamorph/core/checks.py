@@ -15,6 +15,7 @@ from anamorph.core.errors import ArgumentError
 
 LARGEST = 3e38  # the kernels work in float32
 MAX_SIDE: int = _native.MAX_SIDE  # pixels; the native core says why
+MAX_CHANNELS = 16
 SIDES = f"sides of 1 to {MAX_SIDE} pixels"
 
 
@@ -96,10 +97,10 @@ def several(where: str, value: Any, counts: Sequence[int], expected: str) -> tup
     return tuple(value)
 
 
-def colors(where: str, value: Any, limit: float = math.inf) -> tuple[float, ...]:
-    """A number for all channels, or one for each of up to four."""
+def colors(where: str, value: Any, limit: float = math.inf, most: int = 4) -> tuple[float, ...]:
+    """A number for all channels, or one for each of up to ``most``."""
     given = value if is_sequence(value) else (value,)
-    values = several(where, given, (1, 2, 3, 4), "a number, or one for each of 1 to 4 channels")
+    values = several(where, given, range(1, most + 1), f"a number, or one for each of 1 to {most} channels")
     return tuple(number(where, v, -limit, limit) for v in values)
 
 

@@ -24,13 +24,18 @@ class Drawer(Protocol):
 
     dtype: torch.dtype
     num_classes: int | None
+    label_smoothing: float
     memory_format: str
     _native: Any
+    _natives: list[Any]
     _code: int
     _pairs: bool
     _mixes: bool
     _masks: bool
     _grey_or_rgb: tuple[str, ...]
+    _rgb: bool
+    _together: list[str]
+    _channels: int
     _max_contrasts: int
     _torch_format: torch.memory_format
 

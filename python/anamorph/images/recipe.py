@@ -19,7 +19,7 @@ from anamorph.images.bounds import has_antialias, reach
 from anamorph.images.picture import as_batch
 from anamorph.images.plan import Plan
 from anamorph.images.ragged import CODES
-from anamorph.images.render import render
+from anamorph.images.render import FOURS, render
 from anamorph.images.transforms.base import Transform
 from anamorph.images.transforms.color import Normalize
 from anamorph.images.transforms.compose import chain_size, check_list, leaves
@@ -30,6 +30,8 @@ MAX_EPOCH = 2**32 - 1  # a plan's key has one word for it
 
 # Colour that is defined on grey or red, green and blue, as in torchvision: a fourth channel would be taken for a colour.
 GREY_OR_RGB = ("BRIGHTNESS", "CONTRAST", "CONTRAST_MIDGRAY", "SATURATION", "HUE", "GRAYSCALE")
+RGB = ("SHIFT_RED", "SHIFT_GREEN", "SHIFT_BLUE")  # albumentations'
+ERASES = (_native.OPS["ERASE"], _native.OPS["DROPOUT"])
 
 
 class Recipe:
@@ -76,6 +78,10 @@ class Recipe:
         _check_finite(self.transforms, self.mean, self.std, dtype)
         ops = {s.op for s in self.slots}
         self._grey_or_rgb = tuple(name for name in GREY_OR_RGB if _native.OPS[name] in ops)
+        self._rgb = any(_native.OPS[name] in ops for name in RGB)
+        #: What looks at all channels of a pixel at once, or draws for each, so that pictures may not have more than four.
+        self._together = [*(["channel_permutation"] if _native.OPS["CHANNEL_PERMUTATION"] in ops else []),
+                          *(["an erasure's noise"] if any(s.op in ERASES and s.k for s in self.slots) else [])]
 
         channels = set().union(*(t.channels() for t in self.transforms))
         if len(channels) > 1:
@@ -87,9 +93,13 @@ class Recipe:
         self._pairs = self.labels == "pairs"
         self._torch_format = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
         self._code = CODES[dtype]
-        self._native = _native.Recipe(
-            self.slots, _numbers(self.mean, 0.0), _numbers(self.std, 1.0), self._code,
-            channels.pop() if channels else 0, self.num_classes or 0, self.label_smoothing, off, self._pairs)
+        #: That its numbers are for; 0: any.
+        self._channels = channels.pop() if channels else 0
+        self._natives = [
+            _native.Recipe(self.slots, _numbers(self.mean, 0.0, k), _numbers(self.std, 1.0, k), self._code,
+                           min(max(self._channels - k, 0), FOURS), self.num_classes or 0, self.label_smoothing, off, self._pairs)
+            for k in range(0, self._channels or 1, FOURS)]
+        self._native = self._natives[0]
         self._row_words: int = self._native.row_words
         self._max_contrasts: int = self._native.max_contrasts
 
@@ -281,10 +291,12 @@ def _sizes(size: Any, count: int) -> tuple[Any, Tensor | None]:
     return None, sizes.clone(memory_format=torch.contiguous_format)
 
 
-def _numbers(values: tuple[float, ...] | None, default: float) -> list[float]:
-    if values is None:
-        return [default] * 4
-    return list(values) * 4 if len(values) == 1 else [*values, *[default] * (4 - len(values))]
+def _numbers(values: tuple[float, ...] | None, default: float, first: int) -> list[float]:
+    """Four of them, from channel ``first`` on."""
+    if values is None or len(values) == 1:
+        return list(values or [default]) * FOURS
+    four = values[first:first + FOURS]
+    return [*four, *[default] * (FOURS - len(four))]
 
 
 def _normalize_of(transforms: Sequence[Transform], dtype: torch.dtype) -> Normalize | None:
@@ -317,7 +329,7 @@ def _check_finite(transforms: Sequence[Transform], mean: tuple[float, ...] | Non
     if not dtype.is_floating_point:
         return
     most, normalised = torch.finfo(dtype).max, False
-    m, s = torch.tensor(_numbers(mean, 0.0), dtype=torch.float64), torch.tensor(_numbers(std, 1.0), dtype=torch.float64)
+    m, s = torch.tensor(mean or [0.0], dtype=torch.float64), torch.tensor(std or [1.0], dtype=torch.float64)
     given: list[tuple[str, float, Tensor]] = [("pixels", v, (v - m) / s) for v in (0.0, 1.0)]
     for top in transforms:
         normalised = normalised or isinstance(top, Normalize)
@@ -339,10 +351,9 @@ def _floats(values: Any) -> list[float]:
 def _compile(transforms: Sequence[Transform]) -> list[Slot]:
     slots: list[Slot] = []
     normalised = 0
-    erase = _native.OPS["ERASE"]
     for t in transforms:
         if isinstance(t, Normalize):
             normalised = NORMALISED
-        slots += [s._replace(flags=s.flags | normalised) if s.op == erase else s for s in t.slots()]
+        slots += [s._replace(flags=s.flags | normalised) if s.op in ERASES else s for s in t.slots()]
     return slots
 

@@ -16,18 +16,20 @@ from anamorph.images.ragged import CODES, Ragged, check_grad
 
 _MEAN_PARTS: int = _native.MEAN_PARTS
 _LARGE = 1 << 20  # values
+FOURS = 4  # channels that the native core takes at once
 _LAYOUTS = {"NHWC": False, "NCHW": True}
 
 
 def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None = None, layout: str | None = None,
            out: Tensor | None = None) -> Any:
-    """Apply a plan to its batch. One launch, and one more where the recipe has contrast by the image's own mean.
+    """Apply a plan to its batch. One launch, and on a GPU one more where the recipe has contrast by the image's own mean.
 
     Args:
         images: ``[B, H, W, C]`` or ``[B, C, H, W]`` of uint8 (0..255), float32, float16 or bfloat16 (0..1), any strides, 1
-            to 4 channels (1 or 3 for brightness, contrast, saturation, hue and greyscale), on the plan's device: a tensor or
-            another library's array. Or, for pictures of different sizes, a :class:`Ragged` or a list of ``[H, W, C]`` or
-            ``[C, H, W]`` pictures (a shape that fits both is taken for ``[H, W, C]``; the latter are copied).
+            to 16 channels (1 or 3 for brightness, contrast, saturation, hue and greyscale; more than 4 are rendered by fours, a
+            launch each), on the plan's device: a tensor or another library's array. Or, for pictures of different sizes, a
+            :class:`Ragged` or a list of ``[H, W, C]`` or ``[C, H, W]`` pictures of 1 to 4 channels (a shape that fits both is
+            taken for ``[H, W, C]``; the latter are copied).
         plan: from ``recipe.plan``, drawn for these pictures' sizes.
         targets: class ids, integers ``[B]``, or soft float ``[B, K]``.
         mask: for a recipe with MaskMix: float32 ``[B, 1, H, W]`` at the output's size, in [0, 1].
@@ -62,10 +64,8 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
         shape = source.shape
         first = _channels_first(shape, plan.size, layout)
         channels = shape[1] if first else shape[3]
-    if recipe._grey_or_rgb and channels not in (1, 3):
-        names = ", ".join(recipe._grey_or_rgb).lower()
-        raise ShapeError(f"images: expected 1 or 3 channels for colour defined on grey or RGB ({names}), given {channels}; "
-                         "images[..., :3] leaves an alpha channel out")
+    if channels != 3 or recipe._channels > FOURS:
+        _check_channels(recipe, channels)
     if out is None:
         out = _new_images(recipe, rows, channels, h, w)
     else:
@@ -92,13 +92,34 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
             kept, targets = _check_kept(targets, rows), None
         else:
             soft = torch.empty((len(rows), recipe.num_classes), dtype=torch.float32, device=rows.device)
-    recipe._native.render(rows, source, first, table, channels, code, out, targets, soft, y_b, lam, mask, share, means,
-                          torch.get_num_threads())
+    rest = targets, soft, y_b, lam, mask, share, means, torch.get_num_threads()
+    if channels <= FOURS:
+        recipe._native.render(rows, source, first, table, channels, code, out, *rest)
+    else:
+        natives = recipe._natives if recipe._channels else recipe._natives * channels
+        for k, native in zip(range(0, channels, FOURS), natives, strict=False):
+            part = slice(k, k + FOURS)
+            four = source[:, part] if first else source[..., part]  # type: ignore[index]  # a list has no more than four
+            native.render(rows, four, first, None, 0, 0, out[:, part], *rest)
     if kept is not None:
         return out, kept
     if targets is None:
         return out
     return (out, (soft, y_b, lam)) if recipe._pairs else (out, soft)
+
+
+def _check_channels(recipe: Drawer, channels: int) -> None:
+    names = ", ".join(recipe._grey_or_rgb).lower()
+    if names and channels not in (1, 3):
+        raise ShapeError(f"images: expected 1 or 3 channels for colour defined on grey or RGB ({names}), given {channels}; "
+                         "images[..., :3] leaves an alpha channel out")
+    if recipe._rgb and channels != 3:
+        raise ShapeError(f"images: expected 3 channels for RGBShift, given {channels}")
+    if channels > FOURS and recipe._together:
+        raise ShapeError(f"images: expected 1 to {FOURS} channels for {' and '.join(recipe._together)}, given {channels}")
+    if max(channels, recipe._channels) > FOURS and recipe._channels not in (0, channels):  # else the native core says it
+        raise ShapeError(f"images: expected {recipe._channels} channels, as many as the recipe's mean, std, fill or value have, "
+                         f"given {channels}")
 
 
 def _new_images(recipe: Drawer, rows: Tensor, channels: int, h: int, w: int) -> Tensor:
@@ -121,15 +142,16 @@ def _channels_first(shape: torch.Size, size: Any, layout: str | None) -> bool:
         if len(sizes) > 1:
             raise ShapeError(f"images: expected pictures of the plan's {len(sizes)} different sizes, given {list(shape)}")
         size = tuple(sizes[0]) if sizes else None
-    last = (size is None or (shape[1], shape[2]) == size) and 1 <= shape[3] <= 4
-    first = (size is None or (shape[2], shape[3]) == size) and 1 <= shape[1] <= 4
+    most = checks.MAX_CHANNELS if size else FOURS
+    last = (size is None or (shape[1], shape[2]) == size) and 1 <= shape[3] <= most
+    first = (size is None or (shape[2], shape[3]) == size) and 1 <= shape[1] <= most
     if layout is not None:
         first, last = first and _LAYOUTS[layout], last and not _LAYOUTS[layout]
     if first and last:
         raise ArgumentError(f"layout: expected 'NHWC' or 'NCHW', because the shape {list(shape)} fits both")
     if not first and not last:
         of = f"pictures of the plan's size {size[0]} x {size[1]}" if size else "pictures"
-        raise ShapeError(f"images: expected {of} with 1 to 4 channels, {layout or 'NHWC or NCHW'}, given {list(shape)}")
+        raise ShapeError(f"images: expected {of} with 1 to {most} channels, {layout or 'NHWC or NCHW'}, given {list(shape)}")
     return first
 
 

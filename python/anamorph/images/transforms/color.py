@@ -131,8 +131,7 @@ class RandomGamma(Transform):
 
 @dataclass(frozen=True)
 class RGBShift(Transform):
-    """A number is added to each of the three channels, with probability ``p`` (albumentations' RGBShift). Pictures that have not
-    three channels are left alone.
+    """A number is added to each of the three channels, with probability ``p`` (albumentations' RGBShift).
 
     Args:
         r_shift_limit, g_shift_limit, b_shift_limit: s for a number in (-s, s), or (low, high), in the input's units (0..255 for
@@ -160,14 +159,15 @@ class Normalize(Transform):
     """(value - mean) / std, after everything else. Value: the output in [0, 1].
 
     Args:
-        mean, std: one number for all channels, or one for each.
+        mean, std: one number for all channels, or one for each of up to 16.
     """
 
     mean: float | Sequence[float]
     std: float | Sequence[float]
 
     def __post_init__(self) -> None:
-        mean, std = checks.colors("Normalize.mean", self.mean), checks.colors("Normalize.std", self.std)
+        mean = checks.colors("Normalize.mean", self.mean, most=checks.MAX_CHANNELS)
+        std = checks.colors("Normalize.std", self.std, most=checks.MAX_CHANNELS)
         self._set(mean=mean, std=std)
         if min(std) <= 0 or max(1.0, *map(abs, mean)) / min(std) > checks.LARGEST:
             checks.wrong("Normalize.std", "numbers above 0, by which 1 and mean can be divided in float32", std)

@@ -123,7 +123,8 @@ class CenterCrop(Transform):
 
     Args:
         size: side or (height, width), in pixels.
-        fill: around the picture where the crop is larger, in the input's units.
+        fill: around the picture where the crop is larger: a number or one for each channel, in the input's units: 0..255 for
+            uint8, 0..1 for float pictures.
     """
 
     size: int | Sequence[int]

@@ -61,7 +61,8 @@ class Pad(_Padded):
 
     Args:
         padding: pixels: one number, (left and right, top and bottom), or (left, top, right, bottom).
-        fill: for ``padding_mode="constant"``, in the input's units.
+        fill: for ``padding_mode="constant"``: a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
+            float pictures.
         padding_mode: "constant", "edge", "reflect" or "symmetric". A mirror wider than the picture goes on as its edge.
     """
 
@@ -89,7 +90,8 @@ class PadIfNeeded(_Padded):
     Args:
         size: side or (height, width) that the picture has at least; None: any.
         multiple: number or (of the height, of the width) whose multiples the sides become; None: 1.
-        fill: for ``padding_mode="constant"``, in the input's units.
+        fill: for ``padding_mode="constant"``: a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
+            float pictures.
         padding_mode: "constant", "edge", "reflect" or "symmetric".
     """
 
@@ -118,7 +120,8 @@ class PadToSquare(_Padded):
     """Pads the shorter side to the longer one, half on each side; an odd pixel goes to the right or the bottom.
 
     Args:
-        fill: for ``padding_mode="constant"``, in the input's units.
+        fill: for ``padding_mode="constant"``: a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
+            float pictures.
         padding_mode: "constant", "edge", "reflect" or "symmetric".
     """
 
@@ -142,7 +145,7 @@ class LetterBox(Transform):
 
     Args:
         size: side or (height, width) of the output, in pixels.
-        fill: of the frame, in the input's units.
+        fill: of the frame: a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for float pictures.
         interpolation: "nearest", "bilinear" or "bicubic".
         antialias: widen the filter where the picture is shrunk.
     """
@@ -184,7 +187,8 @@ class CropAndPad(_Padded):
         keep_size: resize to the size that the picture had. Without it the sizes differ between samples.
         sample_independently: one draw for each side, or one for the four.
         interpolation: "nearest", "bilinear" or "bicubic".
-        fill: for ``padding_mode="constant"``, in the input's units.
+        fill: for ``padding_mode="constant"``: a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
+            float pictures.
         padding_mode: "constant", "edge", "reflect" or "symmetric".
         antialias: widen the filter where the picture is shrunk.
         p: probability.

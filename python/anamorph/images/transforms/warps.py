@@ -32,7 +32,8 @@ class Warp(Transform):
             centres: (0, 0) is the middle of the first pixel.
         size: side or (height, width) of the output in pixels (OpenCV's ``dsize`` is (width, height)); None: as the input's.
         interpolation: "nearest", "bilinear" or "bicubic".
-        fill: what is seen outside the picture, in the input's units (0..255 for uint8, 0..1 for float).
+        fill: what is seen outside the picture, a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
+            float pictures.
         inverse: the matrix goes from the output to the input, as with OpenCV's ``WARP_INVERSE_MAP``.
 
     Where a 3 x 3 matrix puts a point behind the viewer (on the other side of the horizon than the output's middle) there is
@@ -79,7 +80,8 @@ class Perspective(Transform):
         startpoints: four (x, y) of the input, in pixels; no three on a line.
         endpoints: where each is seen in the output.
         interpolation: "nearest", "bilinear" or "bicubic".
-        fill: what is seen outside the picture, in the input's units (0..255 for uint8, 0..1 for float).
+        fill: what is seen outside the picture, a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
+            float pictures.
 
     As in torchvision, a pixel's centre lies at +0.5: (0, 0) is the corner of the first pixel, (width, height) that of the last.
     Which corner comes first does not matter, only which belongs to which. The size stays.
