@@ -203,7 +203,8 @@ class View:
         before, after = self.done[:last], self.done[last:]
         pads = sum(steps.pads(s, d) for s, d in before)
         made, later = (any(s.mode and not s.exact(d) for s, d in part) for part in (before, after))
-        return pads + made > 1 or bool(pads and later) or any(isinstance(s, steps.Warp) and steps.framed(s, d) for s, d in before)
+        framed = any(isinstance(s, steps.Warp) and steps.framed(s, d) for s, d in before)
+        return pads + made > 1 or bool(pads and later) or framed
 
     def by_row(self, nudge: tuple[float, float] = (0, 0)) -> Tensor:
         """What the plan's row says, by the float64 renderer. ``nudge``: of the positions."""

@@ -69,8 +69,8 @@ def one_map(view: Any) -> Iterator[Allowed]:
         yield None, exact, exact
 
 
-@reason("one border", "a mirrored or repeated border of a view that was padded, framed or resampled moves positions: the last one "
-                      "counts, a frame inside it is not seen again in it, and a later filter reads nothing beyond it")
+@reason("one border", "a mirrored or repeated border of a view that was padded, framed or resampled moves positions: the last "
+                      "one counts, a frame inside it is not seen again in it, and a later filter reads nothing beyond it")
 def one_border(view: Any) -> Iterator[Allowed]:
     if view.borders:
         for nudge in itertools.product((-TIE, TIE), repeat=2) if view.mode == "nearest" else [(0, 0)]:
@@ -78,8 +78,8 @@ def one_border(view: Any) -> Iterator[Allowed]:
             yield None, exact, exact
 
 
-@reason("frames meet", "frames that lie square to each other are one rectangle: its fill fades over one pixel, a bicubic's too, and "
-                       "what a warp's view has cut off may still be read")
+@reason("frames meet", "frames that lie square to each other are one rectangle: its fill fades over one pixel, a bicubic's too, "
+                       "and what a warp's view has cut off may still be read")
 def frames_meet(view: Any) -> Iterator[Allowed]:
     if isinstance(view.resampling, steps.Warp) and sum(steps.framed(s, d) for s, d in view.done[:view.warped + 1]) > 1:
         exact = view.by_row()
