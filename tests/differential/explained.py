@@ -31,6 +31,9 @@ class Reason:
 
 REASONS: list[Reason] = []
 PIL: list[Reason] = []  # more of them, for PIL
+FUSED = {"fused": "several resamplings are one, with the best of their filters, and blur once",
+         "grid": "a large antialiased window under a map that is aslant, or enlarges again, is read between the points of a "
+                 "grid: half a level off in the mean, 8 at most"}
 
 
 def reason(name: str, sentence: str, always: bool = False, to: list[Reason] = REASONS) -> Callable[[Any], Any]:
