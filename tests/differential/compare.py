@@ -360,14 +360,15 @@ def judge_by_row(view: View, grid: bool) -> tuple[set[str], Any]:
     docs/architecture.md says: by half a level in the mean, and by 8 at most."""
     level = 1 if view.bytes else 1 / 255
     nudges = itertools.product((-explained.TIE, explained.TIE), repeat=2) if view.row.interp == 0 else [(0, 0)]
-    off, theirs = min((((view.ours - x).abs(), x) for x in map(view.by_row, nudges)), key=lambda found: float(found[0].sum()))
+    forms = torch.stack([view.by_row(nudge) for nudge in nudges])
+    off, which = (view.ours - forms).abs().min(0)
     wrong = off > view.tolerance() * 255 * level + (0.501 if view.bytes else 0)
     if not wrong.any():
         return set(), None
     if grid and off.mean() <= 0.5 * level and off.max() <= 8 * level:
         return {"grid"}, None
     at = tuple(np.argwhere(wrong.numpy())[0].tolist())
-    return set(), (at, view.ours[at].item(), theirs[at].item())
+    return set(), (at, view.ours[at].item(), forms[which[at], *at].item())
 
 
 def ramp_differs(view: View) -> tuple[Tensor, Tensor]:
