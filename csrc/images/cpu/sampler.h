@@ -51,18 +51,18 @@ template <int C> struct Sampler {
         plain.nowhere = plain.nowhere || (r.padded && r.folded);
     }
 
-    // Before the first row, of rows [y0, y1) and `width` columns: the tables that square views need; or the strip from which windows
+    // Before the first row, of a view of height x width: the tables that square views need; or the strip from which windows
     // are read that are large and aslant; or, where other windows are to be fetched pixel by pixel, the channels of a planar picture
     // side by side. In rooms that are the view's own.
-    void open(Scratch& table, Scratch& strip, int y0, int y1, int width) {
+    void open(Scratch& table, Scratch& strip, int height, int width) {
         if ((!dense && !planes) || unit.fits) return;
         if (Square::wanted(r, pitch)) {
             square.open(r, pitch, table.need(Square::floats(r, pitch)));
             pads = false;
             return;
         }
-        Strip s(r, y0, y1, width);
-        if (Strip::allowed(r) && s.pays(r, y1 - y0, width)) {
+        Strip s(r, height, width);
+        if (Strip::allowed(r) && s.pays(r, height, width)) {
             Picture drawn = s.picture(C, picture.dtype == U8);
             drawn.data = reinterpret_cast<uint8_t*>(strip.need(s.floats(C, drawn.dtype)));
             draw_strip(s, drawn, table);
@@ -71,7 +71,7 @@ template <int C> struct Sampler {
         } else if (C > 1 && planes) {
             const Box& b = r.rect;
             int64_t wide = b.x1 - b.x0 + 1, pixels = wide * (b.y1 - b.y0 + 1);
-            if (pixels > 4 * int64_t(y1 - y0) * width || (b.y1 + 2) * wide * C >= 0x7FFFFF00) return;
+            if (pixels > 4 * int64_t(height) * width || (b.y1 + 2) * wide * C >= 0x7FFFFF00) return;
             by_dtype(picture.dtype, [&](auto value) {
                 using T = decltype(value);
                 pack(reinterpret_cast<T*>(strip.need((size_t(pixels) * C * sizeof(T) + 3) / 4)));

@@ -13,8 +13,8 @@ struct Strip : Grid {
         return r.beyond == Beyond::DROPPED && !small;
     }
 
-    // For output rows [top, bottom) of `width` columns.
-    Strip(const Reading& r, int top, int bottom, int width) : Grid(r, 0, top, width, bottom) {}
+    // Of a whole view, whatever part of it is drawn: a point is the same for all.
+    Strip(const Reading& r, int height, int width) : Grid(r, 0, 0, width, height) {}
 
     // Less work than the windows themselves? In products of those, which are gathered: a sum of lines is five times as fast, one
     // along a line twice, a small window of bytes too.
