@@ -1,9 +1,11 @@
 // A row of output pixels from dense pictures of 16- and 32-bit floats on a CPU, under any map: as staged_rows.h does with bytes,
 // but tap by tap, since the taps of a window are too many bytes to lie in one slot.
 #pragma once
-#include "square_rows.h"
+#include "staged_rows.h"
 
 namespace anamorph { namespace AM_LEVEL {
+
+typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
 
 AM_HD Quad load_quad(const float* p) { return *reinterpret_cast<const Quad*>(p); }
 AM_HD Quad load_quad(const BFloat* p) { return Quad{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])}; }

@@ -57,7 +57,7 @@ template <int C> struct Sampler {
     void open(Scratch& table, Scratch& strip, int y0, int y1, int width) {
         if ((!dense && !planes) || unit.fits) return;
         if (Square::wanted(r, pitch)) {
-            square.open(r, pitch, table.need(Square::floats(r, pitch)));
+            square.open(r, C, pitch, y1, table.need(Square::floats(r, C, pitch)));
             pads = false;
             return;
         }
@@ -125,9 +125,9 @@ private:
         Reading q = s.square(r);
         int width = packs_above(s.w);
         size_t row = size_t(width) * C;
-        float* room = table.need(Square::floats(q, width) + row);
+        float* room = table.need(Square::floats(q, C, width) + row);
         Square rows;
-        rows.open(q, width, room + row);
+        rows.open(q, C, width, s.h, room + row);
         for (int y = 0; y < s.h; ++y) {
             square_row(rows, q, y, 0, s.w, width, room);
             by_dtype(to.dtype, [&](auto value) {
