@@ -57,15 +57,16 @@ template <int C> struct Sampler {
     void open(Scratch& table, Scratch& strip, int height, int width) {
         if ((!dense && !planes) || unit.fits) return;
         if (Square::wanted(r, pitch)) {
-            square.open(r, pitch, table.need(Square::floats(r, pitch)));
+            square.open(r, C, pitch, height, table.need(Square::floats(r, C, pitch)));
             pads = false;
             return;
         }
         Strip s(r, height, width);
         if (Strip::allowed(r) && s.pays(r, height, width)) {
-            Picture drawn = s.picture(C, picture.dtype == U8);
-            drawn.data = reinterpret_cast<uint8_t*>(strip.need(s.floats(C, drawn.dtype)));
-            draw_strip(s, drawn, table);
+            Picture drawn = s.picture(C);
+            float* points = strip.need(s.floats(C));
+            drawn.data = reinterpret_cast<const uint8_t*>(points);
+            draw_strip(s, points, table);
             read(drawn, s.reading(r, drawn));
             pads = false;
         } else if (C > 1 && planes) {
@@ -121,18 +122,16 @@ private:
         inner.nowhere = inner.nowhere || r.folded;
     }
     // The strip's picture: rows of a view that lies square to the source.
-    void draw_strip(const Strip& s, const Picture& to, Scratch& table) const {
+    void draw_strip(const Strip& s, float* to, Scratch& table) const {
         Reading q = s.square(r);
         int width = packs_above(s.w);
         size_t row = size_t(width) * C;
-        float* room = table.need(Square::floats(q, width) + row);
+        float* room = table.need(Square::floats(q, C, width) + row);
         Square rows;
-        rows.open(q, width, room + row);
+        rows.open(q, C, width, s.h, room + row);
         for (int y = 0; y < s.h; ++y) {
             square_row(rows, q, y, 0, s.w, width, room);
-            by_dtype(to.dtype, [&](auto value) {
-                pack_row<C>(room, width, s.w, reinterpret_cast<decltype(value)*>(const_cast<uint8_t*>(to.data)) + y * to.stride_h);
-            });
+            pack_row<C>(room, width, s.w, to + int64_t(y) * s.w * C);
         }
     }
     // What may be read of the picture, packed. Its pixels keep their places.
