@@ -204,10 +204,9 @@ def hue(v, turn):
     c = np.where(chroma > 0, chroma, 1)
     h = np.where(r == top, (g - b) / c, np.where(g == top, 2 + (b - r) / c, 4 + (r - g) / c))
     h = (h / 6 + turn) % 1
-    s = np.where(top > 0, chroma / np.where(top > 0, top, 1), 0)
     i = np.floor(h * 6)
     f = h * 6 - i
-    p, q, t = top * (1 - s), top * (1 - s * f), top * (1 - s * (1 - f))
+    p, q, t = low, top - chroma * f, top - chroma * (1 - f)
     i = i.astype(int) % 6
     out = [np.choose(i, [top, q, p, p, t, top]), np.choose(i, [t, top, top, q, p, p]), np.choose(i, [p, p, t, top, top, q])]
     return np.stack(out, -1)
@@ -244,7 +243,7 @@ def step(v, op, p, bytes_in):
     if op == "SATURATION":
         return np.clip(p * v + (1 - p) * grey(v)[..., None], 0, 1)
     if op == "HUE":
-        return np.clip(hue(v, p), 0, 1)
+        return hue(v, p)
     assert op == "GRAYSCALE"
     return np.repeat(grey(v)[..., None], 3, -1)
 
