@@ -100,7 +100,7 @@ def frame_before_resize(view: Any) -> Iterator[Allowed]:
         framed |= isinstance(step, (steps.Crop, steps.CenterCrop, steps.Warp))
 
 
-@reason("nearest tie", "a position on the boundary of two pixels may take either of them")
+@reason("nearest tie", "a position within 2e-4 of the boundary of two pixels may take either of them")
 def nearest_tie(view: Any) -> Iterator[Allowed]:
     if view.mode == "nearest":
         for x in (-TIE, TIE):
