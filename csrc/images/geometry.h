@@ -132,7 +132,8 @@ struct View {
         } else if (border_mode == BORDER_CONSTANT) {
             double right = x + cw, bottom = y + ch;
             cut(exact::maximum(x, 0.0), exact::maximum(y, 0.0), exact::minimum(right, w), exact::minimum(bottom, h));
-            fill_outside(x < 0.0 ? 0.0 : -BEYOND, y < 0.0 ? 0.0 : -BEYOND, right > w ? w : BEYOND, bottom > h ? h : BEYOND, color);
+            fill_outside(x < 0.0 ? 0.0 : -BEYOND, y < 0.0 ? 0.0 : -BEYOND, right > w ? w : BEYOND, bottom > h ? h : BEYOND,
+                         color);
         } else if (square()) {  // pixels that were made on the way: their positions are folded
             in_source(0.0, 0.0, w, h, fold);
             for (int i = 0; i < 4 && border_mode != BORDER_SYMMETRIC; ++i)
