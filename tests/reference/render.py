@@ -64,7 +64,7 @@ def folded(p, low, high, border):
 
 
 def _from_a_grid(row, shrunk=False):
-    """May this view be read from a grid's points (grid.h)? It is where windows are wide and the map is not square to the source."""
+    """May this view be read from a grid's points (grid.h)? Windows then are wide and the map is not square to the source."""
     aslant = row.m[2, :2].any() or row.m[0, 1] or row.m[1, 0]
     wide = shrunk or (row.antialias and 2 * row.interp * max(row.filter) > 4)
     return bool(aslant and wide)
