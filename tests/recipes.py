@@ -9,6 +9,8 @@ SINGLE = {
     "resized crop, far": [am.RandomResizedCrop(20, (0.9, 1.0), (5.0, 6.0), "bicubic")],  # the ten tries fail
     "resized crop, nearest": [am.RandomResizedCrop(17, interpolation="nearest", antialias=False)],
     "resize": [am.Resize((19, 50))],
+    "resize, lanczos": [am.Resize((23, 40), "lanczos")],
+    "area, turned": [am.Resize((20, 24), "area"), am.RandomRotation(20, "bilinear")],
     "resize, bicubic up": [am.Resize((60, 70), "bicubic", antialias=False)],
     "resize, shorter side": [am.Resize(20, max_size=25), am.CenterCrop(18)],
     "center crop": [am.CenterCrop((50, 21))],

@@ -51,6 +51,48 @@ struct Backwards {
     static constexpr int at(int k) { return LANES - 1 - k; }
 };
 
+// Of each four lanes the first two (UPPER: the last two) of a and of b: SINGLY in turns, or a's before b's.
+template <bool UPPER, bool SINGLY> struct Halves {
+    static constexpr int at(int k) {
+        int lane = k % 4, of = SINGLY ? lane / 2 : lane % 2, from_b = SINGLY ? lane % 2 : lane / 2;
+        return k / 4 * 4 + of + (UPPER ? 2 : 0) + from_b * LANES;
+    }
+};
+template <bool UPPER, bool SINGLY> AM_HD Floats halves(Floats a, Floats b) {
+    return shuffle<Halves<UPPER, SINGLY>>(a, b, std::make_integer_sequence<int, LANES>());
+}
+
+// Four values each from LANES / 4 places, `step` values apart.
+AM_HD Floats load_quads(const float* p, int64_t step) {
+#if defined(__AVX512F__)
+    __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + step), 1);
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 2 * step), 2);
+    return Floats((FloatBits)_mm512_insertf32x4(v, _mm_loadu_ps(p + 3 * step), 3));
+#elif defined(__AVX2__)
+    return Floats((FloatBits)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + step), 1));
+#else
+    (void)step;
+    return Floats::load(p);
+#endif
+}
+
+// The columns of LANES x LANES values in rows that begin `step` apart: put(number, column).
+template <class Put> AM_HD void transpose(const float* rows, int64_t step, const Put& put) {
+#pragma GCC unroll 4
+    for (int x = 0; x < LANES; x += 4) {
+        Floats v[4];
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) v[k] = load_quads(rows + k * step + x, 4 * step);
+        Floats a = halves<false, true>(v[0], v[1]), b = halves<false, true>(v[2], v[3]);
+        Floats c = halves<true, true>(v[0], v[1]), d = halves<true, true>(v[2], v[3]);
+        put(x, halves<false, false>(a, b));
+        put(x + 1, halves<true, false>(a, b));
+        put(x + 2, halves<false, false>(c, d));
+        put(x + 3, halves<true, false>(c, d));
+    }
+}
+
 // C packs of pixels side by side to a pack for each channel, and back.
 template <int C> AM_HD void take_apart(const Floats* v, Floats* out) { rearrange<C, Apart<C>>(v, out); }
 template <int C> AM_HD void put_together(const Floats* v, Floats* out) { rearrange<C, Together<C>>(v, out); }

@@ -77,7 +77,7 @@ struct Floats {
     FloatBits v;
     Floats() = default;
     AM_HD Floats(FloatBits x) : v(x) {}
-    AM_HD Floats(float x) : v(FloatBits{} + x) {}
+    AM_HD Floats(float x) : v(x - FloatBits{}) {}  // not 0 + x, which is an addition where x may be -0
     static AM_HD Floats load(const float* p) {
         FloatBits x;
         std::memcpy(&x, p, sizeof x);

@@ -94,7 +94,7 @@ template <int C, class F> AM_HD void color_step(int op, float p, float mean, boo
                     c[i] = floor_(as_byte(c[i]) / step) * step * F(1.0f / 255.0f);
                 } else {
                     F cut = clamp_(floor_(c[i] * F(levels)), F(0.0f), F(levels - 1.0f)) * F(1.0f / levels);
-                    c[i] = select(c[i] == c[i], cut, c[i]);  // floor_ may pass through integers
+                    c[i] = select(c[i] == c[i], cut, c[i]);
                 }
             }
             break;

@@ -8,6 +8,8 @@
 
 namespace anamorph {
 
+constexpr double BEYOND = 1e9;  // further than any side
+
 struct View {
     double m[9];
     double w, h;       // of the view, in its own pixels
@@ -74,20 +76,27 @@ struct View {
         fill_step = colors;
     }
 
-    // From here on what lies outside the view is the fill. While it lies square to its source a frame narrows the one before;
-    // later ones would need a frame that is no rectangle there: the first counts, and its fill.
-    AM_HD void fill_outside(const double* color) {
+    // From here on what lies outside this part of the view is the fill. While the view is square to its source a frame narrows the
+    // one before, perhaps until it shows nothing; later ones would need a frame that is no rectangle there: the first counts, and
+    // its fill.
+    AM_HD void fill_outside(double x0, double y0, double x1, double y1, const double* color) {
         if (!square()) return;
         set_fill(color);
         double box[4];
-        in_source(0.0, 0.0, w, h, box);
+        in_source(x0, y0, x1, y1, box);
         for (int i = 0; i < 4; ++i) {
             if (framed && (i < 2 ? box[i] <= frame[i] : box[i] >= frame[i])) continue;
             frame[i] = box[i];
             slope[i] = 1.0 / pixel(i % 2);
         }
+        for (int i = 0; i < 2; ++i) {
+            if (frame[i] < frame[i + 2]) continue;
+            frame[i] = BEYOND;
+            frame[i + 2] = -BEYOND;
+        }
         framed = true;
     }
+    AM_HD void fill_outside(const double* color) { fill_outside(0.0, 0.0, w, h, color); }
 
     // Only the crop may be read, as if it had been cut out. What is cut out of resampled pixels has been made from more already.
     AM_HD void cut(double x0, double y0, double x1, double y1) {
@@ -121,8 +130,9 @@ struct View {
             in_source(x, y, x + cw, y + ch, reach);
             if (border_mode == BORDER_CONSTANT) set_fill(color);
         } else if (border_mode == BORDER_CONSTANT) {
-            fill_outside(color);
-            direct = false;
+            double right = x + cw, bottom = y + ch;
+            cut(exact::maximum(x, 0.0), exact::maximum(y, 0.0), exact::minimum(right, w), exact::minimum(bottom, h));
+            fill_outside(x < 0.0 ? 0.0 : -BEYOND, y < 0.0 ? 0.0 : -BEYOND, right > w ? w : BEYOND, bottom > h ? h : BEYOND, color);
         } else if (square()) {  // pixels that were made on the way: their positions are folded
             in_source(0.0, 0.0, w, h, fold);
             for (int i = 0; i < 4 && border_mode != BORDER_SYMMETRIC; ++i)
@@ -235,6 +245,7 @@ struct View {
             for (int j = k + 1; j < 8; ++j) s = s - a[k][j] * n[j];
             n[k] = s / a[k][k];
         }
+        if (to[0] == to[6] && to[1] == to[3] && to[2] == to[4] && to[5] == to[7]) n[1] = n[3] = n[6] = n[7] = 0.0;  // square
         compose(n, w, h);
     }
 };

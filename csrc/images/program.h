@@ -102,11 +102,11 @@ struct Slot {
 
 // clang-format off
 enum SlotFlag : int32_t {
-    SLOT_INTERP = 3,          // 0 nearest, 1 bilinear, 2 bicubic
-    SLOT_ANTIALIAS = 4,
-    SLOT_EXPAND = 8,
-    SLOT_PAD_IF_NEEDED = 16,
-    SLOT_BORDER_SHIFT = 5,    // two bits: Border
+    SLOT_INTERP = 7,          // Interpolation
+    SLOT_ANTIALIAS = 8,
+    SLOT_EXPAND = 16,
+    SLOT_PAD_IF_NEEDED = 32,
+    SLOT_BORDER_SHIFT = 6,    // two bits: Border
     SLOT_BATCH = 1 << 8,      // mixers: one draw for the batch
     SLOT_PAIR = 1 << 9,       // mixers: one draw for a row and its mirror row
     SLOT_PARTNER_SHIFT = 10,  // two bits: Partner
@@ -117,6 +117,7 @@ enum SlotFlag : int32_t {
 };
 // clang-format on
 
+enum Interpolation : int32_t { INTERP_NEAREST = 0, INTERP_BILINEAR = 1, INTERP_BICUBIC = 2, INTERP_LANCZOS = 3, INTERP_AREA = 4 };
 enum Border : int32_t { BORDER_CONSTANT = 0, BORDER_EDGE = 1, BORDER_REFLECT = 2, BORDER_SYMMETRIC = 3 };
 enum Partner : int32_t { PARTNER_DERANGE = 0, PARTNER_ROLL = 1, PARTNER_FLIP = 2 };
 enum MixRule : int32_t { MIX_NONE = 0, MIX_CONSTANT = 1, MIX_BOX = 2, MIX_RESIZED_BOX = 3, MIX_MASK = 4 };
@@ -156,13 +157,13 @@ enum Word : int {
 enum : int { COLOR_WORDS = 4, ERASE_WORDS = 12 };
 
 enum RowFlag : int32_t {
-    ROW_INTERP = 3,
-    ROW_PERSPECTIVE = 4,
-    ROW_ANTIALIAS = 8,  // taps beyond the reach are dropped, the others renormalised; else they repeat its edge
-    ROW_FRAME = 16,
-    ROW_BORDER_SHIFT = 5,  // two bits: Border, between the reach and the rect
-    ROW_FOLD_SHIFT = 7,    // two bits: Border, where positions are folded; BORDER_CONSTANT: nowhere
-    ROW_KNOWN = (1 << 9) - 1,
+    ROW_INTERP = 7,  // Interpolation
+    ROW_PERSPECTIVE = 8,
+    ROW_ANTIALIAS = 16,  // taps beyond the reach are dropped, the others renormalised; else they repeat its edge
+    ROW_FRAME = 32,
+    ROW_BORDER_SHIFT = 6,  // two bits: Border, between the reach and the rect
+    ROW_FOLD_SHIFT = 8,    // two bits: Border, where positions are folded; BORDER_CONSTANT: nowhere
+    ROW_KNOWN = (1 << 10) - 1,
 };
 
 // Everything about a recipe that a kernel needs beside the slots.

@@ -49,8 +49,9 @@ AM_HD Picture picture_of(const Images& im, int i, int bytes_per_element) {
     return p;
 }
 
-enum : int { MAX_WINDOW = 32 };  // taps each way that are taken one by one: a thousand say what an average is
-enum Kernel : int32_t { NEAREST, LINEAR, TRIANGLE, CUBIC };  // LINEAR: TRIANGLE of support 1, by far the most common
+enum : int { MAX_WINDOW = 64 };  // taps each way that are taken one by one: four thousand say what an average is
+// LINEAR: TRIANGLE of support 1, by far the most common.
+enum Kernel : int32_t { NEAREST, LINEAR, TRIANGLE, AREA, CUBIC, LANCZOS };
 
 // Whole pixels, the first and the last of each axis.
 struct Box {
@@ -94,7 +95,13 @@ AM_HD int whole_above(float x) {
 
 AM_HD void choose_window(Reading& r) {
     bool wider = r.antialias && (r.filter_x > 1.0f || r.filter_y > 1.0f);
-    r.kernel = r.interp == 0 ? NEAREST : r.interp == 2 ? CUBIC : wider ? TRIANGLE : LINEAR;
+    switch (r.interp) {
+        case INTERP_NEAREST: r.kernel = NEAREST; break;
+        case INTERP_BICUBIC: r.kernel = CUBIC; break;
+        case INTERP_LANCZOS: r.kernel = LANCZOS; break;
+        case INTERP_AREA: r.kernel = wider ? AREA : LINEAR; break;
+        default: r.kernel = wider ? TRIANGLE : LINEAR; break;
+    }
     // With `antialias` the taps beyond the reach are dropped and cubic's a is -0.5, otherwise they repeat its edge and a is
     // -0.75: torchvision's two resamplers. A warp's cubic taps beyond its frame read the fill, as grid_sample's.
     bool widened = r.antialias && r.kernel >= TRIANGLE, framed_taps = r.kernel == CUBIC && r.framed && !r.late;
@@ -103,14 +110,14 @@ AM_HD void choose_window(Reading& r) {
     AM_UNROLL
     for (int i = 0; i < 4; ++i) framed_taps = framed_taps && r.slope[i] == 1.0f;  // around the source's own pixels
     float wide_x = widened ? r.filter_x : 1.0f, wide_y = widened ? r.filter_y : 1.0f;
-    float support = r.kernel == NEAREST ? 0.5f : r.kernel == CUBIC ? 2.0f : 1.0f;
-    r.reach_x = support * wide_x;
-    r.reach_y = support * wide_y;
+    float support = r.kernel == NEAREST || r.kernel == AREA ? 0.5f : r.kernel == LANCZOS ? 3.0f : r.kernel == CUBIC ? 2.0f : 1.0f;
+    r.reach_x = support * wide_x + (r.kernel == AREA ? 0.5f : 0.0f);
+    r.reach_y = support * wide_y + (r.kernel == AREA ? 0.5f : 0.0f);
     r.inverse_x = 1.0f / wide_x;
     r.inverse_y = 1.0f / wide_y;
     r.cubic = r.antialias ? -0.5f : -0.75f;
     r.beyond = widened ? Beyond::DROPPED : framed_taps ? Beyond::FILL : Beyond::REPEATED;
-    r.paint = (r.kernel == CUBIC && r.padded && !r.late) || r.beyond == Beyond::FILL;
+    r.paint = (r.kernel >= CUBIC && r.padded && !r.late) || r.beyond == Beyond::FILL;
     bool mirrors = r.border != BORDER_CONSTANT;
     r.nx = whole_above(2.0f * r.reach_x);
     r.ny = whole_above(2.0f * r.reach_y);
@@ -207,7 +214,7 @@ AM_HD void shrink_reading(Reading& r, const Place& p) {
         r.m[3 * i + 1] = b * p.sy;
         r.m[3 * i + 2] = a * p.tx + b * p.ty + r.m[3 * i + 2];
     }
-    if (r.interp == 0) r.interp = 1;
+    if (r.interp == INTERP_NEAREST) r.interp = INTERP_BILINEAR;
     r.filter_x = shrink_support(r, 0);
     r.filter_y = shrink_support(r, 3);
     r.antialias = true;
@@ -281,11 +288,34 @@ template <class F> AM_HD F cubic_weight(F d, float a) {  // Keys' kernel
     F far = ((F(a) * d - F(5.0f * a)) * d + F(8.0f * a)) * d - F(4.0f * a);
     return select(d < F(1.0f), near, select(d < F(2.0f), far, F(0.0f)));
 }
+// sinc(d) sinc(d / 3). With s = sin(t), t = pi d / 3, it is s * s (3 - 4 s * s) / (3 t * t), for sin(3 t) = s (3 - 4 s * s).
+template <class F> AM_HD F lanczos_weight(F d) {
+    F t = F(1.04719755f) * min_(abs_(d), F(3.0f)), q = t * t;
+    F p(2.8114573e-15f);  // Taylor's series of sin(t) / t, which is 1e-7 off at most
+    p = p * q + F(-7.6471637e-13f);
+    p = p * q + F(1.6059044e-10f);
+    p = p * q + F(-2.5052108e-8f);
+    p = p * q + F(2.7557319e-6f);
+    p = p * q + F(-1.9841270e-4f);
+    p = p * q + F(8.3333333e-3f);
+    p = p * q + F(-0.16666667f);
+    p = p * q + F(1.0f);
+    return p * p * (F(1.0f) - F(4.0f / 3.0f) * q * p * p);
+}
 template <class F> AM_HD F triangle_weight(F d) { return max_(F(0.0f), F(1.0f) - abs_(d)); }
+// How much of a tap a pixel covers that is 1 / inverse wide, over that width.
+template <class F> AM_HD F area_weight(F d, float inverse) {
+    return clamp_(F(0.5f + 0.5f * inverse) - abs_(d), F(0.0f), F(inverse));
+}
 // Of a tap at the distance d * inverse from the position.
 template <class F> AM_HD F tap_weight(Kernel kernel, float cubic, F d, float inverse) {
     d = d * F(inverse);
-    return kernel == CUBIC ? cubic_weight(d, cubic) : triangle_weight(d);
+    switch (kernel) {
+        case CUBIC: return cubic_weight(d, cubic);
+        case LANCZOS: return lanczos_weight(d);
+        case AREA: return area_weight(d, inverse);
+        default: return triangle_weight(d);
+    }
 }
 
 constexpr float FAR = 1e6f;  // far outside is all the same
@@ -440,8 +470,8 @@ template <int C, class F, class Source> AM_HD void bilinear(const Source& s, con
     for (int k = 0; k < C; ++k) out[k] = lerp(lerp(a[k], b[k], share_x), lerp(c[k], d[k], share_x), share_y) * F(Source::SCALE);
 }
 
-// A cubic overshoots, and a byte cannot.
-template <class F> AM_HD F within(const Reading& r, F v) { return r.kernel == CUBIC && r.bytes ? unit_clamp(v) : v; }
+// A cubic overshoots, as does Lanczos' kernel, and a byte cannot.
+template <class F> AM_HD F within(const Reading& r, F v) { return r.kernel >= CUBIC && r.bytes ? unit_clamp(v) : v; }
 
 // The mean from the sum of weighed values, times `scale`. Where nothing weighs anything there is only the fill (nothing else can
 // be meant: a rect is never empty).

@@ -224,6 +224,8 @@ class Draw:
                               center=self.center(view))
         if not step.expand:
             return step
+        if step.center and step.tied:
+            return self.rotation(view, mode)
         return steps.Rotation(view, step.expanded(), mode, fill=self.fill, angle=step.angle, expand=True, center=step.center)
 
     def color(self) -> Color:

@@ -5,6 +5,7 @@ several in torchvision: its pictures are ramps, which every resampling keeps as 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections import Counter
@@ -23,6 +24,7 @@ from differential.steps import How
 from reference import render as reference
 
 FLOAT = 1e-5
+ONCE = How(once=True)
 ROUND = 2.0**-22  # of a position, relative to its largest term: float32 maps
 
 
@@ -48,9 +50,13 @@ class View:
         return self.case.geometry
 
     @functools.cached_property
+    def resampling(self) -> steps.Geometry | None:
+        """The one step that resamples."""
+        return next((s for s, d in zip(self.geometry, self.drawn, strict=True) if s.mode and not s.exact(d)), None)
+
+    @property
     def mode(self) -> str | None:
-        """Of the one resampling."""
-        return next((s.mode for s, d in zip(self.geometry, self.drawn, strict=True) if s.mode and not s.exact(d)), None)
+        return self.resampling.mode if self.resampling else None
 
     @functools.cached_property
     def fused(self) -> bool:
@@ -80,20 +86,20 @@ class View:
         for step in self.case.chain if chain is None else chain:
             if isinstance(step, steps.Geometry):
                 x = step.apply(x, next(drawn), how)
-                if of_bytes and step.mode == "bicubic":
+                if of_bytes and step.mode == "bicubic" and colored:
                     x = x.clamp(0, 1)  # a cubic overshoots, and a byte cannot
             elif colored:
                 for _ in range(step.ops):
                     op, value = next(colors)
-                    x = self.recolor(x, op, value, of_bytes, shifts)
+                    x = self.recolor(x, op, value, of_bytes, how, shifts)
         return x
 
     @staticmethod
-    def recolor(x: Any, op: str, value: float, of_bytes: bool, shifts: Iterator[tuple[float, ...]]) -> Any:
+    def recolor(x: Any, op: str, value: float, of_bytes: bool, how: How, shifts: Iterator[tuple[float, ...]]) -> Any:
         shift = next(shifts, None) if op in ("posterize", "solarize") else None
         if shift:
             x = (x + torch.tensor(shift, dtype=x.dtype)[:, None, None]).clamp(0, 1)
-        return steps.recolor(x, op, value, of_bytes)
+        return steps.recolor(x, op, value, of_bytes, how)
 
     def finish(self, x: Tensor) -> Tensor:
         """Values in [0, 1] to the output."""
@@ -117,9 +123,9 @@ class View:
 
     def expect(self, how: How, shift: Any = None) -> Tensor:
         """By torchvision's functions in float64. ``shift``: for every step that has a threshold, of the channels before it."""
-        key = how.once, how.nudge, shift
+        key = how, shift
         if key not in self.found:
-            how = How(how.once, how.nudge, 1 / 255 if self.bytes else 1.0)
+            how = dataclasses.replace(how, fill=1 / 255 if self.bytes else 1.0)
             self.found[key] = self.finish(self.chain(self.as_float, how, shift=shift))
         return self.found[key]
 
@@ -158,55 +164,55 @@ class View:
         return [dataclasses.replace(s, fill=last.fill or 0) if isinstance(s, (steps.Warp, steps.CenterCrop)) or (
             isinstance(s, steps.Crop) and s.padding_mode == "constant") else s for s in chain]
 
-    def one_fill(self, nudge: Any = None, shift: Any = None) -> Tensor:
-        return self.finish(self.chain(self.as_float, How(True, nudge, 1 / 255 if self.bytes else 1.0), shift=shift,
-                                      chain=self.filled))
+    def one_fill(self, how: How, shift: Any = None) -> Tensor:
+        how = dataclasses.replace(how, fill=1 / 255 if self.bytes else 1.0)
+        return self.finish(self.chain(self.as_float, how, shift=shift, chain=self.filled))
 
-    def one_map(self, nudge: Any = None, shift: Any = None, colored: bool = True) -> Tensor | None:
+    def one_map(self, how: How, shift: Any = None) -> Tensor | None:
         """The steps from the warp on as one map of what there was before it, on a ground of its fill."""
         if self.warped >= len(self.done) - 1 or self.fused:
             return None
         scale = 1 / 255 if self.bytes else 1.0
         warp = self.geometry[self.warped]
-        at = next(i for i, s in enumerate(self.filled) if isinstance(s, steps.Warp) and s.mode)
-        x = self.chain(self.as_float, How(True, None, scale), chain=self.filled[:at], colored=colored)
+        at = [i for i, s in enumerate(self.filled) if isinstance(s, steps.Geometry)][self.warped]
+        x = self.chain(self.as_float, dataclasses.replace(how, fill=scale), chain=self.filled[:at])
         m = functools.reduce(np.matmul, [s.inverse(d) for s, d in self.done[self.warped:]])
         size, ground = self.geometry[-1].after, steps.numbers(warp.fill, len(x), scale)
-        x = (steps.nearest(x, m, size, nudge or (0, 0), ground) if warp.mode == "nearest" else
+        x = (steps.nearest(x, m, size, how.nudge or (0, 0), ground) if warp.mode == "nearest" else
              steps.warp_once(x, m, size, warp.mode, ground))
-        if not colored:
-            return x
         if self.bytes and warp.mode == "bicubic":
             x = x.clamp(0, 1)
         spent = sum(s.ops for s in self.filled[:at] if isinstance(s, steps.Color))
         shifts = iter(shift or ())
         for op, value in self.colors[spent:]:
-            x = self.recolor(x, op, value, self.bytes, shifts)
+            x = self.recolor(x, op, value, self.bytes, how, shifts)
         return self.finish(x)
 
-    def forms(self, nudge: Any = None, shift: Any = None) -> list[Tensor]:
+    def forms(self, how: How = ONCE, shift: Any = None) -> list[Tensor]:
         """Its values by each form of what is documented."""
-        forms = [self.expect(How(True, nudge), shift)]
+        forms = [self.expect(how, shift)]
         if self.last_fill is not None:
-            forms.append(self.one_fill(nudge, shift))
-        one = self.one_map(nudge, shift)
+            forms.append(self.one_fill(how, shift))
+        one = self.one_map(how, shift)
         return forms if one is None else [*forms, one]
 
     @functools.cached_property
     def borders(self) -> bool:
-        """Is its last mirrored or repeated border one around a frame, or around such a border of pixels made on the way?"""
+        """Is its last mirrored or repeated border one of positions, and around a frame or another such border or resampled later?"""
         last = max((at for at, (s, d) in enumerate(self.done[:self.warped]) if steps.bordered(s, d)), default=0)
-        before = self.done[:last]
+        before, after = self.done[:last], self.done[last:]
         pads = sum(steps.pads(s, d) for s, d in before)
-        made = any(s.mode and not s.exact(d) for s, d in before)
-        return pads + made > 1 or any(isinstance(s, steps.Warp) and steps.framed(s, d) for s, d in before)
+        made, later = (any(s.mode and not s.exact(d) for s, d in part) for part in (before, after))
+        return pads + made > 1 or bool(pads and later) or any(isinstance(s, steps.Warp) and steps.framed(s, d) for s, d in before)
 
-    def by_row(self) -> Tensor:
-        """What the plan's row says, by the float64 renderer."""
+    def by_row(self, nudge: tuple[float, float] = (0, 0)) -> Tensor:
+        """What the plan's row says, by the float64 renderer. ``nudge``: of the positions."""
         f, size = self.case.finish, self.geometry[-1].after
         picture = self.as_float.permute(1, 2, 0).numpy()
         mean, std = f.mean or [0.0] * len(self.ours), f.std or [1.0] * len(self.ours)
-        values, _ = reference.draw(picture, self.row, *size, np.array(mean), np.array(std), self.bytes)
+        row = copy.copy(self.row)
+        row.m = np.array([[1, 0, nudge[0]], [0, 1, nudge[1]], [0, 0, 1]]) @ row.m
+        values, _ = reference.draw(picture, row, *size, np.array(mean), np.array(std), self.bytes)
         x = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)
         return steps.F.normalize(x, f.mean, f.std) if f.mean else x * 255 if self.bytes else x
 
@@ -230,7 +236,17 @@ class View:
         return self.chain(torch.ones_like(self.as_float), How(once=True, fill=0.0), colored=False)
 
     def fringe(self) -> Tensor:
+        """Where torchvision's values are part picture, part fill."""
         return (self.cover.abs() > 1e-7) & ((self.cover - 1).abs() > 1e-7)
+
+    def edge(self) -> Tensor:
+        """There, and where the row's filter reaches over its frame."""
+        px, py, _ = steps.positions(self.row.m, self.geometry[-1].after)
+        near = np.zeros(px.shape, bool)
+        for p, axis in ((px, 0), (py, 1)):
+            reach = self.row.interp * (self.row.filter[axis] if self.row.antialias else 1.0)
+            near |= (np.abs(p - self.row.frame[axis]) < reach) | (np.abs(p - self.row.frame[axis + 2]) < reach)
+        return self.fringe() | torch.from_numpy(near & bool(self.row.framed))
 
     def maps(self) -> list[np.ndarray]:
         """From the last view to each view before a step."""
@@ -243,16 +259,6 @@ class View:
     def behind(self) -> Tensor:
         z = np.min([steps.positions(m, self.geometry[-1].after)[2] for m in self.maps()], 0)
         return torch.from_numpy(z < 1e-6).expand_as(self.ours)
-
-    def span(self) -> tuple[Tensor, Tensor]:
-        """The least and the greatest value of the picture and the fill, colours done."""
-        both = torch.cat([self.as_float.flatten(1), torch.zeros(len(self.ours), 1)] + [
-            torch.tensor(steps.numbers(s.fill, len(self.ours), 1 / 255 if self.bytes else 1.0))[:, None]
-            for s in self.geometry if s.fill is not None], 1)
-        if self.colors:
-            return torch.full_like(self.ours, -np.inf), torch.full_like(self.ours, np.inf)
-        low, high = (self.finish(v[:, None, None].expand_as(self.ours)) for v in (both.amin(1), both.amax(1)))
-        return low, high
 
     def tolerance(self) -> float:
         """Of a float output: 1e-5 of the range, and what float32 positions cost where a pixel's neighbours differ by it all."""
@@ -362,7 +368,7 @@ def ramp_differs(view: View) -> tuple[Tensor, Tensor]:
         margin = 2 * np.maximum(reach, 1) + 1.5
         if step.mode and not step.exact(view.drawn[at]):
             loose += 0.6 if step.mode == "nearest" else 0.15
-        elif not steps.framed(step, view.drawn[at]):
+        elif not (steps.framed(step, view.drawn[at]) or steps.bordered(step, view.drawn[at])):
             margin = np.zeros(2)
         inside &= torch.from_numpy((qx >= margin[0]) & (qx <= sw - margin[0]) & (qy >= margin[1]) & (qy <= sh - margin[1])
                                    & (qz > 1e-3))

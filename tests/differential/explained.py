@@ -17,6 +17,7 @@ from differential.steps import How
 
 # (where, lowest, highest value allowed); `where` None: everywhere
 Allowed = tuple[Tensor | None, Tensor, Tensor]
+ONCE = How(once=True)
 TIE = 2e-4  # pixels: a position this near to the boundary of two pixels may go to either
 
 
@@ -49,41 +50,50 @@ def rounded_once(view: Any) -> Iterator[Allowed]:
 @reason("fringe", "the half pixel of fill around a warp is weighed once; torchvision weighs the picture there twice by its cover")
 def fringe(view: Any) -> Iterator[Allowed]:
     if any(isinstance(s, steps.Warp) and s.fill is not None and s.mode == "bilinear" for s in view.geometry):
-        exact = view.expect(How(once=True))
+        exact = view.expect(ONCE)
         yield (None if view.has_mean else view.fringe()), exact, exact
 
 
 @reason("one fill", "a view has one fill, the last step's that brought one; the colour steps before that step do not touch it")
 def one_fill(view: Any) -> Iterator[Allowed]:
     if view.last_fill is not None:
-        exact = view.one_fill()
+        exact = view.one_fill(ONCE)
         yield None, exact, exact
 
 
 @reason("one map", "a warp's view is not cut, framed or mirrored by the steps after it: they are one map, and around it is the "
                    "warp's fill")
 def one_map(view: Any) -> Iterator[Allowed]:
-    exact = view.one_map()
+    exact = view.one_map(ONCE)
     if exact is not None:
         yield None, exact, exact
 
 
-@reason("one border", "one mirrored or repeated border of pixels made on the way counts, the last one, and a frame inside it is not "
-                      "seen again in it")
+@reason("one border", "a mirrored or repeated border of a view that was padded, framed or resampled moves positions: the last one "
+                      "counts, a frame inside it is not seen again in it, and a later filter reads nothing beyond it")
 def one_border(view: Any) -> Iterator[Allowed]:
     if view.borders:
+        for nudge in itertools.product((-TIE, TIE), repeat=2) if view.mode == "nearest" else [(0, 0)]:
+            exact = view.by_row(nudge)
+            yield None, exact, exact
+
+
+@reason("frames meet", "frames that lie square to each other are one rectangle: its fill fades over one pixel, a bicubic's too, and "
+                       "what a warp's view has cut off may still be read")
+def frames_meet(view: Any) -> Iterator[Allowed]:
+    if isinstance(view.resampling, steps.Warp) and sum(steps.framed(s, d) for s, d in view.done[:view.warped + 1]) > 1:
         exact = view.by_row()
-        yield None, exact, exact
+        yield (None if view.has_mean else view.edge()), exact, exact
 
 
-@reason("frame before resize", "a fill's frame fades over one pixel of the view that it frames; torchvision's is resized with "
-                               "the picture, so that it fades over the filter's support")
+@reason("frame before resize", "a fill's frame fades over one pixel of the view that it frames, or of the output if that is "
+                               "larger; torchvision's is resized with the picture, so that it fades over the filter's support")
 def frame_before_resize(view: Any) -> Iterator[Allowed]:
     framed = False
     for step in view.geometry:
         if framed and step.mode and not isinstance(step, steps.Warp):
-            low, high = view.span()
-            yield (None if view.has_mean else view.fringe()), low, high
+            exact = view.by_row()
+            yield (None if view.has_mean else view.edge()), exact, exact
         framed |= isinstance(step, (steps.Crop, steps.CenterCrop, steps.Warp))
 
 
@@ -92,7 +102,7 @@ def nearest_tie(view: Any) -> Iterator[Allowed]:
     if view.mode == "nearest":
         for x in (-TIE, TIE):
             for y in (-TIE, TIE):
-                for exact in view.forms((x, y)):
+                for exact in view.forms(How(True, (x, y))):
                     yield None, exact, exact
 
 
@@ -113,28 +123,25 @@ def threshold(view: Any) -> Iterator[Allowed]:
 @reason("one column", "torch's antialiased resize to a width of one pixel is wrong (2.13); the transposed picture's is right")
 def one_column(view: Any) -> Iterator[Allowed]:
     if any(s.antialias and s.after[1] == 1 for s in view.geometry):
-        exact = view.expect(How(once=True))
+        exact = view.expect(ONCE)
         yield None, exact, exact
 
 
 @reason("hue beyond the range", "a float picture's bicubic overshoot is kept by our hue, and cut by torchvision's")
 def hue_beyond(view: Any) -> Iterator[Allowed]:
     if view.mode == "bicubic" and not view.bytes and any(op == "hue" for op, _ in view.colors):
-        chains = view.chain(view.as_float, How(once=True), colored=False), view.one_map(colored=False)
-        beyond = torch.stack([(x < 0) | (x > 1) for x in chains if x is not None]).any(0).any(0, keepdim=True)
-        beyond = beyond.expand_as(view.ours)
-        if beyond.any():
-            yield (None if view.has_mean else beyond), view.ours - 0.5, view.ours + 0.5
+        for exact in view.forms(How(True, wide=True)):
+            yield None, exact, exact
 
 
 @reason("behind the viewer", "what lies behind the viewer of a strong perspective is fill; torchvision divides by a negative z")
 def behind(view: Any) -> Iterator[Allowed]:
     if any(isinstance(s, steps.Perspective) for s in view.geometry):
-        exact = view.expect(How(once=True))
+        exact = view.expect(ONCE)
         yield (None if view.has_mean else view.behind()), exact, exact
 
 
-@reason("degenerate quad", "a quad with hardly an area has no map that float32 can hold", True)
+@reason("degenerate quad", "a quad with hardly an area has no map that float32 can hold: not compared", True)
 def degenerate(view: Any) -> Iterator[Allowed]:
     if any(isinstance(s, steps.Perspective) and isinstance(d, Unreadable) and s.distortion >= 0.5
            for s, d in zip(view.geometry, view.drawn, strict=True)):
@@ -144,5 +151,5 @@ def degenerate(view: Any) -> Iterator[Allowed]:
 @reason("hard frame", "PIL's warps have no fringe: a pixel whose centre lies outside is fill, the others repeat the edge", to=PIL)
 def hard_frame(view: Any) -> Iterator[Allowed]:
     if view.mode == "bilinear" and any(isinstance(s, steps.Warp) for s in view.geometry):
-        exact = view.expect(How(once=True))
+        exact = view.expect(ONCE)
         yield (None if view.has_mean else view.fringe()), exact, exact

@@ -37,6 +37,7 @@ class How:
     once: bool = False  # warps: the picture's fringe weighed once by its cover
     nudge: tuple[float, float] | None = None  # nearest: the position moved by this many pixels
     fill: float = 1.0  # what the fill is multiplied by: 1/255 for bytes as floats, 0 for a picture of cover
+    wide: bool = False  # hue: what lies beyond [0, 1] is not cut
 
 
 @dataclass(frozen=True)
@@ -305,6 +306,13 @@ class Rotation(Warp):
         return _compute_affine_output_size(self.theta(), w, h)[::-1]
 
     @property
+    def tied(self) -> bool:
+        """Do its corners lie on whole pixels, as near as that float32 decides how large the expanded frame is?"""
+        (h, w), m = self.before, np.linalg.inv(about_middle(self.theta(), self.before, self.before))
+        corners = m[:2] @ [[0, w, w, 0], [0, 0, h, h], [1, 1, 1, 1]]
+        return bool((np.abs(corners - np.round(corners)) < 1e-3).any())
+
+    @property
     def turns(self) -> bool:
         """By quarters: every pixel stays one."""
         whole = self.angle % 180 == 0 or self.expand or self.before[0] == self.before[1]
@@ -415,7 +423,8 @@ def framed(step: Any, drawn: Any) -> bool:
 def square(step: Any, drawn: Any) -> bool:
     """Do its view's sides lie along the old one's?"""
     if isinstance(step, Perspective):
-        return False
+        (a, b), (c, d), (e, f), (g, h) = drawn
+        return a == g and b == d and c == e and f == h
     m = step.inverse(drawn)
     return not m[2, :2].any() and bool(min(np.abs(m[[0, 1], [0, 1]]).max(), np.abs(m[[0, 1], [1, 0]]).max()) < 1e-12)
 
@@ -431,8 +440,10 @@ class Color:
         return self.made
 
 
-def recolor(x: Any, op: str, value: float, of_bytes: bool) -> Any:
+def recolor(x: Any, op: str, value: float, of_bytes: bool, how: How) -> Any:
     """torchvision's step. ``of_bytes``: x holds bytes / 255, and steps that are defined on bytes round it first."""
+    if op == "hue" and how.wide:  # the same of any scale and offset: of ones that leave nothing to cut
+        return F.adjust_hue((x + 1) / 3, value) * 3 - 1
     if op in ("brightness", "contrast", "saturation", "hue"):
         return getattr(F, f"adjust_{op}")(x, value)
     if op == "grayscale":

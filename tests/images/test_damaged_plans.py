@@ -36,7 +36,7 @@ DAMAGE = [
     ("MATRIX", 0, 1e4, "MATRIX"), ("RECT", 0, -3.0, "RECT"), ("RECT", 2, 32.0, "RECT"), ("RECT", 3, 25.0, "RECT"),
     ("RECT", 1, 24.0, "RECT"), ("RECT", 0, NAN, "RECT"), ("SLOPE", 1, NAN, "SLOPE"), ("SLOPE", 0, -1.0, "SLOPE"),
     ("FILTER", 0, 4000.0, "FILTER"), ("FILTER", 1, 0.5, "FILTER"), ("FILTER", 1, NAN, "FILTER"), ("FLAGS", 0, -1, "FLAGS"),
-    ("FLAGS", 0, 3, "FLAGS"), ("FLAGS", 0, 1 << 20, "FLAGS"), ("SOURCE", 0, 25, "SOURCE"), ("SOURCE", 1, 2**30, "SOURCE"),
+    ("FLAGS", 0, 5, "FLAGS"), ("FLAGS", 0, 1 << 20, "FLAGS"), ("SOURCE", 0, 25, "SOURCE"), ("SOURCE", 1, 2**30, "SOURCE"),
     ("FILL", 3, INF, "FILL"), ("MIX", 0, 4, "MIX"), ("MIX", 0, -2, "MIX"), ("PARTNER", 0, 4, "PARTNER"),
     ("PARTNER", 0, -1, "PARTNER"), ("PARTNER_ID", 0, 99, "PARTNER_ID"), ("PARTNER_ID", 1, 1, "PARTNER_ID"),
     ("LAM", 0, 1.5, "LAM"), ("LAM", 0, NAN, "LAM"), ("BOX", 0, -1, "BOX"), ("BOX", 2, 21, "BOX"), ("BOX", 3, 2**31 - 1, "BOX"),

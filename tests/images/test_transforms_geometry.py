@@ -50,6 +50,40 @@ def evenly(which: list[int], kinds: int) -> None:
     assert np.abs(counts - expected).max() < 4.5 * expected ** 0.5, counts
 
 
+# ---- other filters ----
+
+SIZES = [(24, 32), (31, 50), (7, 100), (3, 2), (90, 200)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_lanczos_is_pils(size):
+    """Of floats its numbers; of bytes within what it rounds between the axes."""
+    images = pictures(48, 64)
+    planes = images.astype(np.float32) / 255
+    theirs = np.stack([np.stack([np.asarray(Image.fromarray(plane).resize(size[::-1], Image.Resampling.LANCZOS))
+                                 for plane in np.moveaxis(i, 2, 0)]) for i in planes])
+    resize = am.Resize(size, "lanczos")
+    close(render([resize], planes)[0], torch.from_numpy(theirs))
+    bytes_ = [np.asarray(Image.fromarray(i).resize(size[::-1], Image.Resampling.LANCZOS)) for i in images]
+    close(bytes_of([resize], images), nchw(np.stack(bytes_)), 3)
+
+
+@pytest.mark.parametrize("size", [(24, 32), (31, 50), (7, 40), (3, 2), (48, 20), (48, 64)])
+def test_area_is_opencvs(size):
+    """Each pixel is the mean of what it covers; OpenCV enlarges in another way."""
+    planes = pictures(48, 64).astype(np.float32) / 255
+    theirs = [cv2.resize(i, size[::-1], interpolation=cv2.INTER_AREA) for i in planes]
+    close(render([am.Resize(size, "area")], planes)[0], nchw(np.stack(theirs)))
+
+
+def test_area_and_lanczos_shrink():
+    for name in ("lanczos", "area"):
+        with pytest.raises(am.ArgumentError, match="antialias"):
+            am.Resize(8, name, antialias=False)
+        with pytest.raises(am.ArgumentError, match="interpolation"):
+            am.RandomRotation(8, name)
+
+
 # ---- turns ----
 
 @pytest.mark.parametrize("size", [(12, 12), (13, 13)])

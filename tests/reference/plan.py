@@ -20,16 +20,17 @@ ERASE, DROPOUT = 50, 51
 MIXUP, CUTMIX, RESIZEMIX, MASKMIX = range(60, 64)
 
 # slot flags
-INTERPOLATION, ANTIALIAS, EXPAND, PAD_IF_NEEDED = 3, 4, 8, 16
-BORDER_SHIFT, PARTNER_SHIFT = 5, 10
+INTERPOLATION, ANTIALIAS, EXPAND, PAD_IF_NEEDED = 7, 8, 16, 32
+BORDER_SHIFT, PARTNER_SHIFT = 6, 10
 BATCH, PAIR, NORMALISED, BY_VIEW, REPLACE, IN_ORDER = 1 << 8, 1 << 9, 1 << 12, 1 << 13, 1 << 14, 1 << 15
 
 # words
 AT = dict(MATRIX=0, RECT=9, REACH=13, FRAME=17, SLOPE=21, FOLD=25, FILTER=29, FLAGS=31, SOURCE=32, FILL=34, FILL_STEP=38, MIX=39,
           PARTNER=40, PARTNER_ID=41, LAM=43, BOX=44, COLORS=48, ERASES=49, VIEW=50, HEADER=52)
 COLOR_WORDS, ERASE_WORDS = 4, 12
-ROW_PERSPECTIVE, ROW_ANTIALIAS, ROW_FRAME, FOLD_SHIFT = 4, 8, 16, 7
+ROW_PERSPECTIVE, ROW_ANTIALIAS, ROW_FRAME, FOLD_SHIFT = 8, 16, 32, 8
 
+FAR = 1e9  # further than any side
 IDENTITY = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
 
 
@@ -270,14 +271,18 @@ class Row:
     def set_fill(self, color) -> None:
         self.fill, self.fill_step = list(color[:4]), len(self.colors)
 
-    def fill_outside(self, color) -> None:
-        """A frame around the view. Of two that lie square to the source each side counts that is further in."""
+    def fill_outside(self, color, x0=0.0, y0=0.0, x1=None, y1=None) -> None:
+        """A frame around the view, or some of its sides. Of two that lie square to the source each side counts that is further in;
+        where none of the view is in both, nothing is seen of it."""
         if self.square():
             self.set_fill(color)
-            for side, at in enumerate(self.box(0.0, 0.0, self.w, self.h)):
+            for side, at in enumerate(self.box(x0, y0, self.w if x1 is None else x1, self.h if y1 is None else y1)):
                 inner = at > self.frame[side] if side < 2 else at < self.frame[side]
                 if inner or not self.framed:
                     self.frame[side], self.slope[side] = at, 1.0 / self.pixel(side)
+            for side in (0, 1):
+                if self.frame[side] >= self.frame[side + 2]:
+                    self.frame[side], self.frame[side + 2] = FAR, -FAR
             self.framed = True
 
     def cut(self, x: float, y: float, w: float, h: float) -> None:
@@ -342,8 +347,10 @@ class Row:
             if border == 0:
                 self.set_fill(color)
         elif border == 0:
-            self.fill_outside(color)
-            self.resampled = True
+            left, top = max(x, 0.0), max(y, 0.0)
+            self.cut(left, top, min(x + cw, self.w) - left, min(y + ch, self.h) - top)
+            self.fill_outside(color, *(0.0 if at < 0.0 else -FAR for at in (x, y)),
+                              *(side if at > side else FAR for at, side in ((x + cw, self.w), (y + ch, self.h))))
         elif self.square():  # the positions are folded: about the middle of the last pixel, or (symmetric) its outer edge
             inward = 0.0 if border == 3 else 0.5
             self.folding, self.resampled = border, True
@@ -599,5 +606,8 @@ def homography(new, old) -> list[float] | None:
         for j in range(k + 1, 8):
             s = s - rows[k][j] * n[j]
         n[k] = s / rows[k][k]
+    (a, b), (c, d), (e, f), (g, h) = new
+    if a == g and b == d and c == e and f == h:  # a rectangle
+        n[1] = n[3] = n[6] = n[7] = 0.0
     return n
 

@@ -28,8 +28,8 @@ class Row:
         self.frame, self.slope = f[W["FRAME"]:W["FRAME"] + 4], f[W["SLOPE"]:W["SLOPE"] + 4]
         self.fold, self.filter = f[W["FOLD"]:W["FOLD"] + 4], f[W["FILTER"]:W["FILTER"] + 2]
         flags = int(words[W["FLAGS"]])
-        self.interp, self.antialias, self.framed = flags & 3, bool(flags & 8), flags & 16
-        self.border, self.folding = (flags >> 5) & 3, (flags >> 7) & 3
+        self.interp, self.antialias, self.framed = flags & 7, bool(flags & 16), flags & 32
+        self.border, self.folding = (flags >> 6) & 3, (flags >> 8) & 3
         self.fill, self.fill_step = f[W["FILL"]:W["FILL"] + 4], int(words[W["FILL_STEP"]])
         self.mix, self.partner, self.lam = int(words[W["MIX"]]), int(words[W["PARTNER"]]), f[W["LAM"]]
         self.box = words[W["BOX"]:W["BOX"] + 4].tolist()
@@ -45,6 +45,18 @@ def cubic(d, a):
     near = (a + 2) * d**3 - (a + 3) * d**2 + 1
     far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
     return np.where(d < 1, near, np.where(d < 2, far, 0))
+
+
+def lanczos(d):
+    return np.where(np.abs(d) < 3, np.sinc(d) * np.sinc(d / 3), 0)
+
+
+def covered(d, wide):
+    """How much of a tap at distance d (in pixels that are ``wide`` of the source's) such a pixel covers."""
+    return np.clip(0.5 * wide + 0.5 - np.abs(d * wide), 0, 1)
+
+
+SUPPORT = {1: 1, 2: 2, 3: 3}  # by the interpolation, of a filter of width 1
 
 
 def at_border(i, low, high, border):
@@ -64,10 +76,12 @@ def folded(p, low, high, border):
 
 
 def _from_a_grid(row, shrunk=False):
-    """May this view be read from a grid's points (grid.h)? Windows then are wide and the map is not square to the source."""
+    """May this view be read from a grid's points (grid.h)? It is where windows are wide, and the map is not square to the source or
+    the pixels lie closer than the points."""
     aslant = row.m[2, :2].any() or row.m[0, 1] or row.m[1, 0]
-    wide = shrunk or (row.antialias and 2 * row.interp * max(row.filter) > 4)
-    return bool(aslant and wide)
+    close = np.abs(row.m[0, 0] * row.m[1, 1]) * 14 < np.prod(row.filter)
+    wide = shrunk or (row.antialias and 2 * SUPPORT.get(row.interp, 1) * max(row.filter) > 4)
+    return bool((aslant or close) and wide)
 
 
 def loose(recipe, plan):
@@ -93,7 +107,7 @@ class Axis:
                             and np.all(row.slope == 1))
 
     def widened(self, row):
-        return self.antialias and (self.interp == 2 or (self.interp == 1 and max(row.filter) > 1))
+        return self.antialias and (self.interp in (2, 3) or (self.interp in (1, 4) and max(row.filter) > 1))
 
     def taps(self, p, drop, framed_taps):
         """[taps, *p.shape]: pixels, weights, fill."""
@@ -101,10 +115,12 @@ class Axis:
             t = np.floor(p).astype(int)[None]
             weights = np.ones(t.shape)
         else:
-            reach = self.wide * (2 if self.interp == 2 else 1)
+            area = self.interp == 4 and drop
+            reach = 0.5 * self.wide + 0.5 if area else self.wide * SUPPORT.get(self.interp, 1)
             t = np.floor(p - 0.5 - reach).astype(int) + 1 + np.arange(int(2 * reach) + 2).reshape(-1, *[1] * p.ndim)
             d = (t + 0.5 - p) / self.wide
-            weights = cubic(d, -0.5 if self.antialias else -0.75) if self.interp == 2 else np.maximum(0, 1 - np.abs(d))
+            weights = (cubic(d, -0.5 if self.antialias else -0.75) if self.interp == 2 else lanczos(d) if self.interp == 3 else
+                       covered(d, self.wide) if area else np.maximum(0, 1 - np.abs(d)))
         outside = (t < self.reach[0]) | (t > self.reach[1])
         if drop:
             weights = np.where(outside, 0, weights)
@@ -153,7 +169,7 @@ def sample(image, row, h, w, bytes_in=False, inner=None):
             out += (weight * shown)[..., None] * value
             edge += weight[..., None] * value
     whole = np.where(total == 0, 1, total)
-    if framed_taps or (interp == 2 and (across.padded or down.padded) and not late):  # what the fill's taps weigh is the fill
+    if framed_taps or (interp in (2, 3) and (across.padded or down.padded) and not late):  # what the fill's taps weigh is the fill
         out = (out + (total - inside)[..., None] * fill) / whole[..., None]
         cover = np.ones((h, w))
     else:
@@ -164,7 +180,7 @@ def sample(image, row, h, w, bytes_in=False, inner=None):
         positive = np.abs(inside) > 1e-12
         shown = np.where(positive[..., None], out / np.where(positive, inside, 1)[..., None], fill)
         out = shown if drop else edge / whole[..., None]
-    if interp == 2 and bytes_in:  # a cubic overshoots, a byte cannot
+    if interp in (2, 3) and bytes_in:  # a cubic overshoots, a byte cannot
         out = np.clip(out, 0, 1)
     if row.framed and interp == 0:
         cover = cover * ((px >= row.frame[0]) & (px < row.frame[2]) & (py >= row.frame[1]) & (py < row.frame[3]))
@@ -188,10 +204,9 @@ def hue(v, turn):
     c = np.where(chroma > 0, chroma, 1)
     h = np.where(r == top, (g - b) / c, np.where(g == top, 2 + (b - r) / c, 4 + (r - g) / c))
     h = (h / 6 + turn) % 1
-    s = np.where(top > 0, chroma / np.where(top > 0, top, 1), 0)
     i = np.floor(h * 6)
     f = h * 6 - i
-    p, q, t = top * (1 - s), top * (1 - s * f), top * (1 - s * (1 - f))
+    p, q, t = low, top - chroma * f, top - chroma * (1 - f)
     i = i.astype(int) % 6
     out = [np.choose(i, [top, q, p, p, t, top]), np.choose(i, [t, top, top, q, p, p]), np.choose(i, [p, p, t, top, top, q])]
     return np.stack(out, -1)
@@ -228,7 +243,7 @@ def step(v, op, p, bytes_in):
     if op == "SATURATION":
         return np.clip(p * v + (1 - p) * grey(v)[..., None], 0, 1)
     if op == "HUE":
-        return np.clip(hue(v, p), 0, 1)
+        return hue(v, p)
     assert op == "GRAYSCALE"
     return np.repeat(grey(v)[..., None], 3, -1)
 

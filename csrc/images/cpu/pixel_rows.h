@@ -1,9 +1,12 @@
 // A row of output pixels from dense pictures of 16- and 32-bit floats on a CPU, under any map: as staged_rows.h does with bytes,
 // but tap by tap, since the taps of a window are too many bytes to lie in one slot.
 #pragma once
-#include "square_rows.h"
+#include "../../core/shuffles.h"
+#include "staged_rows.h"
 
 namespace anamorph { namespace AM_LEVEL {
+
+typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
 
 AM_HD Quad load_quad(const float* p) { return *reinterpret_cast<const Quad*>(p); }
 AM_HD Quad load_quad(const BFloat* p) { return Quad{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])}; }
@@ -37,9 +40,54 @@ AM_HD Floats axis_weight(const Reading& r, Floats behind, int i, float inverse) 
     return tap_weight(r.kernel, r.cubic, behind - Floats(float(i)), inverse);
 }
 
+// Windows of N taps a line, of packed pixels: each pixel's lines are summed up as they lie, a pack of its own, and the packs turned.
+template <int C, int N, class T> void window_row(const Reading& r, const Dense& d, int xa, int xb, const Stage& s, float* buf) {
+    enum : int { PACKS = (N * C + LANES - 1) / LANES };
+    const T* data = reinterpret_cast<const T*>(d.data);
+    const int64_t stride = d.stride_h;
+    for (int x = xa; x < xb; x += LANES) {
+        const Floats behind_x = Floats::load(s.x + x), behind_y = Floats::load(s.y + x);
+        float down[N * LANES], sums[PACKS][LANES * LANES];
+        Floats across[N], total_x(0.0f), total_y(0.0f), out[C];
+        for (int i = 0; i < N; ++i) {
+            across[i] = axis_weight(r, behind_x, i, r.inverse_x);
+            total_x = total_x + across[i];
+        }
+        for (int j = 0; j < r.ny; ++j) {
+            Floats weight = axis_weight(r, behind_y, j, r.inverse_y);
+            weight.store(down + j * LANES);
+            total_y = total_y + weight;
+        }
+        for (int k = 0; k < LANES; ++k) {
+            const T* from = data + s.at[x + k];
+            Floats sum[PACKS];
+            for (int q = 0; q < PACKS; ++q) sum[q] = Floats(down[k]) * load_pack(from + q * LANES);
+            for (int j = 1; j < r.ny; ++j) {
+                const Floats weight(down[j * LANES + k]);
+                for (int q = 0; q < PACKS; ++q) sum[q] = sum[q] + weight * load_pack(from + j * stride + q * LANES);
+            }
+            for (int q = 0; q < PACKS; ++q) sum[q].store(sums[q] + k * LANES);
+        }
+        for (int c = 0; c < C; ++c) out[c] = Floats(0.0f);
+        for (int q = 0; q < PACKS; ++q)
+            transpose(sums[q], LANES, [&](int k, Floats column) {
+                const int value = q * LANES + k;
+                if (value < N * C) out[value % C] = out[value % C] + across[value / C] * column;
+            });
+        for (int c = 0; c < C; ++c) mean(r, out[c], total_x * total_y, r.fill[c], 1.0f).store(buf + c * s.pitch + x);
+    }
+}
+
 // Pixels [xa, xb) of a row whose windows are placed, without the frame, into buf. `pixel`: values from one pixel to the next.
 template <int C, class T> void pixel_row(const Reading& r, const Dense& d, int pixel, int64_t plane, int most, int xa, int xb,
                                          const Stage& s, float* buf) {
+    // What window_row reads behind a window is still of the picture.
+    const bool windows = plane == 1 && most + (r.ny - 1) * int64_t(d.stride_h) + (16 + LANES) <= d.span;
+#define AM_WINDOW(N)                  \
+    if constexpr (N * C <= 16)        \
+        if (windows && r.nx == N && r.ny <= N) return window_row<C, N, T>(r, d, xa, xb, s, buf);
+    AM_WINDOW(2) AM_WINDOW(3) AM_WINDOW(4) AM_WINDOW(5)
+#undef AM_WINDOW
     float* slots = reinterpret_cast<float*>(s.bytes);
     float* total = slots + 4 * s.pitch;
     for (int j = 0; j < r.ny; ++j)

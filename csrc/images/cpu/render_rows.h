@@ -141,7 +141,7 @@ template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
     float* buf = lines.need(2 * line);
     Rows<C> rows{a, i, own.pitch, a.in.dtype == U8, Stage(stages.need(Stage::floats(own.pitch)), own.pitch), buf, buf + line};
     auto open = [&](View<C>& v, Scratch& table, Scratch& strip, Scratch& room) {
-        v.sampler.open(table, strip, y0, y1, a.out_w);
+        v.sampler.open(table, strip, a.out_h, a.out_w);
         if (step_of_mean(v, 0) >= 0) prepare(rows, v, room.need(whole));
     };
     auto all = [&](const View<C>& other) {
@@ -156,7 +156,7 @@ template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
         if (own.row[W_MIX] == MIX_RESIZED_BOX) {  // drawn anew, in the box
             place_layer(a, own.row, other);
             other.sampler = Sampler<C>(other.picture, other.reading, own.pitch);
-            other.sampler.open(other_table, other_strip, y0, y1, a.out_w);
+            other.sampler.open(other_table, other_strip, a.out_h, a.out_w);
             other.cache = nullptr;
             other.done = {0, 0, !other.reading.late};
         }

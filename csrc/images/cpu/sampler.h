@@ -51,27 +51,28 @@ template <int C> struct Sampler {
         plain.nowhere = plain.nowhere || (r.padded && r.folded);
     }
 
-    // Before the first row, of rows [y0, y1) and `width` columns: the tables that square views need; or the strip from which windows
+    // Before the first row, of a view of height x width: the tables that square views need; or the strip from which windows
     // are read that are large and aslant; or, where other windows are to be fetched pixel by pixel, the channels of a planar picture
     // side by side. In rooms that are the view's own.
-    void open(Scratch& table, Scratch& strip, int y0, int y1, int width) {
+    void open(Scratch& table, Scratch& strip, int height, int width) {
         if ((!dense && !planes) || unit.fits) return;
         if (Square::wanted(r, pitch)) {
-            square.open(r, pitch, table.need(Square::floats(r, pitch)));
+            square.open(r, C, pitch, height, table.need(Square::floats(r, C, pitch)));
             pads = false;
             return;
         }
-        Strip s(r, y0, y1, width);
-        if (Strip::allowed(r) && s.pays(r, y1 - y0, width)) {
-            Picture drawn = s.picture(C, picture.dtype == U8);
-            drawn.data = reinterpret_cast<uint8_t*>(strip.need(s.floats(C, drawn.dtype)));
-            draw_strip(s, drawn, table);
+        Strip s(r, height, width);
+        if (Strip::allowed(r) && s.pays(r, height, width)) {
+            Picture drawn = s.picture(C);
+            float* points = strip.need(s.floats(C));
+            drawn.data = reinterpret_cast<const uint8_t*>(points);
+            draw_strip(s, points, table);
             read(drawn, s.reading(r, drawn));
             pads = false;
         } else if (C > 1 && planes) {
             const Box& b = r.rect;
             int64_t wide = b.x1 - b.x0 + 1, pixels = wide * (b.y1 - b.y0 + 1);
-            if (pixels > 4 * int64_t(y1 - y0) * width || (b.y1 + 2) * wide * C >= 0x7FFFFF00) return;
+            if (pixels > 4 * int64_t(height) * width || (b.y1 + 2) * wide * C >= 0x7FFFFF00) return;
             by_dtype(picture.dtype, [&](auto value) {
                 using T = decltype(value);
                 pack(reinterpret_cast<T*>(strip.need((size_t(pixels) * C * sizeof(T) + 3) / 4)));
@@ -121,18 +122,16 @@ private:
         inner.nowhere = inner.nowhere || r.folded;
     }
     // The strip's picture: rows of a view that lies square to the source.
-    void draw_strip(const Strip& s, const Picture& to, Scratch& table) const {
+    void draw_strip(const Strip& s, float* to, Scratch& table) const {
         Reading q = s.square(r);
         int width = packs_above(s.w);
         size_t row = size_t(width) * C;
-        float* room = table.need(Square::floats(q, width) + row);
+        float* room = table.need(Square::floats(q, C, width) + row);
         Square rows;
-        rows.open(q, width, room + row);
+        rows.open(q, C, width, s.h, room + row);
         for (int y = 0; y < s.h; ++y) {
             square_row(rows, q, y, 0, s.w, width, room);
-            by_dtype(to.dtype, [&](auto value) {
-                pack_row<C>(room, width, s.w, reinterpret_cast<decltype(value)*>(const_cast<uint8_t*>(to.data)) + y * to.stride_h);
-            });
+            pack_row<C>(room, width, s.w, to + int64_t(y) * s.w * C);
         }
     }
     // What may be read of the picture, packed. Its pixels keep their places.

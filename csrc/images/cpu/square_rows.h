@@ -1,6 +1,7 @@
 // Rows of views that lie square to their source (crops, resizes, flips) on a CPU: the weights of an axis are the same for all
 // lines across it. An output row is first a weighted sum of source lines, then each of its pixels one along that sum, so the
-// cost grows with the height of a window plus its width, not with their product. The arithmetic is taps.h's.
+// cost grows with the height of a window plus its width, not with their product. LANES rows are made at a time: the sums of lines
+// are turned so that a pack holds a column of them, and a sum along the rows is one of packs. The arithmetic is taps.h's.
 #pragma once
 #include "../../core/shuffles.h"
 #include "staged_rows.h"
@@ -58,114 +59,80 @@ struct Axis {
     }
 };
 
-// to[k] = the sum over n lines of weights[j] * lines[j][k], k < count. N: n, or 0.
-template <int N, class T> void sum_lines(const T* const* lines, int n, const float* weights, int count, float* to) {
+// to[k] = the sum over n lines of weights[j] * lines[j][at + k], for PACKS packs.
+template <int PACKS, class T>
+AM_HD void sum_packs(const T* const* lines, const float* weights, int n, int64_t at, float* to) {
+    Floats sum[PACKS];
+    for (int p = 0; p < PACKS; ++p) sum[p] = Floats(weights[0]) * load_pack(lines[0] + at + p * LANES);
+    for (int j = 1; j < n; ++j) {
+        const T* line = lines[j] + at;
+        const Floats weight(weights[j]);
+        for (int p = 0; p < PACKS; ++p) sum[p] = sum[p] + weight * load_pack(line + p * LANES);
+    }
+    for (int p = 0; p < PACKS; ++p) sum[p].store(to + p * LANES);
+}
+// For k < count, at least a pack: the last one may lie over the one before.
+template <class T> AM_HD void sum_lines(const T* const* lines, const float* weights, int n, int64_t at, int count, float* to) {
     int k = 0;
-    for (; k + LANES <= count; k += LANES) {
-        Floats sum = Floats(weights[0]) * load_pack(lines[0] + k);
-        for (int j = 1; j < (N ? N : n); ++j) sum = sum + Floats(weights[j]) * load_pack(lines[j] + k);
-        sum.store(to + k);
-    }
-    for (; k < count; ++k) {
-        float sum = 0.0f;
-        for (int j = 0; j < n; ++j) sum += weights[j] * to_float(lines[j][k]);
-        to[k] = sum;
-    }
-}
-template <class T> void sum_lines(const T* const* lines, int n, const float* weights, int count, float* to) {
-    switch (n) {
-        case 2: return sum_lines<2>(lines, n, weights, count, to);
-        case 3: return sum_lines<3>(lines, n, weights, count, to);
-        case 4: return sum_lines<4>(lines, n, weights, count, to);
-        case 5: return sum_lines<5>(lines, n, weights, count, to);
-        default: return sum_lines<0>(lines, n, weights, count, to);
+    for (; k + 4 * LANES <= count; k += 4 * LANES) sum_packs<4>(lines, weights, n, at + k, to + k);
+    for (; k < count; k += LANES) {
+        k = min_(k, count - LANES);
+        sum_packs<1>(lines, weights, n, at + k, to + k);
     }
 }
 
-// The same of pixels whose C channels lie `plane` values apart: to[k * C + c], k < count.
-template <int C, class T> void sum_planes(const T* const* lines, int64_t plane, int n, const float* weights, int count, float* to) {
-    int k = 0;
-    for (; k + LANES <= count; k += LANES) {
-        Floats sum[C], pixels[C];
-        for (int c = 0; c < C; ++c) {
-            const int64_t at = c * plane + k;
-            sum[c] = Floats(weights[0]) * load_pack(lines[0] + at);
-            for (int j = 1; j < n; ++j) sum[c] = sum[c] + Floats(weights[j]) * load_pack(lines[j] + at);
-        }
-        put_together<C>(sum, pixels);
-        for (int c = 0; c < C; ++c) pixels[c].store(to + k * C + c * LANES);
-    }
-    for (; k < count; ++k)
-        for (int c = 0; c < C; ++c) {
-            float sum = 0.0f;
-            for (int j = 0; j < n; ++j) sum += weights[j] * to_float(lines[j][c * plane + k]);
-            to[k * C + c] = sum;
-        }
-}
-
-typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
-
-// Each pixel's channels, the first C of four floats: the sum over n taps of weights[x][i] * line[first[x] + i]. N: n, or 0. Four
-// pixels at a time, as each waits for its own sums.
-template <int C, int N> void sum_along(const float* line, int from, const int* first, const float* weights, int n, int xa, int xb,
-                                       float* slots) {
-    auto tap = [&](int x, int i) {
-        return *reinterpret_cast<const Quad*>(line + (first[x] - from + i) * C) * weights[int64_t(x) * n + i];
-    };
-    int x = xa;
-    for (; x + 4 <= xb; x += 4) {
-        Quad a = tap(x, 0), b = tap(x + 1, 0), c = tap(x + 2, 0), d = tap(x + 3, 0);
-        for (int i = 1; i < (N ? N : n); ++i) {
-            a += tap(x, i);
-            b += tap(x + 1, i);
-            c += tap(x + 2, i);
-            d += tap(x + 3, i);
-        }
-        Quad* to = reinterpret_cast<Quad*>(slots + 4 * x);
-        to[0] = a;
-        to[1] = b;
-        to[2] = c;
-        to[3] = d;
-    }
-    for (; x < xb; ++x) {
-        Quad sum = tap(x, 0);
-        for (int i = 1; i < (N ? N : n); ++i) sum += tap(x, i);
-        *reinterpret_cast<Quad*>(slots + 4 * x) = sum;
-    }
-}
-
-// The tables of a view's columns, and room for a row.
+// The tables of a view's columns, and room for LANES rows.
 struct Square {
+    enum : int { TILE = 128, MANY = 64 };
     bool fits = false;
-    int n = 0;
-    bool whole = true;            // no pixel has a share of the fill
-    int* first = nullptr;         // [pitch]
-    float* weights = nullptr;     // [pitch][n]
-    float* inside = nullptr;      // [pitch]
-    const void** lines = nullptr;  // [ny]
-    float *down = nullptr, *line = nullptr, *slots = nullptr;
+    int n = 0, ny = 0, bottom = 0;
+    bool whole = true;             // no pixel has a share of the fill
+    int* first = nullptr;          // [pitch]
+    float* weights = nullptr;      // [pitch][n]
+    float* inside = nullptr;       // [pitch]
+    const void** lines = nullptr;  // [2][LANES][ny]
+    float* down = nullptr;         // [LANES][ny]
+    float* inside_y = nullptr;     // [LANES]
+    int* top = nullptr;            // [LANES]
+    float* sums = nullptr;         // [columns of the source][channels][LANES]
+    float* rows = nullptr;         // [LANES][channels][pitch]
+    float* wide_lines = nullptr;    // [shared()][TILE]
+    struct Block {
+        int y0, y1, xa, xb;
+    };
+    mutable Block block = {0, 0, 0, 0};  // what is in `rows`
 
     // A view that has two taps each way and few pixels in a row is better off without the sum of whole lines.
     static bool wanted(const Reading& r, int width) {
         bool square = !r.perspective && r.m[1] == 0.0f && r.m[3] == 0.0f;
         return square && (r.kernel >= TRIANGLE || (r.kernel == LINEAR && r.taps.x1 - r.taps.x0 <= 2 * width));
     }
-    static size_t floats(const Reading& r, int pitch) {
+    static size_t floats(const Reading& r, int channels, int pitch) {
         Axis across(r, true), down(r, false);
-        return size_t(pitch) * (across.n + 2 + 4) + size_t(down.n) * 3 + size_t(across.reach1 - across.reach0 + 2) * 4 + 16;
+        return size_t(pitch) * (across.n + 2 + LANES * channels) + LANES * (size_t(down.n) * 5 + 2) +
+               size_t(across.reach1 - across.reach0 + 1) * channels * LANES + size_t(shared(down.n)) * TILE;
     }
-    void open(const Reading& r, int pitch, float* room) {
-        Axis across(r, true), down_axis(r, false);
+    // So many lines at most are turned into floats first.
+    static int shared(int ny) { return LANES * min_(ny, int(MANY)) / 2; }
+    // For rows up to `bottom`, in general.
+    void open(const Reading& r, int channels, int pitch, int end, float* room) {
+        Axis across(r, true);
         n = across.n;
-        lines = reinterpret_cast<const void**>(room);
-        first = reinterpret_cast<int*>(room + 2 * down_axis.n);
-        inside = reinterpret_cast<float*>(first) + pitch;
-        slots = inside + pitch;
-        weights = slots + 4 * pitch;
-        down = weights + size_t(pitch) * n;
-        line = down + down_axis.n;
+        ny = Axis::most(r, false);
+        bottom = end;
+        rows = room;
+        sums = rows + size_t(pitch) * channels * LANES;
+        wide_lines = sums + size_t(across.reach1 - across.reach0 + 1) * channels * LANES;
+        lines = reinterpret_cast<const void**>(wide_lines + size_t(shared(ny)) * TILE);
+        down = reinterpret_cast<float*>(lines) + 4 * LANES * ny;
+        inside_y = down + LANES * ny;
+        top = reinterpret_cast<int*>(inside_y + LANES);
+        first = top + LANES;
+        inside = reinterpret_cast<float*>(first + pitch);
+        weights = inside + pitch;
         fits = true;
         whole = true;
+        block = {0, 0, 0, 0};
         for (int x = 0; x < pitch; ++x) {
             across.weigh(r.m[0] * (float(x) + 0.5f) + r.m[2], first[x], weights + size_t(x) * n, inside[x]);
             whole = whole && inside[x] == 1.0f;
@@ -175,54 +142,122 @@ struct Square {
     // Row y, columns [xa, xb), of pixels side by side in `data`, their channels too (plane 1) or `plane` values apart, into buf.
     template <int C, class T> void row(const Reading& r, const T* data, int64_t stride, int64_t plane, int y, int xa, int xb,
                                        int pitch, float* buf) const {
-        int top;
-        float inside_y;
-        Axis vertical(r, false), across(r, true);
-        vertical.weigh(r.m[4] * (float(y) + 0.5f) + r.m[5], top, down, inside_y);
-        if (r.bytes)
-            for (int j = 0; j < vertical.n; ++j) down[j] *= BYTE;
-        int from = min_(first[xa], first[xb - 1]), end = max_(first[xa], first[xb - 1]) + n;
-        if (r.folded) {  // the columns' windows are in no order
-            for (int x = xa; x < xb; ++x) from = min_(from, first[x]), end = max_(end, first[x] + n);
+        if (y < block.y0 || y >= block.y1) {
+            block = {y, y < bottom ? min_(y + LANES, bottom) : y + LANES, xa, xb};
+            draw<C>(r, data, stride, plane, pitch);
+        } else if (xa < block.xa || xb > block.xb) {
+            block.xa = min_(xa, block.xa);
+            block.xb = max_(xb, block.xb);
+            draw<C>(r, data, stride, plane, pitch);
         }
-        // The columns among [from, end) that are pixels as they stand, then those that a border makes of them.
-        int a = max_(from, min_(end, across.rect0)), b = max_(a, min_(end, across.rect1 + 1));
-        const int pixel = plane == 1 ? C : 1;
-        const T** at = reinterpret_cast<const T**>(lines);
-        for (int j = 0; j < vertical.n; ++j) at[j] = data + vertical.pixel(top + j) * stride + int64_t(a) * pixel;
-        if (plane == 1) sum_lines(at, vertical.n, down, (b - a) * C, line + (a - from) * C);
-        else sum_planes<C>(at, plane, vertical.n, down, b - a, line + (a - from) * C);
-        auto border = [&](int t0, int t1) {
-            for (int t = t0; t < t1; ++t) {
-                int p = across.pixel(t);
-                if (p >= a && p < b)
-                    for (int c = 0; c < C; ++c) line[(t - from) * C + c] = line[(p - from) * C + c];
-                else
-                    for (int c = 0; c < C; ++c) {
-                        float sum = 0.0f;
-                        for (int j = 0; j < vertical.n; ++j) sum += down[j] * to_float(at[j][int64_t(p - a) * pixel + c * plane]);
-                        line[(t - from) * C + c] = sum;
-                    }
-            }
-        };
-        border(from, a);
-        border(b, end);
-        switch (n) {
-            case 2: sum_along<C, 2>(line, from, first, weights, n, xa, xb, slots); break;
-            case 3: sum_along<C, 3>(line, from, first, weights, n, xa, xb, slots); break;
-            case 4: sum_along<C, 4>(line, from, first, weights, n, xa, xb, slots); break;
-            default: sum_along<C, 0>(line, from, first, weights, n, xa, xb, slots); break;
-        }
-        bool painted = !whole || inside_y != 1.0f;
+        const float* from = rows + size_t(y - block.y0) * C * pitch;
+        float share = inside_y[y - block.y0];
+        bool painted = !whole || share != 1.0f;
         for (int x = xa; x < xb; x += LANES) {
-            Ints words[4];
-            deal<(C < 3 ? 3 : C)>(reinterpret_cast<const uint8_t*>(slots + 4 * x), words);
-            Floats fill = Floats(1.0f) - Floats::load(inside + x) * Floats(inside_y);
+            Floats fill = Floats(1.0f) - Floats::load(inside + x) * Floats(share);
             for (int c = 0; c < C; ++c) {
-                Floats v((FloatBits)words[c].v);
+                Floats v = Floats::load(from + c * pitch + x);
                 if (painted) v = v + fill * Floats(r.fill[c]);
                 within(r, v).store(buf + c * pitch + x);
             }
+        }
+    }
+
+private:
+    // The rows of the block, without the fill.
+    template <int C, class T> void draw(const Reading& r, const T* data, int64_t stride, int64_t plane, int pitch) const {
+        Axis vertical(r, false), across(r, true);
+        const int count = block.y1 - block.y0, xb = packs_above(block.xb), pixel = plane == 1 ? C : 1;
+        int from = min_(first[block.xa], first[xb - 1]), end = max_(first[block.xa], first[xb - 1]) + n;
+        if (r.folded) {  // the columns' windows are in no order
+            for (int x = block.xa; x < xb; ++x) from = min_(from, first[x]), end = max_(end, first[x] + n);
+        }
+        // The columns among [from, end) that are pixels as they stand, then those that a border makes of them.
+        int a = max_(from, min_(end, across.rect0)), b = max_(a, min_(end, across.rect1 + 1));
+        const T** at = reinterpret_cast<const T**>(lines);
+        int low = r.reach.y1, high = r.reach.y0;
+        for (int k = 0; k < count; ++k) {
+            float* w = down + k * ny;
+            vertical.weigh(r.m[4] * (float(block.y0 + k) + 0.5f) + r.m[5], top[k], w, inside_y[k]);
+            low = min_(low, top[k]);
+            high = max_(high, top[k] + ny);
+            for (int j = 0; j < ny; ++j) {
+                if (r.bytes) w[j] *= BYTE;
+                at[k * ny + j] = data + vertical.pixel(top[k] + j) * stride + int64_t(a) * pixel;
+            }
+        }
+        auto sums_at = [&](int column, int c) { return sums + (size_t(column - from) * C + c) * LANES; };
+        const int width = (b - a) * pixel, apart = C / pixel * LANES;
+        // Where rows share their lines these are turned into floats once.
+        const bool share = sizeof(T) < 4 && high - low <= shared(ny) && 5 * (high - low) <= 2 * count * ny;
+        const float** wide = reinterpret_cast<const float**>(lines + LANES * ny);
+        for (int k = 0; share && k < count; ++k)
+            for (int j = 0; j < ny; ++j) wide[k * ny + j] = wide_lines + size_t(top[k] - low + j) * TILE;
+        for (int c = 0; c < C / pixel; ++c)
+            for (int i = 0; i < width; i += TILE) {
+                const int tile = min_(int(TILE), width - i);
+                const int64_t place = c * plane + i;
+                float* to = sums_at(a, c) + size_t(i) * apart;
+                if (tile < LANES) {
+                    for (int k = 0; k < tile; ++k) sum_column(at, place + k, count, to + k * apart);
+                } else if (share) {
+                    for (int t = low; t < high; ++t) {
+                        const T* line = data + vertical.pixel(t) * stride + int64_t(a) * pixel + place;
+                        float* room = wide_lines + size_t(t - low) * TILE;
+                        for (int k = 0; k < tile; k += LANES) {
+                            k = min_(k, tile - LANES);
+                            __builtin_prefetch(line + k + TILE);
+                            load_pack(line + k).store(room + k);
+                        }
+                    }
+                    sum_columns(wide, 0, count, tile, apart, to);
+                } else {
+                    sum_columns(at, place, count, tile, apart, to);
+                }
+            }
+        for (int t = from; t < end; ++t) {
+            if (t == a) t = b;
+            if (t >= end) break;
+            int p = across.pixel(t);
+            for (int c = 0; c < C; ++c) {
+                if (p >= a && p < b) Floats::load(sums_at(p, c)).store(sums_at(t, c));
+                else sum_column(at, int64_t(p - a) * pixel + c * plane, count, sums_at(t, c));
+            }
+        }
+        for (int x = block.xa; x < xb; x += LANES) {
+            float out[C][LANES * LANES];
+            for (int k = 0; k < LANES; ++k) {
+                const float *line = sums_at(first[x + k], 0), *w = weights + size_t(x + k) * n;
+                Floats sum[C];
+                for (int c = 0; c < C; ++c) sum[c] = Floats(w[0]) * Floats::load(line + c * LANES);
+                for (int i = 1; i < n; ++i)
+                    for (int c = 0; c < C; ++c) sum[c] = sum[c] + Floats(w[i]) * Floats::load(line + (i * C + c) * LANES);
+                for (int c = 0; c < C; ++c) sum[c].store(out[c] + k * LANES);
+            }
+            for (int c = 0; c < C; ++c)
+                transpose(out[c], LANES, [&](int k, Floats row) { row.store(rows + (size_t(k) * C + c) * pitch + x); });
+        }
+    }
+    // The sums of the lines' `width` values from `at` on: those of a column go to a pack of their own, `apart` values from the last.
+    template <class T> void sum_columns(const T* const* lines, int64_t at, int count, int width, int apart, float* to) const {
+        float turned[LANES * TILE];
+        for (int k = 0; k < LANES; ++k) {
+            if (k >= count) {
+                std::memset(turned + k * TILE, 0, size_t(width) * 4);
+                continue;
+            }
+            sum_lines(lines + k * ny, down + k * ny, ny, at, width, turned + k * TILE);
+        }
+        for (int i = 0; i < width; i += LANES) {
+            i = min_(i, width - LANES);
+            transpose(turned + i, TILE, [&](int k, Floats column) { column.store(to + (i + k) * apart); });
+        }
+    }
+    template <class T> void sum_column(const T* const* lines, int64_t at, int count, float* to) const {
+        for (int k = 0; k < LANES; ++k) {
+            float sum = 0.0f;
+            for (int j = 0; k < count && j < ny; ++j) sum += down[k * ny + j] * to_float(lines[k * ny + j][at]);
+            to[k] = sum;
         }
     }
 };

@@ -13,8 +13,8 @@ struct Strip : Grid {
         return r.beyond == Beyond::DROPPED && !small;
     }
 
-    // For output rows [top, bottom) of `width` columns.
-    Strip(const Reading& r, int top, int bottom, int width) : Grid(r, 0, top, width, bottom) {}
+    // Of a whole view, whatever part of it is drawn: a point is the same for all.
+    Strip(const Reading& r, int height, int width) : Grid(r, 0, 0, width, height) {}
 
     // Less work than the windows themselves? In products of those, which are gathered: a sum of lines is five times as fast, one
     // along a line twice, a small window of bytes too.
@@ -34,12 +34,8 @@ struct Strip : Grid {
         return q;
     }
     // Their picture, without its memory.
-    Picture picture(int channels, bool bytes) const {
-        return {nullptr, int64_t(w) * channels, channels, 1, h, w, bytes ? U8 : F32};
-    }
-    size_t floats(int channels, int dtype) const {
-        return size_t(w) * h * channels * dtype_bytes(dtype) / 4 + channels * LANES + 1;
-    }
+    Picture picture(int channels) const { return {nullptr, int64_t(w) * channels, channels, 1, h, w, F32}; }
+    size_t floats(int channels) const { return size_t(w) * h * channels + channels * LANES; }
 
     // How the view reads that picture.
     Reading reading(const Reading& r, const Picture& drawn) const {
@@ -61,12 +57,12 @@ struct Strip : Grid {
 };
 
 // A row of [C][pitch] as pixels whose channels lie side by side, in packs: what it writes behind them comes before the next row.
-template <int C, class T> void pack_row(const float* row, int pitch, int width, T* to) {
+template <int C> void pack_row(const float* row, int pitch, int width, float* to) {
     for (int x = 0; x < width; x += LANES) {
         Floats in[C], out[C];
         for (int c = 0; c < C; ++c) in[c] = Floats::load(row + c * pitch + x);
         put_together<C>(in, out);
-        for (int c = 0; c < C; ++c) store_pack(out[c], to + x * C + c * LANES);
+        for (int c = 0; c < C; ++c) out[c].store(to + x * C + c * LANES);
     }
 }
 

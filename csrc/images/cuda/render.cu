@@ -15,7 +15,8 @@ namespace {
 using namespace cuda;
 
 // Blocks of TILE columns and ROUNDS times TILE rows.
-enum : int { THREADS = 256, TILE = 32, ROUNDS = 4, POINTS = THREADS };
+enum : int { THREADS = 256, TILE = 32, ROUNDS = 4, POINTS = TILE * TILE / 4 };
+static_assert(int(POINTS) <= int(THREADS), "a thread filters one point");
 static_assert(int(TILE) == WARP && TILE == THREADS / WARP * LANES, "a warp is as wide as a tile, a block's warps as high");
 
 // How many blocks share a multiprocessor's registers: four leave a thread 64, three 80, two 128, which strides of any kind take.
@@ -35,12 +36,12 @@ template <int C> struct View : Layer {
         grid = {};
     }
     // For the tile at (x, y). The block's threads come here together, after a barrier and before one.
-    template <class Source> AM_D void draw_points(int x, int y) {
+    template <class Source> AM_D void draw_points(const RenderArgs& a, int x, int y) {
         if (!large) return;
         const Reading& r = reading;
-        const Grid g(r, x, y, x + TILE, y + TILE);
-        const int at = int(threadIdx.x);
-        const bool fits = int64_t(g.w) * g.h <= POINTS;
+        const int at = int(threadIdx.x), right = min_(x + TILE, a.out_w), bottom = min_(y + TILE, a.out_h);
+        const Grid g(r, x, y, right, bottom);
+        const bool fits = 4 * int64_t(g.w) * g.h <= (right - x) * (bottom - y);  // so no more than POINTS
         if (at == 0) {
             few = fits;
             grid = g;
@@ -226,7 +227,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS<Source>) render_kernel(const _
         if (own.large || other.large) {
             __syncthreads();
             for (View<C>* v = &own;; v = &other) {  // a loop, so that the program has it once
-                v->template draw_points<Source>(left, top);
+                v->template draw_points<Source>(a, left, top);
                 if (v == &other) break;
             }
             __syncthreads();
@@ -259,7 +260,7 @@ __global__ void __launch_bounds__(THREADS, MEAN_BLOCKS<Source>) mean_kernel(cons
         const int left = tile % across * TILE, top = tile / across * TILE;
         if (view.large) {
             __syncthreads();
-            view.template draw_points<Source>(left, top);
+            view.template draw_points<Source>(a, left, top);
             __syncthreads();
         }
         typename Column<C, Source>::At at = {left + lane, top + warp * LANES};

@@ -26,7 +26,7 @@ ERASE_NAMES = ("constant", "channel noise", "pixel noise", "uniform channel nois
 MASK = MIX_NAMES.index("mask")
 
 LIMIT: float = _native.MAX_WORD  # of a float; plan.h clamps what it draws
-FLAGS = 0b111111111  # RowFlag: two bits of interpolation, perspective, antialias, frame, two bits each of border and fold
+FLAGS = 0b1111111111  # RowFlag: three bits of interpolation, perspective, antialias, frame, two bits each of border and fold
 FAR = 8.0 * _native.MAX_SIDE  # where pixels that were added to the source may lie
 
 
@@ -96,7 +96,7 @@ RULES = (
     Rule("SLOPE", 4, 0, LIMIT, True),
     Rule("FOLD", 4, -LIMIT, LIMIT, True),
     Rule("FILTER", 2, 1, lambda f, _: f.widest, True),
-    Rule("FLAGS", 1, 0, FLAGS, good=lambda v: (v & 3) != 3, expected="an interpolation of 0 to 2"),
+    Rule("FLAGS", 1, 0, FLAGS, good=lambda v: (v & 7) < 5, expected="an interpolation of 0 to 4"),
     Rule("SOURCE", 2, lambda f, _: f.sources, lambda f, _: f.sources),
     Rule("FILL", 4, -LIMIT, LIMIT, True),
     Rule("FILL_STEP", 1, 0, lambda f, _: f.max_colors),

@@ -22,6 +22,7 @@ from anamorph.images.transforms.program import (
     EXPAND,
     INTERPOLATIONS,
     PAD_IF_NEEDED,
+    WARPS,
     Slot,
     apply,
     slot,
@@ -32,8 +33,13 @@ _Pads = tuple[int, int, int, int]
 _Range = tuple[float, float]
 
 
-def _interpolation(name: str) -> int:
-    return INTERPOLATIONS.index(name)
+def resampling(name: str, interpolation: str, antialias: bool) -> dict[str, Any]:
+    """Both arguments of a transform that resizes, checked."""
+    found = {"interpolation": checks.choice(f"{name}.interpolation", interpolation, INTERPOLATIONS),
+             "antialias": checks.flag(f"{name}.antialias", antialias)}
+    if found["interpolation"] not in WARPS and not found["antialias"]:
+        checks.wrong(f"{name}.antialias", f'True for "{found["interpolation"]}", which has no other form', antialias)
+    return found
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,8 @@ class RandomResizedCrop(Transform):
         size: side or (height, width) of the output, in pixels.
         scale: (low, high) of the part's share of the area, each in (0, 1].
         ratio: (low, high) of its width over its height, drawn log-uniformly.
-        interpolation: "nearest", "bilinear" or "bicubic".
+        interpolation: "nearest", "bilinear", "bicubic", "lanczos" (PIL's) or "area" (OpenCV's INTER_AREA: each pixel the mean of all
+            that it covers).
         antialias: widen the filter where the crop is shrunk, as torchvision and PIL.
 
     Ten tries to find a crop that fits, then the largest central one within ``ratio``.
@@ -60,15 +67,14 @@ class RandomResizedCrop(Transform):
         name = "RandomResizedCrop"
         self._set(size=checks.size(f"{name}.size", self.size), scale=checks.interval(f"{name}.scale", self.scale, 0, 1),
                   ratio=checks.interval(f"{name}.ratio", self.ratio, 1e-3, 1e3),
-                  interpolation=checks.choice(f"{name}.interpolation", self.interpolation, INTERPOLATIONS),
-                  antialias=checks.flag(f"{name}.antialias", self.antialias))
+                  **resampling(name, self.interpolation, self.antialias))
         if self.scale[1] == 0:
             checks.wrong(f"{name}.scale", "a share of the area above 0", self.scale)
 
     def slots(self) -> list[Slot]:
         low, high = (math.log(r) for r in self.ratio)
         return [slot("RESIZED_CROP", [*cast(Size, self.size), *self.scale, low, high],
-                     flags=_interpolation(self.interpolation) | ANTIALIAS * self.antialias)]
+                     flags=INTERPOLATIONS.index(self.interpolation) | ANTIALIAS * self.antialias)]
 
     def output_size(self, size: Size | None) -> Size | None:
         return cast(Size, self.size)
@@ -80,7 +86,8 @@ class Resize(Transform):
 
     Args:
         size: (height, width), or one number for the shorter side (the ratio is then kept), or None.
-        interpolation: "nearest", "bilinear" or "bicubic".
+        interpolation: "nearest", "bilinear", "bicubic", "lanczos" (PIL's) or "area" (OpenCV's INTER_AREA: each pixel the mean of all
+            that it covers).
         max_size: with one number, the longer side's limit; with ``size=None``, its length.
         antialias: widen the filter where the picture is shrunk.
     """
@@ -93,8 +100,7 @@ class Resize(Transform):
     def __post_init__(self) -> None:
         both = checks.is_sequence(self.size) and len(self.size) == 2
         fixed = (0, 0) if self.size is None else checks.size("Resize.size", self.size)
-        self._set(size=fixed if both else fixed[0] or None, antialias=checks.flag("Resize.antialias", self.antialias),
-                  interpolation=checks.choice("Resize.interpolation", self.interpolation, INTERPOLATIONS))
+        self._set(size=fixed if both else fixed[0] or None, **resampling("Resize", self.interpolation, self.antialias))
         if self.max_size is None and self.size is None:
             checks.wrong("Resize.max_size", "the longer side's length for size=None", None)
         if self.max_size is not None:
@@ -105,7 +111,7 @@ class Resize(Transform):
 
     def slots(self) -> list[Slot]:
         numbers = self.size if isinstance(self.size, tuple) else (self.size or 0, 0, self.max_size or 0)
-        return [slot("RESIZE", numbers, flags=_interpolation(self.interpolation) | ANTIALIAS * self.antialias)]
+        return [slot("RESIZE", numbers, flags=INTERPOLATIONS.index(self.interpolation) | ANTIALIAS * self.antialias)]
 
     def output_size(self, size: Size | None) -> Size | None:
         if isinstance(self.size, tuple) or size is None:
@@ -247,13 +253,13 @@ class RandomRotation(Transform):
     def __post_init__(self) -> None:
         name = "RandomRotation"
         self._set(degrees=checks.degrees(f"{name}.degrees", self.degrees), center=_center(f"{name}.center", self.center),
-                  interpolation=checks.choice(f"{name}.interpolation", self.interpolation, INTERPOLATIONS),
+                  interpolation=checks.choice(f"{name}.interpolation", self.interpolation, WARPS),
                   expand=checks.flag(f"{name}.expand", self.expand), fill=checks.colors(f"{name}.fill", self.fill))
 
     def slots(self) -> list[Slot]:
         center = (1, *self.center) if self.center else (0, 0, 0)
         return [slot("ROTATE", [*cast(_Range, self.degrees), *center, *checks.four(self.fill)],
-                     flags=_interpolation(self.interpolation) | EXPAND * self.expand)]
+                     flags=INTERPOLATIONS.index(self.interpolation) | EXPAND * self.expand)]
 
     def output_size(self, size: Size | None) -> Size | None:
         return None if self.expand else size
@@ -289,7 +295,7 @@ class RandomAffine(Transform):
     def __post_init__(self) -> None:
         name = "RandomAffine"
         self._set(degrees=checks.degrees(f"{name}.degrees", self.degrees), center=_center(f"{name}.center", self.center),
-                  interpolation=checks.choice(f"{name}.interpolation", self.interpolation, INTERPOLATIONS),
+                  interpolation=checks.choice(f"{name}.interpolation", self.interpolation, WARPS),
                   fill=checks.colors(f"{name}.fill", self.fill))
         if self.translate is not None:
             where = f"{name}.translate"
@@ -314,7 +320,7 @@ class RandomAffine(Transform):
         degrees, shear = cast(_Range, self.degrees), cast(Sequence[float], self.shear or (0, 0, 0, 0))
         scale = tuple(self.scale or (1, 1))
         return [slot("AFFINE", [*degrees, *(self.translate or (0, 0)), *scale[:2], *shear, *scale[2:]], count=1,
-                     k=int(len(scale) == 4), flags=_interpolation(self.interpolation)),
+                     k=int(len(scale) == 4), flags=INTERPOLATIONS.index(self.interpolation)),
                 slot("AFFINE", [*checks.four(self.fill), *center])]
 
     def channels(self) -> set[int]:
@@ -342,12 +348,12 @@ class RandomPerspective(Transform):
         name = "RandomPerspective"
         self._set(distortion_scale=checks.number(f"{name}.distortion_scale", self.distortion_scale, 0, 1),
                   p=checks.probability(f"{name}.p", self.p),
-                  interpolation=checks.choice(f"{name}.interpolation", self.interpolation, INTERPOLATIONS),
+                  interpolation=checks.choice(f"{name}.interpolation", self.interpolation, WARPS),
                   fill=checks.colors(f"{name}.fill", self.fill))
 
     def slots(self) -> list[Slot]:
         return apply(self.p, [slot("PERSPECTIVE", [self.distortion_scale, *checks.four(self.fill)],
-                                   flags=_interpolation(self.interpolation))])
+                                   flags=INTERPOLATIONS.index(self.interpolation))])
 
     def channels(self) -> set[int]:
         return lengths(self.fill)

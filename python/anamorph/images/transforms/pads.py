@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from anamorph.core import checks
 from anamorph.images.transforms.base import Size, Transform, lengths
+from anamorph.images.transforms.geometry import resampling
 from anamorph.images.transforms.program import (
     ANTIALIAS,
     BORDER_SHIFT,
@@ -146,7 +147,7 @@ class LetterBox(Transform):
     Args:
         size: side or (height, width) of the output, in pixels.
         fill: of the frame: a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for float pictures.
-        interpolation: "nearest", "bilinear" or "bicubic".
+        interpolation: "nearest", "bilinear", "bicubic", "lanczos" or "area".
         antialias: widen the filter where the picture is shrunk.
     """
 
@@ -157,8 +158,7 @@ class LetterBox(Transform):
 
     def __post_init__(self) -> None:
         self._set(size=checks.size("LetterBox.size", self.size), fill=checks.colors("LetterBox.fill", self.fill),
-                  interpolation=checks.choice("LetterBox.interpolation", self.interpolation, INTERPOLATIONS),
-                  antialias=checks.flag("LetterBox.antialias", self.antialias))
+                  **resampling("LetterBox", self.interpolation, self.antialias))
 
     def slots(self) -> list[Slot]:
         size = cast(Size, self.size)
@@ -186,7 +186,7 @@ class CropAndPad(_Padded):
             Of the two one is given: one number or (low, high) for all sides, or four of these: (top, right, bottom, left).
         keep_size: resize to the size that the picture had. Without it the sizes differ between samples.
         sample_independently: one draw for each side, or one for the four.
-        interpolation: "nearest", "bilinear" or "bicubic".
+        interpolation: "nearest", "bilinear", "bicubic", "lanczos" or "area".
         fill: for ``padding_mode="constant"``: a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
             float pictures.
         padding_mode: "constant", "edge", "reflect" or "symmetric".
@@ -211,9 +211,8 @@ class CropAndPad(_Padded):
             self._set(px=_amounts("CropAndPad.px", self.px, checks.MAX_SIDE, True))
         else:
             self._set(percent=_amounts("CropAndPad.percent", self.percent, 10.0, False))
-        self._set(interpolation=checks.choice("CropAndPad.interpolation", self.interpolation, INTERPOLATIONS),
-                  **{name: checks.flag(f"CropAndPad.{name}", getattr(self, name))
-                     for name in ("keep_size", "sample_independently", "antialias")},
+        self._set(**resampling("CropAndPad", self.interpolation, self.antialias),
+                  **{name: checks.flag(f"CropAndPad.{name}", getattr(self, name)) for name in ("keep_size", "sample_independently")},
                   p=checks.probability("CropAndPad.p", self.p))
         self._check()
 

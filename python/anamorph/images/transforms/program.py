@@ -11,14 +11,15 @@ from typing import NamedTuple
 from anamorph._native import OPS
 from anamorph.core.errors import ArgumentError
 
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "area")  # the last two shrink
+WARPS = INTERPOLATIONS[:3]  # what a map that turns or shears takes
 BORDERS = ("constant", "edge", "reflect", "symmetric")
 MAX_BRANCHES = 64
 PARTNERS = ("derange", "roll", "flip")
 MODES = ("elem", "batch", "pair")
 
-ANTIALIAS, EXPAND, PAD_IF_NEEDED = 4, 8, 16
-BORDER_SHIFT, MODE_SHIFT, PARTNER_SHIFT = 5, 7, 10  # mode: 0 elem, 1 batch (bit 8), 2 pair (bit 9)
+ANTIALIAS, EXPAND, PAD_IF_NEEDED = 8, 16, 32
+BORDER_SHIFT, PARTNER_SHIFT = 6, 10
 NORMALISED, BY_VIEW, REPLACE, IN_ORDER = 1 << 12, 1 << 13, 1 << 14, 1 << 15
 
 

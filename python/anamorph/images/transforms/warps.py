@@ -10,7 +10,7 @@ import numpy as np
 
 from anamorph.core import checks
 from anamorph.images.transforms.base import Size, Transform, lengths
-from anamorph.images.transforms.program import INTERPOLATIONS, Slot, slot
+from anamorph.images.transforms.program import INTERPOLATIONS, WARPS, Slot, slot
 
 _Rows = tuple[tuple[float, ...], ...]
 
@@ -49,7 +49,7 @@ class Warp(Transform):
     def __post_init__(self) -> None:
         self._set(matrix=_matrix("Warp.matrix", self.matrix), inverse=checks.flag("Warp.inverse", self.inverse),
                   size=None if self.size is None else checks.size("Warp.size", self.size),
-                  interpolation=checks.choice("Warp.interpolation", self.interpolation, INTERPOLATIONS),
+                  interpolation=checks.choice("Warp.interpolation", self.interpolation, WARPS),
                   fill=checks.colors("Warp.fill", self.fill))
         self._inverted()
 
@@ -95,7 +95,7 @@ class Perspective(Transform):
     def __post_init__(self) -> None:
         self._set(startpoints=_points("Perspective.startpoints", self.startpoints),
                   endpoints=_points("Perspective.endpoints", self.endpoints),
-                  interpolation=checks.choice("Perspective.interpolation", self.interpolation, INTERPOLATIONS),
+                  interpolation=checks.choice("Perspective.interpolation", self.interpolation, WARPS),
                   fill=checks.colors("Perspective.fill", self.fill))
         self._homography()
 
