@@ -30,7 +30,7 @@ TRANSFORMS = {
     "scale above 1": (lambda: am.RandomResizedCrop(8, (0.1, 1.1)), am.ArgumentError, "scale"),
     "scale 0": (lambda: am.RandomResizedCrop(8, (0, 0)), am.ArgumentError, "above 0"),
     "ratio 0": (lambda: am.RandomResizedCrop(8, ratio=(0, 1)), am.ArgumentError, "ratio"),
-    "interpolation": (lambda: am.Resize(8, "lanczos"), am.ArgumentError, "'nearest', 'bilinear', 'bicubic'"),
+    "interpolation": (lambda: am.Resize(8, "hamming"), am.ArgumentError, "'nearest', 'bilinear', 'bicubic'"),
     "antialias": (lambda: am.Resize(8, antialias=None), am.ArgumentError, "True or False"),
     "max_size": (lambda: am.Resize(8, max_size=8), am.ArgumentError, "more than the shorter side"),
     "padding of three": (lambda: am.RandomCrop(8, (1, 2, 3)), am.ArgumentError, "1, 2 or 4"),

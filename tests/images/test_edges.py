@@ -350,14 +350,15 @@ for dtype in (torch.uint8, torch.float32):
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
+@here
 @pytest.mark.parametrize("mode", MIRRORS)
-def test_a_mirrored_picture_shrunk_to_a_few_pixels(route, mode):
-    """Hundreds of taps each way, all of them counted on a CPU, up to 64 on a GPU: torchvision's."""
+def test_a_mirrored_picture_shrunk_to_a_few_pixels(mode):
+    """Hundreds of taps each way, all of them counted: torchvision's."""
     images = pictures()
     padded = F.pad(unit(images), [30], padding_mode=mode)
     for size in ((1, 1), (2, 3)):
         close(render([am.Pad(30, padding_mode=mode), am.Resize(size)], images)[0], F.resize(padded, list(size), antialias=True),
-              1e-4 if route == "cpu" else 1e-2)
+              1e-4)
 
 
 # ---- behind the viewer ----

@@ -84,7 +84,7 @@ def test_what_no_argument_takes(cls, name):
     """Each is an error that names the class and the argument."""
     nothing = object()
     bad = [nothing, {}, {1, 2}, 1j, b"ab", (x for x in (1, 2)), np.array([[1, 2], [3, 4]]), torch.ones(2, 2), np.array("ab"),
-           torch.tensor(1.0, device="meta"), np.datetime64("2020-01-01"), (), [], (nothing, nothing), (1, 2, 3, 4, 5, 6),
+           torch.tensor(1.0, device="meta"), np.datetime64("2020-01-01"), (), [], (nothing, nothing), (1, 2, 3, 4, 5, 6) * 3,
            print, "no such name"]
     kinds = {type(v) for v in good(cls, name)}
     if bool not in kinds:

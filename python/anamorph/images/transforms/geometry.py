@@ -1,8 +1,8 @@
 """Geometry: crops, resizing, flips, affine and perspective maps. All of a recipe's compose into one map per sample.
 
 Names, arguments, defaults and meanings are torchvision.transforms.v2's. ``interpolation`` is "nearest", "bilinear" or
-"bicubic" (or torchvision's enum); a fused chain resamples once, with the best of its transforms' interpolations. ``fill``
-is a number or one per channel, in the input's units (0..255 for uint8, 0..1 for float).
+"bicubic", of resizes that shrink also "lanczos" or "area" (or torchvision's enum); a fused chain resamples once, with the best of
+its transforms' interpolations. ``fill`` is a number or one per channel, in the input's units (0..255 for uint8, 0..1 for float).
 """
 
 from __future__ import annotations
