@@ -57,6 +57,13 @@ def fringe(view: Any) -> Iterator[Allowed]:
         yield (None if view.has_mean else view.fringe()), exact, exact
 
 
+@reason("behind the viewer", "what lies behind the viewer of a strong perspective is fill; torchvision divides by a negative z")
+def behind(view: Any) -> Iterator[Allowed]:
+    if any(isinstance(s, steps.Perspective) for s in view.geometry):
+        exact = view.expect(ONCE)
+        yield (None if view.has_mean else view.behind()), exact, exact
+
+
 @reason("one fill", "a view has one fill, the last step's that brought one; the colour steps before that step do not touch it")
 def one_fill(view: Any) -> Iterator[Allowed]:
     if view.last_fill is not None:
@@ -135,13 +142,6 @@ def hue_beyond(view: Any) -> Iterator[Allowed]:
     if view.mode == "bicubic" and not view.bytes and any(op == "hue" for op, _ in view.colors):
         for exact in view.forms(How(True, wide=True)):
             yield None, exact, exact
-
-
-@reason("behind the viewer", "what lies behind the viewer of a strong perspective is fill; torchvision divides by a negative z")
-def behind(view: Any) -> Iterator[Allowed]:
-    if any(isinstance(s, steps.Perspective) for s in view.geometry):
-        exact = view.expect(ONCE)
-        yield (None if view.has_mean else view.behind()), exact, exact
 
 
 @reason("degenerate quad", "a quad with hardly an area has no map that float32 can hold: not compared", True)
