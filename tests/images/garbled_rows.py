@@ -12,7 +12,8 @@ RECIPES = [
     [am.Resize((9, 7), "bicubic")],
     [am.RandomCrop(30, 3, padding_mode="reflect"), am.Resize(8)],
     [am.Resize(6), am.RandomRotation(30, fill=3), am.Resize((40, 40))],
-    [am.Resize((16, 16)), am.RandomCrop(24, 5, padding_mode="symmetric"), am.RandomPerspective(0.5, 1.0), am.ColorJitter(hue=0.2)],
+    [am.Resize((16, 16)), am.RandomCrop(24, 5, padding_mode="symmetric"), am.RandomPerspective(0.5, 1.0),
+     am.ColorJitter(hue=0.2)],
     [am.LetterBox(40), am.RandomInvert(1.0), am.RandomRotation(90, "bicubic", expand=True), am.Resize((9, 12))],
 ]
 ODD = torch.tensor([float("nan"), float("inf"), -1e30, 1e20, 3.0, -7.0]).view(torch.int32)
