@@ -50,8 +50,8 @@ class RandomResizedCrop(Transform):
         size: side or (height, width) of the output, in pixels.
         scale: (low, high) of the part's share of the area, each in (0, 1].
         ratio: (low, high) of its width over its height, drawn log-uniformly.
-        interpolation: "nearest", "bilinear", "bicubic", "lanczos" (PIL's) or "area" (OpenCV's INTER_AREA: each pixel the mean of all
-            that it covers).
+        interpolation: "nearest", "bilinear", "bicubic", "lanczos" (PIL's) or "area" (OpenCV's INTER_AREA: each pixel the mean
+            of all that it covers).
         antialias: widen the filter where the crop is shrunk, as torchvision and PIL.
 
     Ten tries to find a crop that fits, then the largest central one within ``ratio``.
@@ -86,8 +86,8 @@ class Resize(Transform):
 
     Args:
         size: (height, width), or one number for the shorter side (the ratio is then kept), or None.
-        interpolation: "nearest", "bilinear", "bicubic", "lanczos" (PIL's) or "area" (OpenCV's INTER_AREA: each pixel the mean of all
-            that it covers).
+        interpolation: "nearest", "bilinear", "bicubic", "lanczos" (PIL's) or "area" (OpenCV's INTER_AREA: each pixel the mean
+            of all that it covers).
         max_size: with one number, the longer side's limit; with ``size=None``, its length.
         antialias: widen the filter where the picture is shrunk.
     """
