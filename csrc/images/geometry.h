@@ -132,7 +132,11 @@ struct View {
         } else if (border_mode == BORDER_CONSTANT) {
             double right = x + cw, bottom = y + ch;
             cut(exact::maximum(x, 0.0), exact::maximum(y, 0.0), exact::minimum(right, w), exact::minimum(bottom, h));
-            fill_outside(x < 0.0 ? 0.0 : -BEYOND, y < 0.0 ? 0.0 : -BEYOND, right > w ? w : BEYOND, bottom > h ? h : BEYOND, color);
+            double x0 = x < 0.0 ? 0.0 : -BEYOND, x1 = right > w ? w : BEYOND;
+            double y0 = y < 0.0 ? 0.0 : -BEYOND, y1 = bottom > h ? h : BEYOND;
+            fill_outside(x0, y0, x1, y1, color);
+            bool nothing = x >= w || y >= h || right <= 0.0 || bottom <= 0.0;  // of the view itself is in it
+            for (int i = 0; i < 4 && nothing && square(); ++i) frame[i] = i < 2 ? BEYOND : -BEYOND;
         } else if (square()) {  // pixels that were made on the way: their positions are folded
             in_source(0.0, 0.0, w, h, fold);
             for (int i = 0; i < 4 && border_mode != BORDER_SYMMETRIC; ++i)

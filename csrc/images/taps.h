@@ -49,7 +49,7 @@ AM_HD Picture picture_of(const Images& im, int i, int bytes_per_element) {
     return p;
 }
 
-enum : int { MAX_WINDOW = 64 };  // taps each way that are taken one by one: four thousand say what an average is
+enum : int { MAX_WINDOW = 256 };  // taps each way that are taken one by one: so many say what an average is
 // LINEAR: TRIANGLE of support 1, by far the most common.
 enum Kernel : int32_t { NEAREST, LINEAR, TRIANGLE, AREA, CUBIC, LANCZOS };
 

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from differential.cases import BATCH, Draw
 from differential.compare import Tally, run
-from differential.explained import PIL, REASONS
+from differential.explained import FUSED, PIL, REASONS
 
 
 def main() -> int:
@@ -30,10 +30,9 @@ def main() -> int:
         run(Draw(number, args.seed).case(), tally)
     print(f"{tally.cases} cases in {time.perf_counter() - start:.0f} s, seed {args.seed}: {tally.equal} equal, "
           f"{tally.unexplained.total()} unexplained")
-    sentences = {r.name: r.sentence for r in REASONS + PIL} | {
-        "fused": "several resamplings are one: a ramp's values away from the borders"}
+    sentences = FUSED | {r.name: r.sentence for r in REASONS + PIL}
     for name, count in tally.reasons.most_common():
-        print(f"{count:8}  {name}: {sentences.get(name.removeprefix('PIL: '), 'being mended')}")
+        print(f"{count:8}  {name}: {sentences[name.split(': ')[-1]]}")
     for kind, count in tally.unexplained.most_common(args.show):
         print(f"UNEXPLAINED {count:6} {kind}\n    {tally.smallest[kind][1]}")
     return bool(tally.unexplained)

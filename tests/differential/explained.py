@@ -31,6 +31,9 @@ class Reason:
 
 REASONS: list[Reason] = []
 PIL: list[Reason] = []  # more of them, for PIL
+FUSED = {"fused": "several resamplings are one, with the best of their filters, and blur once",
+         "grid": "a large antialiased window under a map that is aslant, or enlarges again, is read between the points of a "
+                 "grid: half a level off in the mean, 8 at most"}
 
 
 def reason(name: str, sentence: str, always: bool = False, to: list[Reason] = REASONS) -> Callable[[Any], Any]:
@@ -69,8 +72,8 @@ def one_map(view: Any) -> Iterator[Allowed]:
         yield None, exact, exact
 
 
-@reason("one border", "a mirrored or repeated border of a view that was padded, framed or resampled moves positions: the last one "
-                      "counts, a frame inside it is not seen again in it, and a later filter reads nothing beyond it")
+@reason("one border", "a mirrored or repeated border of a view that was padded, framed or resampled moves positions: the last "
+                      "one counts, a frame inside it is not seen again in it, and a later filter reads nothing beyond it")
 def one_border(view: Any) -> Iterator[Allowed]:
     if view.borders:
         for nudge in itertools.product((-TIE, TIE), repeat=2) if view.mode == "nearest" else [(0, 0)]:
@@ -78,8 +81,8 @@ def one_border(view: Any) -> Iterator[Allowed]:
             yield None, exact, exact
 
 
-@reason("frames meet", "frames that lie square to each other are one rectangle: its fill fades over one pixel, a bicubic's too, and "
-                       "what a warp's view has cut off may still be read")
+@reason("frames meet", "frames that lie square to each other are one rectangle: its fill fades over one pixel, a bicubic's too, "
+                       "and what a warp's view has cut off may still be read")
 def frames_meet(view: Any) -> Iterator[Allowed]:
     if isinstance(view.resampling, steps.Warp) and sum(steps.framed(s, d) for s, d in view.done[:view.warped + 1]) > 1:
         exact = view.by_row()
@@ -97,7 +100,7 @@ def frame_before_resize(view: Any) -> Iterator[Allowed]:
         framed |= isinstance(step, (steps.Crop, steps.CenterCrop, steps.Warp))
 
 
-@reason("nearest tie", "a position on the boundary of two pixels may take either of them")
+@reason("nearest tie", "a position within 2e-4 of the boundary of two pixels may take either of them")
 def nearest_tie(view: Any) -> Iterator[Allowed]:
     if view.mode == "nearest":
         for x in (-TIE, TIE):

@@ -118,6 +118,52 @@ def test_cifars_crop_and_rotation(simd, angle):
         close(views[i:i + 1], F.rotate(crop, angle, Mode.BILINEAR), 1e-4)
 
 
+TWICE = [am.CenterCrop((50, 70)), am.CenterCrop((60, 56), 77)]  # of 64 x 64: cut down and padded across, then the other way
+
+
+def twice(images: np.ndarray) -> torch.Tensor:
+    x = F.center_crop(unit(images), [50, 70])
+    return F.pad(x[..., 7:63], [0, 5], fill=77 / 255)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_two_paddings_that_also_cut(simd, mode, antialias):
+    """What either cuts off is not read by the resize, and only the sides that are padded have a fill beyond them."""
+    images = pictures(64, 64)
+    views, _ = render([*TWICE, am.CenterCrop((40, 30)), am.Resize((75, 90), mode, antialias=antialias)], images)
+    cut = F.center_crop(twice(images), [40, 30])
+    close(views, F.resize(cut, [75, 90], Mode(mode), antialias=antialias).clamp(0, 1), 2e-5)
+
+
+@pytest.mark.parametrize("angle", [15, -70])
+def test_two_paddings_and_a_rotation(simd, angle):
+    """What was cut off does not shine through. (Without a fill torchvision weighs the fringe once.)"""
+    images = pictures(64, 64)
+    views, _ = render([*TWICE, turn(angle, fill=77)], images)
+    close(views, F.rotate(twice(images) - 77 / 255, angle, Mode.BILINEAR) + 77 / 255, 2e-5)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_a_crop_of_nothing_but_padding_stays_fill(simd, mode):
+    """Also where it only touches what a picture that was padded before holds."""
+    images = np.full((200, 4, 5, 3), 255, np.uint8)
+    crops = [am.Pad((1, 0), 9), am.RandomCrop(2, 4, fill=9)]
+    empty = (render(crops, images)[0] * 255 - 9).abs().amax((1, 2, 3)) < 1e-3
+    assert 50 < empty.sum() < 190
+    views, _ = render([*crops, turn(20, mode, fill=9)], images)
+    close(views[empty], torch.full_like(views[empty], 9 / 255), 1e-6)
+
+
+def test_a_perspective_that_draws_a_rectangle_is_square():
+    """Then the fill of a later crop counts. Of 3 columns no corner can be moved across."""
+    images = pictures(21, 3)[np.zeros(300, int)]
+    views, plan = render([am.RandomPerspective(0.2, 1.0, "nearest", 9), am.CenterCrop((21, 5), 40)], images)
+    level = word(plan, "MATRIX", 9, torch.float32)[:, [1, 3, 6, 7]].abs().amax(1) < 1e-12
+    assert 10 < level.sum() < 100
+    assert torch.equal((views * 255).round()[level][..., [0, 4]], torch.full((int(level.sum()), 3, 21, 2), 40.0))
+
+
 # ---- turns ----
 
 @here
@@ -304,14 +350,15 @@ for dtype in (torch.uint8, torch.float32):
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
+@here
 @pytest.mark.parametrize("mode", MIRRORS)
-def test_a_mirrored_picture_shrunk_to_a_few_pixels(route, mode):
-    """Hundreds of taps each way, all of them counted on a CPU, up to 64 on a GPU: torchvision's."""
+def test_a_mirrored_picture_shrunk_to_a_few_pixels(mode):
+    """Hundreds of taps each way, all of them counted: torchvision's."""
     images = pictures()
     padded = F.pad(unit(images), [30], padding_mode=mode)
     for size in ((1, 1), (2, 3)):
         close(render([am.Pad(30, padding_mode=mode), am.Resize(size)], images)[0], F.resize(padded, list(size), antialias=True),
-              1e-4 if route == "cpu" else 1e-2)
+              1e-4)
 
 
 # ---- behind the viewer ----

@@ -272,8 +272,8 @@ class Row:
         self.fill, self.fill_step = list(color[:4]), len(self.colors)
 
     def fill_outside(self, color, x0=0.0, y0=0.0, x1=None, y1=None) -> None:
-        """A frame around the view, or some of its sides. Of two that lie square to the source each side counts that is further in;
-        where none of the view is in both, nothing is seen of it."""
+        """A frame around the view, or some of its sides. Of two that lie square to the source each side counts that is further
+        in; where none of the view is in both, nothing is seen of it."""
         if self.square():
             self.set_fill(color)
             for side, at in enumerate(self.box(x0, y0, self.w if x1 is None else x1, self.h if y1 is None else y1)):
@@ -351,6 +351,8 @@ class Row:
             self.cut(left, top, min(x + cw, self.w) - left, min(y + ch, self.h) - top)
             self.fill_outside(color, *(0.0 if at < 0.0 else -FAR for at in (x, y)),
                               *(side if at > side else FAR for at, side in ((x + cw, self.w), (y + ch, self.h))))
+            if self.square() and (x >= self.w or y >= self.h or x + cw <= 0.0 or y + ch <= 0.0):
+                self.frame = [FAR, FAR, -FAR, -FAR]
         elif self.square():  # the positions are folded: about the middle of the last pixel, or (symmetric) its outer edge
             inward = 0.0 if border == 3 else 0.5
             self.folding, self.resampled = border, True

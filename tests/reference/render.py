@@ -97,6 +97,7 @@ class Axis:
         self.rect = [int(np.clip(np.floor(row.rect[axis]), 0, size - 1)), int(np.ceil(row.rect[axis + 2])) - 1]
         self.rect[1] = int(np.clip(self.rect[1], self.rect[0], size - 1))
         self.reach = [int(np.floor(row.reach[axis])), int(np.ceil(row.reach[axis + 2])) - 1]
+        self.reach[1] = max(self.reach)  # a pixel at least
         self.border = row.border
         self.padded = row.border == 0 and (self.reach[0] < self.rect[0] or self.reach[1] > self.rect[1])
         self.interp, self.antialias, self.late = interp, antialias, late

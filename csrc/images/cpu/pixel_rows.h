@@ -83,12 +83,13 @@ template <int C, class T> void pixel_row(const Reading& r, const Dense& d, int p
                                          const Stage& s, float* buf) {
     // What window_row reads behind a window is still of the picture.
     const bool windows = plane == 1 && most + (r.ny - 1) * int64_t(d.stride_h) + (16 + LANES) <= d.span;
-#define AM_WINDOW(N)                  \
-    if constexpr (N * C <= 16)        \
+#define AM_WINDOW(N)           \
+    if constexpr (N * C <= 16) \
         if (windows && r.nx == N && r.ny <= N) return window_row<C, N, T>(r, d, xa, xb, s, buf);
-    AM_WINDOW(2) AM_WINDOW(3) AM_WINDOW(4) AM_WINDOW(5)
+    AM_WINDOW(2)
+    AM_WINDOW(3) AM_WINDOW(4) AM_WINDOW(5)
 #undef AM_WINDOW
-    float* slots = reinterpret_cast<float*>(s.bytes);
+        float* slots = reinterpret_cast<float*>(s.bytes);
     float* total = slots + 4 * s.pitch;
     for (int j = 0; j < r.ny; ++j)
         for (int i = 0; i < r.nx; ++i) {

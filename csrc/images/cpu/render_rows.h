@@ -135,28 +135,29 @@ template <int C> void prepare(const Rows<C>& rows, View<C>& v, float* room) {
 }
 
 template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
-    static thread_local Scratch lines, stages, own_room, other_room, own_table, other_table, own_strip, other_strip;
+    static thread_local Scratch lines, stages, own_room, other_room, own_table, other_table, own_strip, other_strip, own_packed,
+        other_packed;
     View<C> own(a, i);
     size_t line = size_t(C) * own.pitch, whole = line * a.out_h;
     float* buf = lines.need(2 * line);
     Rows<C> rows{a, i, own.pitch, a.in.dtype == U8, Stage(stages.need(Stage::floats(own.pitch)), own.pitch), buf, buf + line};
-    auto open = [&](View<C>& v, Scratch& table, Scratch& strip, Scratch& room) {
-        v.sampler.open(table, strip, a.out_h, a.out_w);
+    auto open = [&](View<C>& v, Scratch& table, Scratch& strip, Scratch& packed, Scratch& room) {
+        v.sampler.open(table, strip, packed, a.out_h, a.out_w);
         if (step_of_mean(v, 0) >= 0) prepare(rows, v, room.need(whole));
     };
     auto all = [&](const View<C>& other) {
         for (int y = y0; y < y1; ++y) render(rows, own, other, {y, 0, a.out_w});
     };
-    open(own, own_table, own_strip, own_room);
+    open(own, own_table, own_strip, own_packed, own_room);
     if (own.row[W_MIX] == MIX_NONE) {
         all(own);
     } else {
         View<C> other(a, partner_of(a, own.row, i));
-        open(other, other_table, other_strip, other_room);
+        open(other, other_table, other_strip, other_packed, other_room);
         if (own.row[W_MIX] == MIX_RESIZED_BOX) {  // drawn anew, in the box
             place_layer(a, own.row, other);
             other.sampler = Sampler<C>(other.picture, other.reading, own.pitch);
-            other.sampler.open(other_table, other_strip, a.out_h, a.out_w);
+            other.sampler.open(other_table, other_strip, other_packed, a.out_h, a.out_w);
             other.cache = nullptr;
             other.done = {0, 0, !other.reading.late};
         }

@@ -52,10 +52,15 @@ template <int C> struct Sampler {
     }
 
     // Before the first row, of a view of height x width: the tables that square views need; or the strip from which windows
-    // are read that are large and aslant; or, where other windows are to be fetched pixel by pixel, the channels of a planar picture
-    // side by side. In rooms that are the view's own.
-    void open(Scratch& table, Scratch& strip, int height, int width) {
-        if ((!dense && !planes) || unit.fits) return;
+    // are read that are large and aslant; or, where windows are to be fetched pixel by pixel, the channels of a planar picture side by
+    // side. Of pictures of any strides whose windows are large first the pixels side by side. In rooms that are the view's own.
+    void open(Scratch& table, Scratch& strip, Scratch& packed, int height, int width) {
+        if (unit.fits) return;
+        const Box& b = r.rect;
+        const int64_t wide = b.x1 - b.x0 + 1, pixels = wide * (b.y1 - b.y0 + 1);
+        const bool fits = (b.y1 + 2) * wide * C < 0x7FFFFF00;
+        if (!dense && !planes && r.kernel >= TRIANGLE && fits) pack(packed);
+        if (!dense && !planes) return;
         if (Square::wanted(r, pitch)) {
             square.open(r, C, pitch, height, table.need(Square::floats(r, C, pitch)));
             pads = false;
@@ -69,14 +74,8 @@ template <int C> struct Sampler {
             draw_strip(s, points, table);
             read(drawn, s.reading(r, drawn));
             pads = false;
-        } else if (C > 1 && planes) {
-            const Box& b = r.rect;
-            int64_t wide = b.x1 - b.x0 + 1, pixels = wide * (b.y1 - b.y0 + 1);
-            if (pixels > 4 * int64_t(height) * width || (b.y1 + 2) * wide * C >= 0x7FFFFF00) return;
-            by_dtype(picture.dtype, [&](auto value) {
-                using T = decltype(value);
-                pack(reinterpret_cast<T*>(strip.need((size_t(pixels) * C * sizeof(T) + 3) / 4)));
-            });
+        } else if (C > 1 && planes && fits && pixels <= 4 * int64_t(height) * width) {
+            pack(packed);
         }
     }
 
@@ -116,8 +115,8 @@ private:
         r = reading;
         dense = is_dense<C>(p);
         planes = !dense && is_dense<1>(p);
-        inner = between(r, r.taps.x0 + r.reach_x, r.taps.y0 + r.reach_y, r.taps.x1 - r.nx + r.reach_x,
-                        r.taps.y1 - r.ny + r.reach_y);
+        inner =
+            between(r, r.taps.x0 + r.reach_x, r.taps.y0 + r.reach_y, r.taps.x1 - r.nx + r.reach_x, r.taps.y1 - r.ny + r.reach_y);
         inner.everywhere = r.movable;
         inner.nowhere = inner.nowhere || r.folded;
     }
@@ -135,13 +134,19 @@ private:
         }
     }
     // What may be read of the picture, packed. Its pixels keep their places.
-    template <class T> void pack(T* to) {
+    void pack(Scratch& room) {
+        const int width = r.rect.x1 - r.rect.x0 + 1, height = r.rect.y1 - r.rect.y0 + 1;
+        by_dtype(picture.dtype, [&](auto value) {
+            using T = decltype(value);
+            pack(reinterpret_cast<T*>(room.need((size_t(width) * height * C * sizeof(T) + 3) / 4)), width);
+        });
+    }
+    template <class T> void pack(T* to, int width) {
         const T* from = reinterpret_cast<const T*>(picture.data);
-        int width = r.rect.x1 - r.rect.x0 + 1;
         for (int y = r.rect.y0; y <= r.rect.y1; ++y, to += width * C) {
-            const T* line = from + y * picture.stride_h + r.rect.x0;
+            const T* line = from + y * picture.stride_h + r.rect.x0 * picture.stride_w;
             for (int x = 0; x < width; ++x)
-                for (int c = 0; c < C; ++c) to[x * C + c] = line[x + c * picture.stride_c];
+                for (int c = 0; c < C; ++c) to[x * C + c] = line[x * picture.stride_w + c * picture.stride_c];
         }
         picture.h = r.rect.y1 + 1;
         picture.w = r.rect.x1 + 1;
