@@ -36,7 +36,7 @@ def check(ours, expected, edges=0.0, within=2e-5):
 
 
 def check_batch(recipe, plan, ours, expected, edges=0.0, within=2e-5):
-    """What is read from a grid comes near to the reference (test_windows.py says how near); colour and Normalize widen the gap."""
+    """What is read from a grid is near to the reference (test_windows.py says how near); colour and Normalize widen the gap."""
     near = loose(recipe, plan)
     for grid, share, limit in ((False, edges, within), (True, 0.05, 0.1)):
         if (near == grid).any():

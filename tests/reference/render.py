@@ -76,8 +76,8 @@ def folded(p, low, high, border):
 
 
 def _from_a_grid(row, shrunk=False):
-    """May this view be read from a grid's points (grid.h)? It is where windows are wide, and the map is not square to the source or
-    the pixels lie closer than the points."""
+    """May this view be read from a grid's points (grid.h)? It is where windows are wide, and the map is not square to the source
+    or the pixels lie closer than the points."""
     aslant = row.m[2, :2].any() or row.m[0, 1] or row.m[1, 0]
     close = np.abs(row.m[0, 0] * row.m[1, 1]) * 14 < np.prod(row.filter)
     wide = shrunk or (row.antialias and 2 * SUPPORT.get(row.interp, 1) * max(row.filter) > 4)
@@ -170,7 +170,7 @@ def sample(image, row, h, w, bytes_in=False, inner=None):
             out += (weight * shown)[..., None] * value
             edge += weight[..., None] * value
     whole = np.where(total == 0, 1, total)
-    if framed_taps or (interp in (2, 3) and (across.padded or down.padded) and not late):  # what the fill's taps weigh is the fill
+    if framed_taps or (interp in (2, 3) and (across.padded or down.padded) and not late):  # the fill's taps weigh in
         out = (out + (total - inside)[..., None] * fill) / whole[..., None]
         cover = np.ones((h, w))
     else:

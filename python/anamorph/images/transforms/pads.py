@@ -212,7 +212,8 @@ class CropAndPad(_Padded):
         else:
             self._set(percent=_amounts("CropAndPad.percent", self.percent, 10.0, False))
         self._set(**resampling("CropAndPad", self.interpolation, self.antialias),
-                  **{name: checks.flag(f"CropAndPad.{name}", getattr(self, name)) for name in ("keep_size", "sample_independently")},
+                  keep_size=checks.flag("CropAndPad.keep_size", self.keep_size),
+                  sample_independently=checks.flag("CropAndPad.sample_independently", self.sample_independently),
                   p=checks.probability("CropAndPad.p", self.p))
         self._check()
 
