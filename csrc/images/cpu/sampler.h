@@ -63,10 +63,10 @@ template <int C> struct Sampler {
         }
         Strip s(r, y0, y1, width);
         if (Strip::allowed(r) && s.pays(r, y1 - y0, width)) {
-            Picture drawn = s.picture(C);
-            float* points = strip.need(s.floats(C));
-            drawn.data = reinterpret_cast<const uint8_t*>(points);
-            draw_strip(s, points, table);
+            Picture drawn = s.picture(C, picture.dtype == U8);
+            uint8_t* points = reinterpret_cast<uint8_t*>(strip.need(s.floats(C)));
+            drawn.data = points;
+            by_dtype(drawn.dtype, [&](auto value) { draw_strip(s, reinterpret_cast<decltype(value)*>(points), table); });
             read(drawn, s.reading(r, drawn));
             pads = false;
         } else if (C > 1 && planes) {
@@ -122,7 +122,7 @@ private:
         inner.nowhere = inner.nowhere || r.folded;
     }
     // The strip's picture: rows of a view that lies square to the source.
-    void draw_strip(const Strip& s, float* to, Scratch& table) const {
+    template <class T> void draw_strip(const Strip& s, T* to, Scratch& table) const {
         Reading q = s.square(r);
         int width = packs_above(s.w);
         size_t row = size_t(width) * C;
