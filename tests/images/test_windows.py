@@ -38,8 +38,12 @@ def test_window_sizes(simd, shrink, interpolation, channels):
                         am.RandomAffine(10, scale=(0.9, 1.1), interpolation=interpolation)])
     plan = recipe.plan(range(2), size=(37, 41))
     expected, _ = reference(recipe, images, plan)
+    # Windows too large to be taken tap by tap are read from a strip. Of noise, the worst there is, it is that far off.
+    strip = shrink >= {"bicubic": 1.7, "bilinear": 3.4}[interpolation]
     for layout, same in layouts(images):
-        np.testing.assert_allclose(am.render(same, plan, layout=layout), expected, atol=2e-4)
+        views = am.render(same, plan, layout=layout).double().numpy()
+        np.testing.assert_allclose(views, expected, atol=0.04 if strip else 2e-4)
+        assert np.abs(views - expected).mean() < (0.008 if strip else 2e-5)
 
 
 SQUARE = {

@@ -116,8 +116,8 @@ private:
         r = reading;
         dense = is_dense<C>(p);
         planes = !dense && is_dense<1>(p);
-        inner = between(r, r.taps.x0 + r.reach_x, r.taps.y0 + r.reach_y, r.taps.x1 - r.nx + r.reach_x,
-                        r.taps.y1 - r.ny + r.reach_y);
+        inner =
+            between(r, r.taps.x0 + r.reach_x, r.taps.y0 + r.reach_y, r.taps.x1 - r.nx + r.reach_x, r.taps.y1 - r.ny + r.reach_y);
         inner.everywhere = r.movable;
         inner.nowhere = inner.nowhere || r.folded;
     }

@@ -16,8 +16,8 @@ struct Axis {
     Axis(const Reading& reading, bool across)
         : r(reading), rect0(across ? r.rect.x0 : r.rect.y0), rect1(across ? r.rect.x1 : r.rect.y1),
           reach0(across ? r.reach.x0 : r.reach.y0), reach1(across ? r.reach.x1 : r.reach.y1),
-          support(across ? r.reach_x : r.reach_y), inverse(across ? r.inverse_x : r.inverse_y),
-          fold0(r.fold[across ? 0 : 1]), fold1(r.fold[across ? 2 : 3]) {
+          support(across ? r.reach_x : r.reach_y), inverse(across ? r.inverse_x : r.inverse_y), fold0(r.fold[across ? 0 : 1]),
+          fold1(r.fold[across ? 2 : 3]) {
         taps = whole_above(2.0f * support);
         n = min_(taps, reach1 - reach0 + 1);
     }
@@ -83,6 +83,8 @@ template <class T> AM_HD void sum_lines(const T* const* lines, const float* weig
 
 // The tables of a view's columns, and room for LANES rows.
 struct Square {
+    // TILE: values of a line that are summed before they are turned: what a block needs of them fits into the first-level cache.
+    // MANY: lines of a window, up to which they are turned into floats first.
     enum : int { TILE = 128, MANY = 64 };
     bool fits = false;
     int n = 0, ny = 0, bottom = 0;
@@ -96,7 +98,7 @@ struct Square {
     int* top = nullptr;            // [LANES]
     float* sums = nullptr;         // [columns of the source][channels][LANES]
     float* rows = nullptr;         // [LANES][channels][pitch]
-    float* wide_lines = nullptr;    // [shared()][TILE]
+    float* wide_lines = nullptr;   // [shared()][TILE]
     struct Block {
         int y0, y1, xa, xb;
     };

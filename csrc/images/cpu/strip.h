@@ -10,8 +10,8 @@ namespace anamorph { namespace AM_LEVEL {
 
 struct Strip {
     static constexpr float GRID = 2.0f;
-    int w, h;                 // points
-    float x0, y0, dx, dy;     // the first one's position in the source, and their distances
+    int w, h;              // points
+    float x0, y0, dx, dy;  // the first one's position in the source, and their distances
 
     // Not for the small windows whose bytes staged_rows.h lays side by side.
     static bool allowed(const Reading& r) {
