@@ -90,8 +90,8 @@ template <int C, class F> AM_HD void color_step(int op, float p, float mean, boo
             float levels = float(1 << int(p));
             for (int i = 0; i < C; ++i) {
                 if (bytes) {
-                    F step = F(256.0f / levels);
-                    c[i] = floor_(as_byte(c[i]) / step) * step * F(1.0f / 255.0f);
+                    // as_byte's own floor would change nothing here: levels / 256 is a power of two
+                    c[i] = floor_((unit_clamp(c[i]) * F(255.0f) + F(0.5f)) * F(levels / 256.0f)) * F(256.0f / levels / 255.0f);
                 } else {
                     F cut = clamp_(floor_(c[i] * F(levels)), F(0.0f), F(levels - 1.0f)) * F(1.0f / levels);
                     c[i] = select(c[i] == c[i], cut, c[i]);

@@ -7,7 +7,7 @@
 
 namespace anamorph { namespace AM_LEVEL {
 
-// Where the pixels of a step along a row go: back into the row's buffer, or normalised to a float32 output.
+// Where the pixels of a step along a row go: back into the row's buffer, or normalised to a planar output.
 template <int C> struct ToBuffer {
     int pitch;
     float* buf;
@@ -19,14 +19,14 @@ template <int C> struct ToBuffer {
 template <int C> bool past_caches(const RenderArgs& a) {
     return int64_t(a.in.batch) * C * a.out_h * a.out_w * dtype_bytes(a.out_dtype) > (4 << 20);
 }
-template <int C> struct ToOutput {
+template <int C, class T> struct ToOutput {
     int width;
-    float* to;
+    T* to;
     int64_t plane;
     Floats scale[C], bias[C];
     bool streams;
     ToOutput(const RenderArgs& a, int i, int y)
-        : width(a.out_w), to(reinterpret_cast<float*>(a.out) + i * a.out_n + y * a.out_y), plane(a.out_c),
+        : width(a.out_w), to(reinterpret_cast<T*>(a.out) + i * a.out_n + y * a.out_y), plane(a.out_c),
           streams(past_caches<C>(a)) {
         for (int c = 0; c < C; ++c) {
             scale[c] = Floats(a.scale[c]);
@@ -35,17 +35,22 @@ template <int C> struct ToOutput {
     }
     // Rows of which each begins on a pack's edge, where that matters.
     static bool fits(const RenderArgs& a) {
-        if (a.out_dtype != F32 || a.out_x != 1) return false;
-        uintptr_t edges = reinterpret_cast<uintptr_t>(a.out) | uintptr_t((a.out_n | a.out_y | a.out_c) * 4);
-        return edges % (LANES * 4) == 0 || !past_caches<C>(a);
+        if (a.out_x != 1) return false;
+        uintptr_t edges = reinterpret_cast<uintptr_t>(a.out) | uintptr_t((a.out_n | a.out_y | a.out_c) * sizeof(T));
+        return edges % (LANES * sizeof(T)) == 0 || !past_caches<C>(a);
     }
     AM_HD void operator()(int x, const Floats* v) const {
         for (int c = 0; c < C; ++c) {
             Floats u = v[c] * scale[c] + bias[c];
-            float* p = to + c * plane + x;
-            if (x + LANES > width) std::memcpy(p, &u.v, size_t(width - x) * 4);
-            else if (streams) stream_pack(u, p);
-            else u.store(p);
+            T* p = to + c * plane + x;
+            if (x + LANES > width) {
+                auto last = narrowed(u, p);
+                std::memcpy(p, &last, size_t(width - x) * sizeof(T));
+            } else if (streams) {
+                stream_pack(u, p);
+            } else {
+                store_pack(u, p);
+            }
         }
     }
 };

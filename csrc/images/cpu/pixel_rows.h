@@ -1,5 +1,5 @@
-// A row of output pixels from dense pictures of 16- and 32-bit floats on a CPU, under any map: as staged_rows.h does with bytes,
-// but tap by tap, since the taps of a window are too many bytes to lie in one slot.
+// A row of output pixels from dense pictures of 16- and 32-bit floats on a CPU, under any map, after staged_rows.h has placed the
+// windows: a pixel's lines at a time where they are short, else tap by tap.
 #pragma once
 #include "../../core/shuffles.h"
 #include "staged_rows.h"
@@ -83,13 +83,14 @@ template <int C, class T> void pixel_row(const Reading& r, const Dense& d, int p
                                          const Stage& s, float* buf) {
     // What window_row reads behind a window is still of the picture.
     const bool windows = plane == 1 && most + (r.ny - 1) * int64_t(d.stride_h) + (16 + LANES) <= d.span;
-#define AM_WINDOW(N)           \
-    if constexpr (N * C <= 16) \
+    // clang-format off
+#define AM_WINDOW(N)                                                                              \
+    if constexpr (N * C <= 16)                                                                    \
         if (windows && r.nx == N && r.ny <= N) return window_row<C, N, T>(r, d, xa, xb, s, buf);
-    AM_WINDOW(2)
-    AM_WINDOW(3) AM_WINDOW(4) AM_WINDOW(5)
+    AM_WINDOW(2) AM_WINDOW(3) AM_WINDOW(4) AM_WINDOW(5)
 #undef AM_WINDOW
-        float* slots = reinterpret_cast<float*>(s.bytes);
+    float* slots = reinterpret_cast<float*>(s.bytes);
+    // clang-format on
     float* total = slots + 4 * s.pitch;
     for (int j = 0; j < r.ny; ++j)
         for (int i = 0; i < r.nx; ++i) {

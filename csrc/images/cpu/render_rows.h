@@ -99,9 +99,10 @@ template <int C> struct Rows {
         }
         px = {first, first};
     }
-    // Into a float32 output of dense rows, where neither fill nor erasure comes after the step.
+    // Into an output of dense rows, where neither fill nor erasure comes after the step.
     int left_to_store(const View<C>& v, const At& at) const {
-        if (v.colors == v.done.step || !ToOutput<C>::fits(args)) return 0;
+        if (v.colors == v.done.step || !by_dtype(args.out_dtype, [&](auto t) { return ToOutput<C, decltype(t)>::fits(args); }))
+            return 0;
         if (!v.done.filled && v.reading.fill_step == v.colors) return 0;
         for (int k = 0; k < v.erases; ++k) {
             const int32_t* e = erase_words(args.info, v.row, k);
@@ -112,8 +113,11 @@ template <int C> struct Rows {
     void store(const View<C>& v, const At& at, Progress done, const Pixels& px) const {
         if (done.step == v.colors) return store_row<C>(args, i, at.y, pitch, px.from);
         const int32_t* w = color_words(v.row, done.step);
-        color_row<C>(w[0], word_float(w[1]), next_mean(args, v, w[0], done), bytes, at.xa, at.xb, pitch, px.from,
-                     ToOutput<C>(args, i, at.y));
+        const float mean = next_mean(args, v, w[0], done);
+        by_dtype(args.out_dtype, [&](auto value) {
+            const ToOutput<C, decltype(value)> to(args, i, at.y);
+            color_row<C>(w[0], word_float(w[1]), mean, bytes, at.xa, at.xb, pitch, px.from, to);
+        });
     }
 };
 

@@ -68,10 +68,10 @@ template <int C> struct Sampler {
         }
         Strip s(r, height, width);
         if (Strip::allowed(r) && s.pays(r, height, width)) {
-            Picture drawn = s.picture(C);
-            float* points = strip.need(s.floats(C));
-            drawn.data = reinterpret_cast<const uint8_t*>(points);
-            draw_strip(s, points, table);
+            Picture drawn = s.picture(C, picture.dtype == U8);
+            uint8_t* points = reinterpret_cast<uint8_t*>(strip.need(s.floats(C)));
+            drawn.data = points;
+            by_dtype(drawn.dtype, [&](auto value) { draw_strip(s, reinterpret_cast<decltype(value)*>(points), table); });
             read(drawn, s.reading(r, drawn));
             pads = false;
         } else if (C > 1 && planes && fits && pixels <= 4 * int64_t(height) * width) {
@@ -121,7 +121,7 @@ private:
         inner.nowhere = inner.nowhere || r.folded;
     }
     // The strip's picture: rows of a view that lies square to the source.
-    void draw_strip(const Strip& s, float* to, Scratch& table) const {
+    template <class T> void draw_strip(const Strip& s, T* to, Scratch& table) const {
         Reading q = s.square(r);
         int width = packs_above(s.w);
         size_t row = size_t(width) * C;

@@ -83,6 +83,8 @@ template <class T> AM_HD void sum_lines(const T* const* lines, const float* weig
 
 // The tables of a view's columns, and room for LANES rows.
 struct Square {
+    // TILE: values of a line that are summed before they are turned: what a block needs of them fits into the first-level cache.
+    // MANY: lines of a window, up to which they are turned into floats first.
     enum : int { TILE = 128, MANY = 64 };
     bool fits = false;
     int n = 0, ny = 0, bottom = 0;

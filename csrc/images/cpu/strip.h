@@ -33,8 +33,10 @@ struct Strip : Grid {
         q.folded = BORDER_CONSTANT;
         return q;
     }
-    // Their picture, without its memory.
-    Picture picture(int channels) const { return {nullptr, int64_t(w) * channels, channels, 1, h, w, F32}; }
+    // Their picture, without its memory. Of bytes halves are near enough and need half the room, if a processor knows them.
+    Picture picture(int channels, bool bytes) const {
+        return {nullptr, int64_t(w) * channels, channels, 1, h, w, bytes && LANES > 4 ? F16 : F32};
+    }
     size_t floats(int channels) const { return size_t(w) * h * channels + channels * LANES; }
 
     // How the view reads that picture.
@@ -57,12 +59,12 @@ struct Strip : Grid {
 };
 
 // A row of [C][pitch] as pixels whose channels lie side by side, in packs: what it writes behind them comes before the next row.
-template <int C> void pack_row(const float* row, int pitch, int width, float* to) {
+template <int C, class T> void pack_row(const float* row, int pitch, int width, T* to) {
     for (int x = 0; x < width; x += LANES) {
         Floats in[C], out[C];
         for (int c = 0; c < C; ++c) in[c] = Floats::load(row + c * pitch + x);
         put_together<C>(in, out);
-        for (int c = 0; c < C; ++c) out[c].store(to + x * C + c * LANES);
+        for (int c = 0; c < C; ++c) store_pack(out[c], to + x * C + c * LANES);
     }
 }
 
