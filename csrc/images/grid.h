@@ -17,6 +17,13 @@ struct Grid {
     Grid() = default;
     // For output columns [left, right) of rows [top, bottom).
     AM_HD Grid(const Reading& r, int left, int top, int right, int bottom) {
+        if (!r.perspective && !r.folded && r.m[0] == 0.0f && r.m[4] == 0.0f) {  // a quarter turn: the points are its pixels
+            pixels(r.m[1], r.m[2], top, bottom, w, x0, dx);
+            pixels(r.m[3], r.m[5], left, right, h, y0, dy);
+            per_x = 1.0f / dx;
+            per_y = 1.0f / dy;
+            return;
+        }
         float box[4] = {float(r.reach.x0), float(r.reach.y0), float(r.reach.x1 + 1), float(r.reach.y1 + 1)};
         if (!r.perspective && !r.folded)
             for (int axis = 0; axis < 2; ++axis) {
@@ -35,6 +42,12 @@ struct Grid {
     }
 
 private:
+    // Those of the pixels [from, to), and one more on either side.
+    static AM_HD void pixels(float step, float shift, int from, int to, int& n, float& first, float& distance) {
+        distance = abs_(step);
+        first = min_(step * (float(from) + 0.5f), step * (float(to) - 0.5f)) + shift - distance;
+        n = to - from + 2;
+    }
     // So many that they end where the span does, and one more on either side.
     static AM_HD void points(float begin, float end, float filter, int& n, float& first, float& distance) {
         float most = filter / float(GRID), span = end - begin;

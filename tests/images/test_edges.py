@@ -183,6 +183,22 @@ def test_quarter_turns_are_transposes(size, mode, expand):
 
 
 @here
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(24, 30), (9, 7), (70, 11), (3, 1)])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_a_quarter_turn_of_what_was_shrunk(size, mode, dtype):
+    """Windows of any size are turned exactly: torchvision's resize of floats, transposed."""
+    images = pictures() if dtype == torch.uint8 else pictures().astype(np.float32) / 255
+    shrunk = F.resize(nchw(images).double() / (255 if dtype == torch.uint8 else 1), list(size), Mode(mode), antialias=True)
+    if dtype == torch.uint8:
+        shrunk = shrunk.clamp(0, 1)
+    for degrees in (90, 180, 270):
+        theirs = shrunk.rot90(degrees // 90, (2, 3))
+        steps = [am.Resize(size, mode), turn(degrees, "bilinear", expand=True), am.CenterCrop(tuple(theirs.shape[2:]))]
+        close(render(steps, images)[0], theirs)
+
+
+@here
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
 @pytest.mark.parametrize(("angle", "center"), [(-10.9, (1.2, 4.9)), (33, (90.5, 3)), (-110, (0, 0)), (90, (10, 20)),
                                                (45, (-20, 150))])
