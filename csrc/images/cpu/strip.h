@@ -2,7 +2,7 @@
 // each pixel. Instead the part of the source that the view shows is first filtered at the points of a grid, which square_rows.h does
 // in two passes, and the view reads between them, four each way (Catmull and Rom's cubic).
 //
-// GRID points lie in a filter's support, twice what the finest detail needs that passes it. docs/architecture.md has the error.
+// GRID points lie in a filter's support, twice what the finest detail needs that passes it. docs/performance.md has the error.
 #pragma once
 #include "square_rows.h"
 
