@@ -1,5 +1,5 @@
-// grid.h's points on a CPU: the part of the source that a view shows becomes a picture of them, a strip, which square_rows.h makes in two
-// passes and the view reads as any other.
+// The points of grid.h on a CPU: the part of the source that a view shows becomes a picture of them, a strip, which square_rows.h
+// makes in two passes and the view reads as any other.
 #pragma once
 #include "../grid.h"
 #include "square_rows.h"
