@@ -13,11 +13,13 @@ struct Grid {
     int w, h;              // points
     float x0, y0, dx, dy;  // the first one's position in the source, and their distances
     float per_x, per_y;    // points per source pixel
+    bool exact;            // they are the pixels
 
     Grid() = default;
     // For output columns [left, right) of rows [top, bottom).
     AM_HD Grid(const Reading& r, int left, int top, int right, int bottom) {
-        if (!r.perspective && !r.folded && r.m[0] == 0.0f && r.m[4] == 0.0f) {  // a quarter turn: the points are its pixels
+        exact = !r.perspective && !r.folded && r.m[0] == 0.0f && r.m[4] == 0.0f;  // a quarter turn
+        if (exact) {
             pixels(r.m[1], r.m[2], top, bottom, w, x0, dx);
             pixels(r.m[3], r.m[5], left, right, h, y0, dy);
             per_x = 1.0f / dx;

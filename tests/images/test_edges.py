@@ -195,7 +195,7 @@ def test_a_quarter_turn_of_what_was_shrunk(size, mode, dtype):
     for degrees in (90, 180, 270):
         theirs = shrunk.rot90(degrees // 90, (2, 3))
         steps = [am.Resize(size, mode), turn(degrees, "bilinear", expand=True), am.CenterCrop(tuple(theirs.shape[2:]))]
-        close(render(steps, images)[0], theirs)
+        close(render(steps, images)[0], theirs, 3e-5)  # float32 sums of thousands of values
 
 
 @here

@@ -68,7 +68,7 @@ template <int C> struct Sampler {
         }
         Strip s(r, height, width);
         if (Strip::allowed(r) && s.pays(r, height, width)) {
-            Picture drawn = s.picture(C, picture.dtype == U8);
+            Picture drawn = s.picture(C, picture.dtype == U8 && !s.exact);
             uint8_t* points = reinterpret_cast<uint8_t*>(strip.need(s.floats(C)));
             drawn.data = points;
             by_dtype(drawn.dtype, [&](auto value) { draw_strip(s, reinterpret_cast<decltype(value)*>(points), table); });

@@ -34,8 +34,8 @@ struct Strip : Grid {
         return q;
     }
     // Their picture, without its memory. Of bytes halves are near enough and need half the room, if a processor knows them.
-    Picture picture(int channels, bool bytes) const {
-        return {nullptr, int64_t(w) * channels, channels, 1, h, w, bytes && LANES > 4 ? F16 : F32};
+    Picture picture(int channels, bool halves) const {
+        return {nullptr, int64_t(w) * channels, channels, 1, h, w, halves && LANES > 4 ? F16 : F32};
     }
     size_t floats(int channels) const { return size_t(w) * h * channels + channels * LANES; }
 
