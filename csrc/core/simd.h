@@ -384,6 +384,7 @@ AM_HD Floats power(Floats x, float p) {
 }
 #else
 AM_HD Floats power(Floats x, float p) {
+    x = max_(x, Floats(1e-38f));                                        // lanes that nobody wants hold anything
     IntBits bits = (IntBits)x.v, exponent = (bits - 0x3F3504F3) >> 23;  // x = m * 2^exponent, m from sqrt(1/2) to sqrt(2)
     Floats m((FloatBits)(bits - (exponent << 23)));
     Floats z = (m - Floats(1.0f)) / (m + Floats(1.0f)), z2 = z * z, log(1.0f / 9.0f);  // of m: 2 artanh(z)

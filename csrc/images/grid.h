@@ -18,7 +18,8 @@ struct Grid {
     Grid() = default;
     // For output columns [left, right) of rows [top, bottom).
     AM_HD Grid(const Reading& r, int left, int top, int right, int bottom) {
-        exact = !r.perspective && !r.folded && r.m[0] == 0.0f && r.m[4] == 0.0f;  // a quarter turn
+        exact = !r.perspective && !r.folded && r.m[0] == 0.0f && r.m[4] == 0.0f;  // a quarter turn, not enlarged
+        exact = exact && float(GRID) * abs_(r.m[1]) >= r.filter_x && float(GRID) * abs_(r.m[3]) >= r.filter_y;
         if (exact) {
             pixels(r.m[1], r.m[2], top, bottom, w, x0, dx);
             pixels(r.m[3], r.m[5], left, right, h, y0, dy);

@@ -139,9 +139,16 @@ template <int C> void prepare(const Rows<C>& rows, View<C>& v, float* room) {
 }
 
 template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
+    auto costly = [&](const View<C>& v) { return v.sampler.ways(a.out_h, a.out_w).costly(); };
     static thread_local Scratch lines, stages, own_room, other_room, own_table, other_table, own_strip, other_strip, own_packed,
         other_packed;
     View<C> own(a, i);
+    const int rule = own.row[W_MIX];
+    View<C> other(a, rule == MIX_NONE ? i : partner_of(a, own.row, i));
+    if (y1 - y0 < a.out_h && (rule == MIX_RESIZED_BOX || costly(own) || (rule != MIX_NONE && costly(other)))) {
+        if (y0 > 0) return;  // what is done once for a view is done by the thread of its first band, which draws it whole
+        y1 = a.out_h;
+    }
     size_t line = size_t(C) * own.pitch, whole = line * a.out_h;
     float* buf = lines.need(2 * line);
     Rows<C> rows{a, i, own.pitch, a.in.dtype == U8, Stage(stages.need(Stage::floats(own.pitch)), own.pitch), buf, buf + line};
@@ -153,12 +160,11 @@ template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
         for (int y = y0; y < y1; ++y) render(rows, own, other, {y, 0, a.out_w});
     };
     open(own, own_table, own_strip, own_packed, own_room);
-    if (own.row[W_MIX] == MIX_NONE) {
+    if (rule == MIX_NONE) {
         all(own);
     } else {
-        View<C> other(a, partner_of(a, own.row, i));
         open(other, other_table, other_strip, other_packed, other_room);
-        if (own.row[W_MIX] == MIX_RESIZED_BOX) {  // drawn anew, in the box
+        if (rule == MIX_RESIZED_BOX) {  // drawn anew, in the box
             place_layer(a, own.row, other);
             other.sampler = Sampler<C>(other.picture, other.reading, own.pitch);
             other.sampler.open(other_table, other_strip, other_packed, a.out_h, a.out_w);
@@ -168,6 +174,9 @@ template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
         all(other);
     }
     stream_end();
+    for (Scratch* room : {&lines, &stages, &own_room, &other_room, &own_table, &other_table, &own_strip, &other_strip,
+                          &own_packed, &other_packed})
+        room->trim();
 }
 
 void render_task(const RenderArgs& a, int i, int y0, int y1) {

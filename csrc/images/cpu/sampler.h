@@ -9,6 +9,7 @@ namespace anamorph { namespace AM_LEVEL {
 
 // Room that grows and is used again.
 struct Scratch {
+    static constexpr size_t MOST = 4u << 20;  // floats that are kept
     float* data = nullptr;
     size_t size = 0;
     float* need(size_t n) {
@@ -20,6 +21,13 @@ struct Scratch {
             size = n;
         }
         return data;
+    }
+    // After a picture of uncommon size its room goes back.
+    void trim() {
+        if (size <= MOST) return;
+        free(data);
+        data = nullptr;
+        size = 0;
     }
     ~Scratch() { free(data); }
 };
@@ -51,31 +59,44 @@ template <int C> struct Sampler {
         plain.nowhere = plain.nowhere || (r.padded && r.folded);
     }
 
-    // Before the first row, of a view of height x width: the tables that square views need; or the strip from which windows
-    // are read that are large and aslant; or, where windows are to be fetched pixel by pixel, the channels of a planar picture side by
-    // side. Of pictures of any strides whose windows are large first the pixels side by side. In rooms that are the view's own.
-    void open(Scratch& table, Scratch& strip, Scratch& packed, int height, int width) {
-        if (unit.fits) return;
+    // How a view of height x width is made ready, before its first row: by tables, where it is square; by the strip from which large
+    // windows are read; of other windows by a planar picture's channels side by side. Of pictures of any strides whose windows are
+    // large the pixels are laid side by side first.
+    struct Ways {
+        bool packs = false, table = false, strip = false;
+        bool costly() const { return packs || strip; }  // so that it should be done once for a view
+    };
+    Ways ways(int height, int width) const {
+        Ways k;
+        if (unit.fits) return k;
         const Box& b = r.rect;
         const int64_t wide = b.x1 - b.x0 + 1, pixels = wide * (b.y1 - b.y0 + 1);
-        const bool fits = (b.y1 + 2) * wide * C < 0x7FFFFF00;
-        if (!dense && !planes && r.kernel >= TRIANGLE && fits) pack(packed);
-        if (!dense && !planes) return;
-        if (Square::wanted(r, pitch)) {
+        const bool fits = (b.y1 + 2) * wide * C < 0x7FFFFF00, lies = dense || planes;
+        k.packs = !lies && r.kernel >= TRIANGLE && fits;
+        if (!lies && !k.packs) return k;
+        const Strip s(r, height, width);
+        const bool square = Square::wanted(r, pitch);
+        k.strip = Strip::allowed(r) && (square ? s.pays_square(r, height, width) : s.pays(r, height, width));
+        k.table = square && !k.strip;
+        k.packs = k.packs || (!square && !k.strip && C > 1 && planes && fits && pixels <= 4 * int64_t(height) * width);
+        return k;
+    }
+    // In rooms that are the view's own.
+    void open(Scratch& table, Scratch& strip, Scratch& packed, int height, int width) {
+        const Ways k = ways(height, width);
+        if (k.packs) pack(packed);
+        if (k.table) {
             square.open(r, C, pitch, height, table.need(Square::floats(r, C, pitch)));
             pads = false;
-            return;
         }
-        Strip s(r, height, width);
-        if (Strip::allowed(r) && s.pays(r, height, width)) {
+        if (k.strip) {
+            const Strip s(r, height, width);
             Picture drawn = s.picture(C, picture.dtype == U8 && !s.exact);
             uint8_t* points = reinterpret_cast<uint8_t*>(strip.need(s.floats(C)));
             drawn.data = points;
             by_dtype(drawn.dtype, [&](auto value) { draw_strip(s, reinterpret_cast<decltype(value)*>(points), table); });
             read(drawn, s.reading(r, drawn));
             pads = false;
-        } else if (C > 1 && planes && fits && pixels <= 4 * int64_t(height) * width) {
-            pack(packed);
         }
     }
 

@@ -24,6 +24,15 @@ struct Strip : Grid {
         return grid + (r.bytes ? 8.0 : 16.0) * pixels < pixels * r.nx * r.ny;
     }
 
+    // The same for a square view, whose rows and columns have tables of weights. So much less that it is worth the error.
+    bool pays_square(const Reading& r, int rows, int columns) const {
+        const double source_w = double(columns) * abs_(r.m[0]) + 2.0 * r.reach_x, pixels = double(rows) * columns;
+        auto cost = [&](double lines, double across) {
+            return lines * (0.2 * r.ny * source_w + 0.5 * r.nx * across) + 2.0 * (r.nx * across + r.ny * lines);
+        };
+        return (4 * h < rows || 4 * w < columns) && 2.0 * (cost(h, w) + 8.0 * pixels) < cost(rows, columns);
+    }
+
     // How the source is read at the points.
     Reading square(const Reading& r) const {
         Reading q = r;
