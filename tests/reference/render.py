@@ -79,7 +79,8 @@ def _from_a_grid(row, shrunk=False):
     """May this view be read from a grid's points (grid.h)? It is where windows are wide, and the map is not square to the source
     or the pixels lie closer than the points."""
     aslant = row.m[2, :2].any() or row.m[0, 1] or row.m[1, 0]
-    close = abs(row.m[0, 0] * row.m[1, 1]) * 14 < np.prod(row.filter) or (np.abs(row.m.diagonal()[:2]) * 8 < row.filter).any()
+    scale = np.abs(row.m.diagonal()[:2])
+    close = scale.prod() * 14 < np.prod(row.filter) or (scale * 8 < row.filter).any()
     wide = shrunk or (row.antialias and 2 * SUPPORT.get(row.interp, 1) * max(row.filter) > 4)
     return bool((aslant or close) and wide)
 
