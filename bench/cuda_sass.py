@@ -29,7 +29,8 @@ SHRINKS, TAPS, LINES = 0.257, 6.87, 2.62
 # No such steps; no window near an edge; neither nearest nor perspective; other colour steps; other outputs; slow divisions.
 NEVER = "|".join([
     r"> (erase|mix|narrow|keep):|write_targets:|place_layer:|erases; \+\+k",
-    r"border_index|tap_index|sum_window<false|cubic_weight|lanczos_weight|area_weight|window\(s., (0\.5f|1\.0f|drop|r\.reach_., .0)|unit_clamp\(share_",
+    r"border_index|tap_index|sum_window<false|cubic_weight|lanczos_weight|area_weight",
+    r"window\(s., (0\.5f|1\.0f|drop|r\.reach_., .0)|unit_clamp\(share_",
     r"draw_points|read<C>\(v,|if \(v\.few\) sample|> read: .*(points|per_x|g\.)|fill: each|sample_fill|folded\(|mix:",
     r"lay_fill: .*inside|pad_cover|tap_cover|pads|1e-8f|product\(|s[xy], inverse|kernel == NEAREST\) \{",
     r"c\[1\] = c\[2\]|F\(1\.0f\) - c\[i\]|levels|as_byte|permute|power|spoilt|c\[I\] = |CONTRAST_MIDGRAY",
