@@ -25,6 +25,29 @@ def render(transforms, images: np.ndarray, *, epoch: int = 0, seed: int = 0, dty
     return am.render(images, plan, layout="NHWC"), plan
 
 
+def bytes_of(transforms, images: np.ndarray, **options) -> torch.Tensor:
+    """The engine's views as uint8."""
+    return render(transforms, images, dtype=torch.uint8, **options)[0]
+
+
+def nchw(images: np.ndarray) -> torch.Tensor:
+    """An NHWC batch as torchvision takes it."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).contiguous()
+
+
+def unit(images: np.ndarray) -> torch.Tensor:
+    """The same of bytes in [0, 1], float64."""
+    return nchw(images).double() / 255
+
+
+def close(ours: torch.Tensor, theirs: torch.Tensor, within: float = 1e-5, share: float = 1.0) -> None:
+    """Are at least ``share`` of the values alike?"""
+    assert ours.shape == theirs.shape
+    off = (ours.double() - theirs.double()).abs()
+    good = (off <= within).double().mean()
+    assert good >= share, f"{good:.5f} within {within}, worst {off.max():.6f}"
+
+
 def word(plan: am.Plan, name: str, n: int = 1, kind=torch.int32) -> torch.Tensor:
     """Columns of the plan's rows by name."""
     at = am._native.WORDS[name]

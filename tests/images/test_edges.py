@@ -13,7 +13,7 @@ from PIL import Image
 
 import anamorph as am
 from anamorph.bench._torchvision import v2 as load_torchvision
-from pictures import pictures, render, word
+from pictures import bytes_of, close, nchw, pictures, render, unit, word
 
 v2 = load_torchvision()
 F, Mode = v2.functional, v2.InterpolationMode
@@ -21,25 +21,6 @@ F, Mode = v2.functional, v2.InterpolationMode
 here = pytest.mark.usefixtures("route")  # by the CPU's code and by the CUDA code; the other tests run at every instruction set
 RAMP = np.tile(np.arange(64, dtype=np.uint8)[None, None, :, None], (1, 64, 1, 3))
 MIRRORS = ["reflect", "symmetric", "edge"]
-
-
-def nchw(images: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).contiguous()
-
-
-def unit(images: np.ndarray) -> torch.Tensor:
-    return nchw(images).double() / 255
-
-
-def close(ours: torch.Tensor, theirs: torch.Tensor, within: float = 1e-5, share: float = 1.0) -> None:
-    assert ours.shape == theirs.shape
-    off = (ours.double() - theirs.double()).abs()
-    good = (off <= within).double().mean()
-    assert good >= share, f"{good:.5f} within {within}, worst {off.max():.6f}"
-
-
-def bytes_of(transforms, images: np.ndarray, **options) -> torch.Tensor:
-    return render(transforms, images, dtype=torch.uint8, **options)[0]
 
 
 def turn(degrees: float, mode: str = "bilinear", **options) -> am.RandomRotation:

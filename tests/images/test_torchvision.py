@@ -12,7 +12,7 @@ import torch
 
 import anamorph as am
 from anamorph.bench._torchvision import v2 as load_torchvision
-from pictures import pictures, render, word
+from pictures import nchw, pictures, render, unit, word
 
 try:
     F = load_torchvision().functional
@@ -24,14 +24,6 @@ from torchvision.transforms import InterpolationMode as Mode
 pytestmark = pytest.mark.usefixtures("route")
 
 MODES = {"nearest": Mode.NEAREST, "bilinear": Mode.BILINEAR, "bicubic": Mode.BICUBIC}
-
-
-def nchw(images: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-
-
-def unit(images: np.ndarray) -> torch.Tensor:
-    return nchw(images).double() / 255
 
 
 def agree(ours: torch.Tensor, theirs: torch.Tensor, share: float = 0.999, within: float | None = None) -> None:

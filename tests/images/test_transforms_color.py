@@ -8,13 +8,9 @@ import torch
 
 import anamorph as am
 from anamorph.bench._torchvision import v2 as load_torchvision
-from pictures import pictures, render
+from pictures import pictures, render, unit
 
 F = load_torchvision().functional
-
-
-def unit(images: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).double() / 255
 
 
 @pytest.mark.parametrize("gamma", [0.05, 0.3, 0.8, 1.0, 1.7, 4.0, 30.0])

@@ -10,30 +10,12 @@ from PIL import Image
 
 import anamorph as am
 from anamorph.bench._torchvision import v2 as load_torchvision
-from pictures import pictures, render
+from pictures import bytes_of, close, nchw, pictures, render, unit
 
 v2 = load_torchvision()
 F = v2.functional
 
 pytestmark = pytest.mark.usefixtures("route")
-
-
-def nchw(images: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).contiguous()
-
-
-def unit(images: np.ndarray) -> torch.Tensor:
-    return nchw(images).double() / 255
-
-
-def close(ours: torch.Tensor, theirs: torch.Tensor, within: float = 1e-5, share: float = 1.0) -> None:
-    assert ours.shape == theirs.shape
-    off = (ours.double() - theirs.double()).abs()
-    assert (off <= within).double().mean() >= share, f"worst {off.max():.6f}"
-
-
-def bytes_of(transforms, images, **options):
-    return render(transforms, images, dtype=torch.uint8, **options)[0]
 
 
 def found(views: torch.Tensor, candidates: list[np.ndarray]) -> list[int]:
