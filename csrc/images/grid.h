@@ -1,4 +1,5 @@
-// A large antialiased window under a map that is not square to its source: taken for each pixel it costs its height times its width.
+// A large antialiased window under a map that is not square to its source costs its height times its width for each pixel, and where
+// something was shrunk and is shown enlarged, neighbours weigh nearly the same.
 // Instead the part of the source that the pixels show is first filtered at the points of a grid, and the pixels are read between
 // these, four each way (Catmull and Rom's cubic).
 //

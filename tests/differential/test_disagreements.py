@@ -150,6 +150,15 @@ def test_bicubic_resize_of_bytes(size, antialias):
             assert np.abs(theirs - pils(lambda x: F.resize(x, list(size), MODES["bicubic"]), picture)).max() <= 2
 
 
+def test_lanczos_resize_of_bytes():
+    """Once in the two axes; PIL has bytes between them. The docs' numbers, over six sizes."""
+    sizes = [(24, 32), (31, 50), (7, 40), (50, 66), (3, 2), (90, 120)]
+    for most, some in ((4, pictures()), (31, [noise()]), (56, [noise(levels=2)])):
+        off = [np.abs(ours(am.Resize(size, "lanczos"), p) - pils(lambda x, s=size: x.resize(s[::-1], Image.Resampling.LANCZOS), p))
+               for p in some for size in sizes]
+        assert max(o.max() for o in off) == most
+
+
 @pytest.mark.parametrize("size", [(150, 170), (40, 56), (17, 23)])
 def test_bilinear_resize_of_bytes(size):
     """Within one, whatever is between the axes."""

@@ -70,6 +70,19 @@ def test_the_error_of_a_grid(simd, interpolation, shrink, pictures, mean, worst,
     assert dtype != np.uint8 or off.max() > 0.1  # it is a grid that is measured; of floats only where it pays
 
 
+@pytest.mark.cpu
+@pytest.mark.parametrize("pictures", [photographs, black_and_white])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_the_error_of_a_grid_in_a_square_view(simd, interpolation, pictures):
+    """What is shrunk and shown enlarged, within what is stated for photographs."""
+    images = pictures(200, 300)
+    recipe = am.Recipe([am.Resize((14, 21), interpolation), am.Resize((200, 300), interpolation)])
+    plan = recipe.plan(range(4), size=(200, 300))
+    expected, _ = reference(recipe, images, plan)
+    off = np.abs(am.render(images, plan, layout="NHWC").numpy() - expected) * 255
+    assert off.mean() <= (0.5 if pictures is photographs else 2.5) and off.max() <= 8
+
+
 SQUARE = {
     "shrunk": [am.Resize((23, 50))],
     "shrunk, bicubic": [am.Resize((11, 9), "bicubic")],
