@@ -154,7 +154,7 @@ def test_lanczos_resize_of_bytes():
     """Once in the two axes; PIL has bytes between them. The docs' numbers, over six sizes."""
     sizes = [(24, 32), (31, 50), (7, 40), (50, 66), (3, 2), (90, 120)]
     for most, some in ((4, pictures()), (31, [noise()]), (56, [noise(levels=2)])):
-        off = [np.abs(ours(am.Resize(size, "lanczos"), p) - pils(lambda x, s=size: x.resize(s[::-1], Image.Resampling.LANCZOS), p))
+        off = [np.abs(ours(am.Resize(size, "lanczos"), p) - pils(lambda x, s=size: x.resize(s[::-1], Image.LANCZOS), p))
                for p in some for size in sizes]
         assert max(o.max() for o in off) == most
 
