@@ -97,3 +97,32 @@ def test_mixing_needs_a_batch():
         am.Recipe([am.RandomApply([am.MixUp()])])(PICTURE)
     with pytest.raises(am.ArgumentError, match="seed"):
         RANDOM(PICTURE, seed=-1)
+
+
+@pytest.mark.parametrize("turn", [30, 90, (20, 200)])
+def test_it_may_have_a_size_of_its_own(turn):
+    """Where the draw decides the size, it is torchvision's for the same angle."""
+    recipe = am.Recipe([am.RandomRotation(turn, expand=True), am.RandomErasing(1.0, value=1)], dtype=torch.uint8)
+    unlike = set()
+    for seed in range(20):
+        view = recipe(PICTURE, seed=seed)
+        still = am.Recipe([am.RandomRotation(turn), am.CenterCrop(20)]).plan([0], size=(20, 31), seed=seed)
+        theirs = v2().functional.rotate(PICTURE, still.table()[0]["turned"], expand=True)
+        assert max(abs(a - b) for a, b in zip(view.shape, theirs.shape)) <= 1  # the table's angle is rounded
+        unlike.add(view.shape)
+        with pytest.raises(am.ArgumentError, match=r"differ between samples.*or give pictures one by one: recipe\(image\)"):
+            recipe.plan([0], size=(20, 31), seed=seed)
+    assert len(unlike) > 3
+
+
+def test_a_size_of_its_own_is_whole():
+    """Quarter turns: every pixel, and none beside."""
+    recipe = am.Recipe([am.RandomRotate90(1.0)], dtype=torch.uint8)
+    turns = {k: torch.rot90(PICTURE, k, (1, 2)) for k in range(4)}
+    found = set()
+    for seed in range(40):
+        view = recipe(PICTURE, seed=seed)
+        found |= {k for k, turned in turns.items() if torch.equal(view, turned)}
+    assert found == set(turns)
+    with pytest.raises(am.ShapeError, match="at most 32768"):
+        am.Recipe([am.RandomRotation((30, 31), expand=True)])(torch.zeros(1, 1, 32768))

@@ -357,3 +357,18 @@ def test_ten_crops_are_torchvisions(vertical):
         assert torch.equal(am.render(images, recipe.plan(range(4), size=(40, 57), view=k)), theirs)
     with pytest.raises(am.ShapeError, match="40 x 57"):
         am.Recipe([am.TenCrop(41)]).plan([0], size=(40, 57))
+
+
+@pytest.mark.parametrize("angle", [90, -90, 180, 270, 450, 0, 30, 45, -17.3, 200])
+@pytest.mark.parametrize("size", [(20, 31), (31, 20), (7, 9), (1, 9)])
+def test_one_angle_expanded_ends_a_recipe(angle, size):
+    """The size is known before anything is drawn, and is torchvision's."""
+    images = pictures()[:, :size[0], :size[1]]
+    theirs = load_torchvision().functional.rotate(nchw(images), angle, expand=True)
+    recipe = am.Recipe([am.RandomRotation((angle, angle), expand=True)], dtype=torch.uint8)
+    assert recipe.output_size(size) == tuple(theirs.shape[2:])
+    ours = bytes_of([am.RandomRotation((angle, angle), expand=True), am.RandomHorizontalFlip(1.0)], images)
+    if angle % 90 == 0:
+        assert torch.equal(ours, theirs.flip(3))
+    else:
+        assert ours.shape == theirs.shape

@@ -24,13 +24,14 @@ from anamorph.images.transforms.base import Transform
 from anamorph.images.transforms.color import Normalize
 from anamorph.images.transforms.compose import chain_size, check_list, leaves
 from anamorph.images.transforms.mix import MaskMix
-from anamorph.images.transforms.program import NORMALISED, Slot
+from anamorph.images.transforms.program import NORMALISED, Slot, view_size
 
 MAX_EPOCH = 2**32 - 1  # a plan's key has one word for it
 
 # Colour that is defined on grey or red, green and blue, as in torchvision: a fourth channel would be taken for a colour.
 GREY_OR_RGB = ("BRIGHTNESS", "CONTRAST", "CONTRAST_MIDGRAY", "SATURATION", "HUE", "GRAYSCALE")
 RGB = ("SHIFT_RED", "SHIFT_GREEN", "SHIFT_BLUE")  # albumentations'
+ENDS = "end the geometry with RandomResizedCrop, Resize((h, w)), RandomCrop or CenterCrop"
 ERASES = (_native.OPS["ERASE"], _native.OPS["DROPOUT"])
 
 
@@ -121,17 +122,16 @@ class Recipe:
             ArgumentError: it would differ from sample to sample.
             ShapeError: ``size`` is no picture's, or less than a crop takes.
         """
-        size = _pair(size)
-        out = self._fixed or chain_size(self.transforms, size)
+        out = self._size_of(_pair(size))
         if out is None:
-            raise ArgumentError("transforms: the output's size would differ between samples; end the geometry with "
-                                "RandomResizedCrop, Resize((h, w)), RandomCrop or CenterCrop")
-        if self._fixed:
-            chain_size(self.transforms, size)  # for its checks
-        if max(out) > checks.MAX_SIDE:
-            raise ShapeError(f"size: expected an output of at most {checks.MAX_SIDE} pixels a side, given {size[0]} x {size[1]}, "
-                             f"which becomes {out[0]} x {out[1]}")
+            raise ArgumentError(f"transforms: the output's size would differ between samples; {ENDS}, or give pictures one by one: "
+                                "recipe(image)")
         return out
+
+    def _size_of(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """The output's for sources of ``size``; None where the draw decides."""
+        out = chain_size(self.transforms, size)  # also for its checks
+        return _within(size, self._fixed or out) if self._fixed or out else None
 
     def plan(self, index: Any, *, size: Any, seed: int = 0, epoch: int | Tensor = 0, view: int = 0,
              device: Any = None) -> Plan:
@@ -190,6 +190,15 @@ class Recipe:
         self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads())
         return Plan._drawn(self, rows, index, seed, epoch, view, size if sizes is None else sizes, out)
 
+    def _plan_one(self, size: tuple[int, int], seed: int, device: torch.device) -> Plan:
+        """The plan of sample 0 alone, which may have a size of its own: the row that was drawn says it."""
+        if self._size_of(size):
+            return self.plan([0], size=size, seed=seed, device=device)
+        index = torch.zeros(1, dtype=torch.int64, device=device)
+        rows = torch.empty((1, self._row_words), dtype=torch.int32, device=device)
+        self._native.plan(index, seed, 0, 0, *size, None, 0, 0, rows, 1)
+        return Plan._drawn(self, rows, index, seed, 0, 0, size, _within(size, view_size(rows)))
+
     def __call__(self, image: Any, *, seed: int | None = None) -> Tensor:
         """The view of one picture, as a torchvision transform gives it: for Datasets, Compose and a quick look. Batches are
         what :meth:`plan` and :func:`anamorph.render` are for, which are many times faster.
@@ -197,10 +206,11 @@ class Recipe:
         Args:
             image: a tensor ``[C, H, W]``, a PIL image, or an array ``[H, W, C]`` (grey: ``[H, W]``).
             seed: of the view. By default a number of torch's default generator, so that ``torch.manual_seed`` rules it and the
-                workers of a DataLoader differ. The view is ``plan([0], seed=seed, ...)``'s.
+                workers of a DataLoader differ. The view is ``plan([0], seed=seed, ...)``'s, where that has one size.
 
         Returns:
-            A tensor ``[C, h, w]`` of the recipe's dtype, on the picture's device.
+            A tensor ``[C, h, w]`` of the recipe's dtype, on the picture's device. Of a recipe whose output differs in size
+            between samples, as after ``RandomRotation(30, expand=True)``, the view has its own.
 
         Raises:
             ArgumentError, ShapeError, DtypeError: what was given and what is expected; a recipe that mixes needs a batch.
@@ -208,10 +218,11 @@ class Recipe:
         if self._mixes:
             raise ArgumentError("image: expected a batch for a recipe that mixes, given one picture; plan and render do a batch")
         batch, layout = as_batch(image)
-        h, w = batch.shape[2:] if layout == "NCHW" else batch.shape[1:3]
+        size = _pair(tuple(batch.shape[2:] if layout == "NCHW" else batch.shape[1:3]))
         if seed is None:
             seed = int(torch.randint(2**63 - 1, (), dtype=torch.int64, device="cpu"))
-        return render(batch, self.plan([0], size=(h, w), seed=seed, device=batch.device), layout=layout)[0]
+        plan = self._plan_one(size, checks.whole("seed", seed, 0, 2**64 - 1), batch.device)
+        return render(batch, plan, layout=layout)[0]
 
     _checked: tuple[int, int] | None = None  # the size that was last found good
 
@@ -225,8 +236,7 @@ class Recipe:
         if not isinstance(size, Tensor):
             return self.output_size(size)
         if self._fixed is None:
-            raise ArgumentError("size: expected one (height, width), given one for each sample; end the geometry with "
-                                "RandomResizedCrop, Resize((h, w)), RandomCrop or CenterCrop")
+            raise ArgumentError(f"size: expected one (height, width), given one for each sample; {ENDS}")
         return self._fixed
 
     def _furthest(self, side: int) -> tuple[float, float]:
@@ -275,6 +285,14 @@ def _pair(size: Any) -> tuple[int, int]:
     if not (1 <= h <= checks.MAX_SIDE and 1 <= w <= checks.MAX_SIDE):
         raise ShapeError(f"size: expected {checks.SIDES}, given {h} x {w}")
     return h, w
+
+
+def _within(size: tuple[int, int], out: tuple[int, int]) -> tuple[int, int]:
+    """The output's size, unless it is no picture's."""
+    if max(out) > checks.MAX_SIDE:
+        raise ShapeError(f"size: expected an output of at most {checks.MAX_SIDE} pixels a side, given {size[0]} x {size[1]}, "
+                         f"which becomes {out[0]} x {out[1]}")
+    return out
 
 
 def _sizes(size: Any, count: int) -> tuple[Any, Tensor | None]:

@@ -25,6 +25,7 @@ from anamorph.images.transforms.program import (
     WARPS,
     Slot,
     apply,
+    certain_size,
     slot,
 )
 
@@ -237,8 +238,8 @@ class RandomRotation(Transform):
     Args:
         degrees: d for (-d, d), or (low, high).
         interpolation: "nearest", "bilinear" or "bicubic".
-        expand: enlarge the output so that it holds all of the picture; the middle then is the centre. Sizes then
-            differ between samples, so a transform that fixes the size must follow.
+        expand: enlarge the output so that it holds all of the picture; the middle then is the centre. Unless ``degrees`` is one
+            angle, (90, 90), sizes then differ between samples, so a transform that fixes the size must follow.
         center: (x, y) in pixels; None: the middle.
         fill: what is seen outside the picture, a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
             float pictures.
@@ -262,7 +263,10 @@ class RandomRotation(Transform):
                      flags=INTERPOLATIONS.index(self.interpolation) | EXPAND * self.expand)]
 
     def output_size(self, size: Size | None) -> Size | None:
-        return None if self.expand else size
+        if not self.expand or size is None:
+            return None if self.expand else size
+        low, high = cast(_Range, self.degrees)
+        return certain_size(tuple(self.slots()), size) if low == high else None
 
     def channels(self) -> set[int]:
         return lengths(self.fill)

@@ -6,8 +6,12 @@ csrc/images/program.h is the other half of this page; ``_native.OPS`` brings the
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
+import torch
+
+from anamorph import _native
 from anamorph._native import OPS
 from anamorph.core.errors import ArgumentError
 
@@ -81,3 +85,19 @@ def order(bodies: Sequence[Sequence[Slot]]) -> list[Slot]:
     if len(bodies) <= 1:
         return [one for body in bodies for one in body]
     return some(len(bodies), len(bodies), bodies)
+
+
+def view_size(rows: torch.Tensor) -> tuple[int, int]:
+    """(height, width) of the view that the first row of a plan has come to."""
+    at = _native.WORDS["VIEW"]
+    w, h = rows[0, at:at + 2].view(torch.float32).tolist()
+    return int(h), int(w)
+
+
+@lru_cache
+def certain_size(slots: tuple[Slot, ...], size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) that a program makes of ``size`` whatever it draws, as the native core finds it."""
+    recipe = _native.Recipe(slots, [0.0] * 4, [1.0] * 4, 0, 0, 0, 0.0, 0.0, False)
+    rows = torch.empty((1, recipe.row_words), dtype=torch.int32, device="cpu")
+    recipe.plan(torch.zeros(1, dtype=torch.int64, device="cpu"), 0, 0, 0, *size, None, 0, 0, rows, 1)
+    return view_size(rows)
