@@ -128,4 +128,4 @@ def test_a_size_of_its_own_is_whole():
         found |= {k for k, turned in turns.items() if torch.equal(view, turned)}
     assert found == set(turns)
     with pytest.raises(am.ShapeError, match="at most 32768"):
-        am.Recipe([am.RandomRotation((30, 31), expand=True)])(torch.zeros(1, 1, 32768))
+        am.Recipe([am.RandomRotation((30, 31), expand=True)])(torch.zeros(1, 1, 1).expand(1, 32768, 32768))
