@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import anamorph as am
 
 pytestmark = pytest.mark.usefixtures("route")
 
 IMAGES = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
+WIDE = torch.zeros(2, 20, 30, 3, dtype=torch.uint8)
+SPARSE = torch.ones(2, 2).to_sparse()
 NAN, INF = float("nan"), float("inf")
 
 
@@ -106,7 +109,16 @@ PLANS = {
     "output_size of 0": (lambda: recipe().output_size((0, 5)), am.ShapeError, "1 to 32768"),
     "epoch tensor negative": (lambda: recipe().plan([0], size=(8, 8), epoch=torch.tensor(-1)), am.ArgumentError, "epoch"),
     "ids beyond int64": (lambda: recipe().plan(np.array([2**63], np.uint64), size=(8, 8)), am.ArgumentError, "2\\*\\*63"),
-    "sparse index": (lambda: recipe().plan(torch.zeros(2).long().to_sparse(), size=(8, 8)), am.ArgumentError, "a plain strided"),
+    "sparse index": (lambda: recipe().plan(torch.zeros(2).long().to_sparse(), size=(8, 8)), am.ArgumentError,
+                     r"index: expected a plain strided tensor, given one of layout torch.sparse_coo; its .to_dense\(\) is one"),
+    "sparse epoch": (lambda: recipe().plan([0], size=(8, 8), epoch=torch.tensor(1).to_sparse()), am.ArgumentError, "sparse_coo"),
+    "sparse sizes": (lambda: recipe().plan([0], size=torch.ones(1, 2).long().to_sparse()), am.ArgumentError, "size.*sparse_coo"),
+    "sparse picture": (lambda: recipe()(torch.zeros(3, 8, 8).to_sparse()), am.ArgumentError, "image: .*sparse_coo"),
+    "sparse rows": (lambda: am.Plan(recipe(), torch.zeros(1, 9).to_sparse(), torch.zeros(1), 0, 0, 0, (8, 8), (8, 8)),
+                    am.ArgumentError, "rows.*sparse_coo"),
+    "sparse state": (lambda: am.Plan.from_state_dict(recipe(), dict.fromkeys(("rows", "index", "size", "key"), SPARSE)),
+                     am.ArgumentError, "state.*sparse_coo"),
+    "sparse matrix": (lambda: am.Warp(torch.eye(3).to_sparse()), am.ArgumentError, "Warp.matrix.*sparse_coo"),
     "size of bools": (lambda: recipe().plan([0], size=(True, True)), am.AnamorphError, "size"),
     "device number": (lambda: recipe().plan([0], size=(8, 8), device=10**30), am.DeviceError, "device"),
     "to junk": (lambda: am.Plan.to(recipe(), "junk"), am.DeviceError, "junk"),
@@ -170,6 +182,32 @@ RENDERS = {
     "complex images": (lambda: am.render(IMAGES.to(torch.complex64), plan()), am.DtypeError, "complex64"),
     "object array": (lambda: am.render(np.full((2, 8, 8, 3), None), plan()), am.ArgumentError, "object"),
     "sparse images": (lambda: am.render(torch.zeros(2, 8, 8, 3).to_sparse(), plan()), am.ArgumentError, "strided"),
+    "sparse out": (lambda: am.render(IMAGES, plan(), out=torch.zeros(2, 3, 8, 8).to_sparse()), am.ArgumentError, "out.*sparse_coo"),
+    "sparse mask": (lambda: am.render(IMAGES, masked(), mask=torch.ones(2, 1, 8, 8).to_sparse()), am.ArgumentError, "mask.*sparse"),
+    "sparse labels": (lambda: am.render(IMAGES, plan(), targets=torch.ones(2).long().to_sparse()), am.ArgumentError, "sparse_coo"),
+    "sparse soft labels": (lambda: am.render(IMAGES, plan(), targets=SPARSE.to_sparse_csr()), am.ArgumentError, "sparse_csr"),
+    "sparse list": (lambda: am.render([IMAGES[0].to_sparse()] * 2, plan()), am.ArgumentError, r"images\[0\].*sparse_coo"),
+    "sparse buffer": (lambda: am.Ragged(torch.zeros(99).to_sparse(), [0], [[2, 2]], 3), am.ArgumentError, "buffer.*sparse_coo"),
+    "NHWC as NCHW": (lambda: am.render(WIDE, wide_plan((20, 30)), layout="NCHW"), am.ShapeError,
+                     r'of NHWC: layout="NHWC", or images.permute\(0, 3, 1, 2\)$'),
+    "NCHW as NHWC": (lambda: am.render(WIDE.permute(0, 3, 1, 2), wide_plan((20, 30)), layout="NHWC"), am.ShapeError,
+                     r'of NCHW: layout="NCHW", or images.permute\(0, 2, 3, 1\)$'),
+    "plan of NCHW's H and W": (lambda: am.render(WIDE, wide_plan((30, 3))), am.ShapeError,
+                               r"NHWC batch: .*size=images.shape\[1:3\]"),
+    "plan of NHWC's H and W": (lambda: am.render(WIDE.permute(0, 3, 1, 2), wide_plan((3, 20))), am.ShapeError,
+                               r"NCHW batch: .*size=images.shape\[2:\]"),
+    "list of HWC as CHW": (lambda: am.render(list(WIDE), wide_plan((20, 30)), layout="NCHW"), am.ShapeError,
+                           r"expected \[C, H, W\] .* without layout="),
+    "float64 array": (lambda: am.render(np.zeros((2, 8, 8, 3)), plan()), am.DtypeError, r"images.astype\('float32'\)$"),
+    "float64 tensor": (lambda: am.render(IMAGES.double(), plan()), am.DtypeError, r"given float64; images.float\(\)$"),
+    "float64 list": (lambda: am.render(list(IMAGES.double()), plan()), am.DtypeError, r"images\[0\].float\(\)$"),
+    "int64 tensor": (lambda: am.render(IMAGES.long(), plan()), am.DtypeError, r"0 to 255: images.to\(torch.uint8\)$"),
+    "int64 array": (lambda: am.render(IMAGES.long().numpy(), plan()), am.DtypeError, r"images.astype\('uint8'\)$"),
+    "flags": (lambda: am.render(IMAGES.bool(), plan()), am.DtypeError, r"given bool; of flags: 255 \* images.to\(torch.uint8\)$"),
+    "int64 buffer": (lambda: am.Ragged([0] * 99, [0], [[2, 2]], 3), am.DtypeError, r"buffer.to\(torch.uint8\)$"),
+    "palette in a list": (lambda: am.render([Image.new("P", (8, 8))] * 2, plan()), am.ArgumentError,
+                          r"images\[0\]: .* given 'P'; convert it: images\[0\].convert\('RGB'\)"),
+    "one PIL image": (lambda: am.render(Image.new("RGB", (8, 8)), plan()), am.ArgumentError, r"numpy.asarray\(...\)"),
     "meta images": (lambda: am.render(torch.zeros(2, 8, 8, 3, device="meta"), plan()), am.AnamorphError, "images"),
     "gradient": (lambda: am.render(torch.zeros(2, 8, 8, 3, requires_grad=True), plan()), am.ArgumentError, "detach"),
     "layout": (lambda: am.render(IMAGES, plan(), layout="CHWN"), am.ArgumentError, "'NCHW'"),
@@ -207,6 +245,10 @@ RENDERS = {
     "mask dtype": (lambda: am.render(IMAGES, masked(), mask=torch.zeros(2, 1, 8, 8).long()), am.DtypeError, "float32"),
     "mask axes": (lambda: am.render(IMAGES, masked(), mask=torch.zeros(2, 8, 8)), am.ShapeError, "mask"),
 }
+
+
+def wide_plan(size):
+    return recipe().plan([0, 1], size=size)
 
 
 def wide(channels, transform):

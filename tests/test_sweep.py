@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import anamorph as am
-from anamorph.bench import rounds, sweep
+from anamorph.bench import report, rounds, sweep
 from anamorph.bench.work import Work, photographs
 from anamorph.cli.main import main
 
@@ -29,14 +29,14 @@ def quiet():
 def short(monkeypatch):
     """A few tiny cases, as fast as can be."""
     monkeypatch.setattr(sweep, "SIZES", ((12, 16), (16, 16), (20, 16), (24, 16)))
-    for name, value in (("ROUNDS", 2), ("SECONDS", 0.0), ("FEWEST", 1), ("MOST", 2)):
+    for name, value in (("ROUNDS", 2), ("FEWEST", 1), ("MOST", 2)):
         monkeypatch.setattr(sweep, name, value)
 
 
 def swept(tmp_path, *options):
     """What a sweep's JSON says."""
     file = tmp_path / "sweep.json"
-    assert main(["bench", "--sweep", "--json", str(file), *options]) == 0
+    assert main(["bench", "--sweep", "--seconds", "0", "--json", str(file), *options]) == 0
     return json.loads(file.read_text())
 
 
@@ -57,6 +57,26 @@ def test_result(short, tmp_path, capsys):
     slowest = [line for line in said.splitlines() if "images/s to" in line]
     assert len(slowest) == 10 and slowest[0].endswith(rows[0]["case"])
     assert f"{len(rows)} cases: median {result['median']:.2f}x" in said
+
+
+def test_progress_without_a_terminal(short, tmp_path, monkeypatch, capsys):
+    """A line at once, and another when enough time has passed; on the standard error, so that the result can be kept alone."""
+    times = iter([100.0, 100.0] + [105.0, 110.0, 110.0] + [111.0] * 99)
+    monkeypatch.setattr(report, "monotonic", lambda: next(times))
+    swept(tmp_path, "--only", "invert, 12x16, packed")
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [f"{n} of 4: invert, 12x16 packed uint8 to {output}"
+                                     for n, output in ((1, "float32"), (3, "bfloat16"))]
+    assert " of 4: " not in said.out
+
+
+def test_seconds_are_a_cases(short, tmp_path, monkeypatch):
+    budgets = []
+    monkeypatch.setattr(sweep, "race", lambda contenders, rounds, budget, *_, **__: budgets.append(budget) or [
+        contender.samples.append(1.0) for contender in contenders])
+    for options in ([], ["--seconds", "3.5"]):
+        assert main(["bench", "--sweep", "--only", "invert,12x16,packed,to float32", *options]) == 0
+    assert budgets == [0.2, 3.5]
 
 
 def test_quick(short, tmp_path):

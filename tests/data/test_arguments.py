@@ -6,7 +6,7 @@ import torch
 
 import anamorph as am
 from anamorph.bench import _torchvision
-from loading import Items, StubRecipe, encoded, needs_dali, picture
+from loading import DECODERS, SIZES, Items, StubRecipe, encoded, needs_dali, picture
 
 RECIPE = am.Recipe([am.Resize((4, 4))], dtype=torch.uint8)
 
@@ -108,3 +108,54 @@ def test_a_pipelines_reader_is_its_own(folder):
             am.Loader(pipe, RECIPE, 2, **arguments)
     *_, last = am.Loader(pipe, RECIPE, 2, with_index=True)
     assert last[1].tolist() == [1, 1] and last[2].tolist() == [8, 9]
+
+
+FLIP = am.Recipe([am.RandomHorizontalFlip()])
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_pictures_that_differ_in_size_are_named(folder, decoder):
+    loader = am.Loader(folder, FLIP, 2, decoder=decoder, shuffle=False)
+    with pytest.raises(am.ArgumentError, match=r"20 x 48 pixels in .*0\.jpg and 23 x 46 pixels in .*1\.jpg; .*Resize\(\(h, w\)\)"):
+        next(iter(loader))
+    one_by_one = [tuple(images.shape[2:]) for images, _ in am.Loader(folder, FLIP, 1, decoder=decoder, shuffle=False)]
+    assert one_by_one == SIZES
+
+
+def test_clips_that_differ_in_size_are_named():
+    items = Items([([picture(9, 9)] * 3, 0), ([picture(9, 9), picture(9, 9), picture(9, 7)], 1)])
+    with pytest.raises(am.ArgumentError, match="9 x 9 pixels in item 0 of Items and 9 x 7 pixels in item 1 of Items"):
+        next(iter(am.Loader(items, FLIP, 2, shuffle=False)))
+
+
+def test_what_no_batch_can_be_is_said_at_once(folder, array):
+    loose = am.Recipe([am.RandomRotation(30, expand=True)])
+    for source in (folder, array, Items([(picture(9, 9), 0)])):
+        with pytest.raises(am.ArgumentError, match="differ between samples; end the geometry with"):
+            am.Loader(source, loose, 2, decoder="pillow")
+    with pytest.raises(am.ShapeError, match="RandomCrop.size: expected at most the padded picture's 6 x 8"):
+        am.Loader(array, am.Recipe([am.RandomCrop(9)]), 2)
+    turned = am.Recipe([am.RandomRotate90()])  # of square pictures
+    assert am.Loader(folder, turned, 2, decoder="pillow").recipe == turned
+    with pytest.raises(am.ArgumentError, match="differ between samples"):
+        am.Loader(array, turned, 2)
+
+
+@pytest.mark.parametrize("source", [torch.zeros(2, 8, 8, 3, dtype=torch.uint8).to_sparse(),
+                                    (np.zeros((2, 8, 8, 3), np.uint8), torch.ones(2).long().to_sparse()),
+                                    Items([(torch.zeros(3, 8, 8, dtype=torch.uint8).to_sparse(), 0)]),
+                                    Items([(picture(8, 8), torch.ones(3).to_sparse())])], ids=lambda s: type(s).__name__)
+def test_sparse_tensors_are_named(source):
+    with pytest.raises(am.ArgumentError, match="expected a plain strided tensor, given one of layout torch.sparse_coo"):
+        next(iter(am.Loader(source, RECIPE, 1)))
+
+
+@pytest.mark.parametrize(("image", "error", "mend"), [
+    (torch.zeros(20, 30, 3, dtype=torch.uint8), am.ShapeError, r"image.permute\(2, 0, 1\)"),
+    (np.zeros((3, 20, 30), np.uint8), am.ShapeError, r"image.transpose\(1, 2, 0\)"),
+    (torch.zeros(3, 20, 30).long(), am.DtypeError, r"numbers from 0 to 255: image.to\(torch.uint8\)"),
+    (np.zeros((20, 30, 3)), am.DtypeError, r"floats from 0 to 1: \(255 \* image\).round\(\).astype\('uint8'\)"),
+])
+def test_the_mend_is_named(image, error, mend):
+    with pytest.raises(error, match=rf"given .* item 0 of Items.*{mend}"):
+        next(iter(am.Loader(Items([(image, 0)]), RECIPE, 1)))

@@ -77,6 +77,10 @@ def test_workers_of_a_dataloader_differ():
 @pytest.mark.parametrize(("image", "error", "text"), [
     (PICTURE[None], am.ShapeError, r"one picture \[C, H, W\], given \[1, 3, 20, 31\]"),
     (PICTURE[0], am.ShapeError, r"\[C, H, W\]"),
+    (PICTURE.permute(1, 2, 0), am.ShapeError, r"expected \[C, H, W\] .*, given \[20, 31, 3\]; .*image.permute\(2, 0, 1\)$"),
+    (ARRAY.transpose(2, 0, 1), am.ShapeError, r"expected \[H, W, C\] .*, given \[3, 20, 31\]; .*image.transpose\(1, 2, 0\)$"),
+    (PICTURE.double(), am.DtypeError, r"image.float\(\)$"),
+    (ARRAY > 9, am.DtypeError, r"255 \* image.astype\('uint8'\)$"),
     (ARRAY[None], am.ShapeError, r"\[H, W, C\]"),
     ([PICTURE], am.ArgumentError, "given a list"),
     ("a.jpg", am.ArgumentError, "given str"),
@@ -129,3 +133,15 @@ def test_a_size_of_its_own_is_whole():
     assert found == set(turns)
     with pytest.raises(am.ShapeError, match="at most 32768"):
         am.Recipe([am.RandomRotation((30, 31), expand=True)])(torch.zeros(1, 1, 1).expand(1, 32768, 32768))
+
+
+def test_pil_in_a_list():
+    """As each by itself, in whatever layout the tensors beside it are."""
+    pictures = [Image.fromarray(ARRAY), Image.fromarray(ARRAY[:9]), PICTURE]
+    recipe = am.Recipe([am.CenterCrop((8, 12))], dtype=torch.uint8)
+    plan = recipe.plan(range(3), size=[[20, 31], [9, 31], [20, 31]])
+    for layout in (None, "NCHW"):
+        theirs = [v2().functional.center_crop(PICTURE[:, :h], [8, 12]) for h in (20, 9, 20)]
+        assert torch.equal(am.render(pictures, plan, layout=layout), torch.stack(theirs))
+    grey = am.render([picture.convert("L") for picture in pictures[:2]], plan[:2])
+    assert grey.shape == (2, 1, 8, 12)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import anamorph as am
-from pictures import pictures
+from pictures import pictures, word
 from recipes import SINGLE, lists
 from reference.render import loose
 from reference.render import render as reference
@@ -203,6 +203,33 @@ def test_labels():
     hot = torch.nn.functional.one_hot(labels, CLASSES).float()
     plan = plain.plan(range(4), size=(16, 16), seed=6)
     torch.testing.assert_close(am.render(images, plan, targets=hot)[1], am.render(images, plan, targets=labels)[1])
+
+
+def test_half_of_a_batch(monkeypatch):
+    """timm's collate of mode "half", told our draws: the first half of the views and targets of mode "elem"."""
+    from anamorph.bench._torchvision import v2
+
+    v2()  # timm imports torchvision
+    from timm.data import mixup
+
+    images, labels = batch(8, 24, 20), torch.arange(8) % CLASSES
+    recipe = am.Recipe([am.OneOf([am.MixUp(0.8, "elem", "flip"), am.CutMix(1.0, "elem", "flip")], p=0.9)], dtype=torch.uint8,
+                       num_classes=CLASSES, label_smoothing=0.1)
+    plan = recipe.plan(range(8), size=(24, 20), seed=4)
+    views, soft = am.render(images, plan, targets=labels)
+
+    drawn = plan.table()[:4]
+    lam = word(plan, "LAM", 1, torch.float32)[:4, 0].double().numpy()
+    cut = np.array([row["mix"] == "cutmix" for row in drawn])
+    assert cut.any() and any(row["mix"] == "mixup" for row in drawn)
+    boxes = iter([((y0, y1, x0, x1), share) for row, share in zip(drawn, lam) if row["box"] for x0, y0, x1, y1 in [row["box"]]])
+    monkeypatch.setattr(mixup, "cutmix_bbox_and_lam", lambda *_, **__: next(boxes))
+    timms = mixup.FastCollateMixup(mode="half", label_smoothing=0.1, num_classes=CLASSES)
+    monkeypatch.setattr(timms, "_params_per_elem", lambda count: (lam[:count].copy(), cut[:count]))
+    theirs, targets = timms([(picture.transpose(2, 0, 1).copy(), int(label)) for picture, label in zip(images, labels)])
+    assert theirs.shape == (4, 3, 24, 20) and targets.shape == (4, CLASSES)
+    assert (views[:4].int() - theirs.int()).abs().max() <= 1  # a tie rounded the other way
+    torch.testing.assert_close(soft[:4], targets.float(), atol=1e-6, rtol=0)
 
 
 # ---- promises ----

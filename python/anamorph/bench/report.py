@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import nan
+from math import inf, nan
 from statistics import median
+from time import monotonic
 from typing import Any
 
 from rich.console import Console
@@ -15,14 +16,26 @@ from rich.table import Table
 from .sweep import BAR, SOURCES
 
 Status = Callable[[str], None]
+PAUSE = 10.0  # seconds between two lines in a file
 
 
 @contextmanager
 def progress() -> Iterator[Status]:
-    """A line that says what runs now, where a person watches."""
+    """Says what runs now on the standard error: in one line, or where that is a file in a line every ten seconds."""
     console = Console(stderr=True)
-    with console.status("starting") as status:
-        yield lambda text: status.update(escape(text))
+    if console.is_terminal:
+        with console.status("starting") as status:
+            yield lambda text: status.update(escape(text))
+        return
+    said = -inf
+
+    def say(text: str) -> None:
+        nonlocal said
+        if monotonic() - said >= PAUSE:
+            said = monotonic()
+            console.print(escape(text), soft_wrap=True, highlight=False)
+
+    yield say
 
 
 def show_sweep(results: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from .rounds import Contender, race, reason
 from .work import MEAN, STD, Step, Work, chain_of, check, photographs
 
 BAR = 2.0  # times torchvision: nothing should be slower
-ROUNDS, SECONDS = 5, 0.2  # of a case
+ROUNDS = 5  # of a case
 FEWEST, MOST, PIXELS = 4, 16, 2**20  # pictures in a batch, and their pixels together
 CPU = torch.device("cpu")
 
@@ -123,15 +123,15 @@ def cases(quick: bool = False, only: str = "") -> list[Case]:
     return [c for c in found if (c.recipe, c.output) != ("erasing, random", "uint8") and all(w in str(c).lower() for w in words)]
 
 
-def run(chosen: Sequence[Case], status: Callable[[str], None]) -> dict[str, Any]:
-    """Race each case by itself; its row, the slowest ratio first, and what all of them say together."""
+def run(chosen: Sequence[Case], seconds: float, status: Callable[[str], None]) -> dict[str, Any]:
+    """Race each case by itself, for about ``seconds``; its row, the slowest ratio first, and what all of them say together."""
     rows: list[dict[str, Any]] = []
     for (size, source), same in groupby(chosen, lambda case: (case.size, case.source)):
         count = min(max(PIXELS // (size[0] * size[1]), FEWEST), MOST)
         images = SOURCES[source](Work(photographs(count, size), CPU))
         for case in same:
             status(f"{len(rows) + 1} of {len(chosen)}: {case}")
-            rows.append(measure(case, images))
+            rows.append(measure(case, images, seconds))
     rows.sort(key=lambda row: row["ratio"] or 0)  # what failed comes first
     ratios = [row["ratio"] for row in rows if row["ratio"]]
     return {"sweep": rows, "median": median(ratios) if ratios else None, "below": sum(r < BAR for r in ratios),
@@ -149,7 +149,7 @@ def output_speeds(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {output: median(ratios) for output, ratios in both.items() if ratios}
 
 
-def measure(case: Case, images: torch.Tensor) -> dict[str, Any]:
+def measure(case: Case, images: torch.Tensor, seconds: float) -> dict[str, Any]:
     """A case's row."""
     row: dict[str, Any] = {"case": str(case), **asdict(case), "images_per_second": None, "torchvision": None, "ratio": None,
                            "error": None}
@@ -159,7 +159,7 @@ def measure(case: Case, images: torch.Tensor) -> dict[str, Any]:
     except Exception as error:  # the other cases go on
         return row | {"error": reason(error)}
     a, b = (Contender(str(case), 1, step, len(images)) for step in (ours, theirs))
-    race([a, b], ROUNDS, SECONDS, CPU, warm_ups=1, clock=process_time)  # whatever else the machine does meanwhile
+    race([a, b], ROUNDS, seconds, CPU, warm_ups=1, clock=process_time)  # whatever else the machine does meanwhile
     if a.error or b.error:
         return row | {"error": a.error or b.error}
     return row | {"images_per_second": a.best, "torchvision": b.best, "ratio": a.best / b.best}

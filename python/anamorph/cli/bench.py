@@ -19,15 +19,18 @@ from anamorph.cli.arguments import Help, Parser, output_file
 from anamorph.core.errors import ArgumentError, DeviceError, MissingDependencyError
 from anamorph.core.extras import extra
 
+COMPARISON, CASE = 30.0, 0.2  # seconds that all rounds take, where nobody says
+
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``anamorph bench``."""
     p = Parser(prog="anamorph bench", description="Time anamorph against its peers.", formatter_class=Help)
     p.add_argument("--json", metavar="FILE", help="write everything measured there too")
+    p.add_argument("--seconds", type=float, help=f"about how long all rounds take, of the comparison ({COMPARISON:g}) or of each case "
+                   f"of the sweep ({CASE:g}); warm-up not counted")
     chain = p.add_argument_group("the comparison")
     chain.add_argument("--batch", type=int, default=64, help="pictures in a batch")
     chain.add_argument("--rounds", type=int, default=7, help="turns that every engine gets; medians are over these")
-    chain.add_argument("--seconds", type=float, default=30.0, help="about how long all rounds take, warm-up not counted")
     chain.add_argument("--engines", help=f"a comma-separated part of: {', '.join(ENTRIES)}; all of the device if not given")
     chain.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto: a GPU if there is one")
     chain.add_argument("--threads", default="1,2", help="of anamorph on a CPU; 1 is always among them, peers have 1")
@@ -45,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     p = parser()
     options = p.parse_args(argv)
     check_kind(p, options)
+    if options.seconds is None:
+        options.seconds = CASE if options.sweep else COMPARISON
     for name, least in (("batch", 1), ("rounds", 1), ("seconds", 0.0)):
         if not least <= getattr(options, name) < float("inf"):
             raise ArgumentError(f"bench: expected --{name} of at least {least:g}, given {getattr(options, name):g}")
@@ -64,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     with steady(), torch.no_grad(), report.progress() as status:
         if options.sweep:
-            results |= sweep.run(cases, status)
+            results |= sweep.run(cases, options.seconds, status)
         else:
             results["settings"] = {"device": device.type, "batch": options.batch, "rounds": options.rounds,
                                    "seconds": options.seconds, "threads": threads}
@@ -80,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def check_kind(p: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """The sweep's options come with ``--sweep``, the comparison's without."""
-    for name in ("batch", "rounds", "seconds", "engines", "device", "threads") if options.sweep else ("quick", "only"):
+    for name in ("batch", "rounds", "engines", "device", "threads") if options.sweep else ("quick", "only"):
         if getattr(options, name) != p.get_default(name):
             raise ArgumentError(f"bench: expected --{name} only {'without' if options.sweep else 'with'} --sweep")
 

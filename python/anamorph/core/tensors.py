@@ -19,7 +19,7 @@ def as_tensor(name: str, value: Any) -> Tensor:
     """
     if isinstance(value, Tensor):
         if value.layout is not torch.strided or value.is_nested or value.is_meta:
-            raise ArgumentError(f"{name}: expected a plain strided tensor, given a {_kind(value)} one")
+            raise ArgumentError(f"{name}: expected a plain strided tensor, given {_kind(value)}")
         # Conjugation and negation may be noted on a tensor and not yet done in its memory.
         return value.resolve_conj().resolve_neg() if value.is_neg() or value.is_conj() else value
     try:
@@ -36,11 +36,14 @@ def as_tensor(name: str, value: Any) -> Tensor:
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise ArgumentError(f"{name}: expected a tensor, given {type(value).__name__} that cannot be read as one "
                             f"({error})") from error
-    raise ArgumentError(f"{name}: expected a tensor or an array that speaks DLPack, given {type(value).__name__}")
+    hint = "; numpy.asarray(...) makes an array of it" if hasattr(value, "__array_interface__") else ""  # PIL's pictures
+    raise ArgumentError(f"{name}: expected a tensor or an array that speaks DLPack, given {type(value).__name__}{hint}")
 
 
 def _kind(value: Tensor) -> str:
-    return "nested" if value.is_nested else "meta" if value.is_meta else str(value.layout).removeprefix("torch.")
+    if value.is_nested or value.is_meta:
+        return "a nested one" if value.is_nested else "a meta one"
+    return f"one of layout {value.layout}; its .to_dense() is one"
 
 
 def _from_numpy(array: np.ndarray) -> Tensor:

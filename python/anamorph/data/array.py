@@ -8,9 +8,11 @@ import numpy as np
 import torch
 
 from anamorph.core.errors import DtypeError, ShapeError
+from anamorph.core.tensors import as_tensor
 from anamorph.data.labels import column_of
 from anamorph.data.source import Source
 from anamorph.data.transfer import to_device
+from anamorph.images.picture import bytes_of
 
 _EXPECTED = "source: expected uint8 images [N, H, W, C], [N, C, H, W] or [N, H, W]"
 
@@ -19,8 +21,9 @@ class ArraySource(Source):
     """uint8 [N, H, W, C], [N, C, H, W] or [N, H, W], with or without labels."""
 
     def __init__(self, images: np.ndarray | torch.Tensor, labels: Any = None):
+        images = as_tensor("source", images) if isinstance(images, torch.Tensor) else images
         if images.dtype not in (np.uint8, torch.uint8):
-            raise DtypeError(f"{_EXPECTED}, given dtype {images.dtype}; of floats from 0 to 1: (255 * images).round() as uint8")
+            raise DtypeError(f"{_EXPECTED}, given dtype {images.dtype}; of {bytes_of('images', images)}")
         shape = tuple(images.shape)
         if len(shape) == 3:
             images = images[..., None]

@@ -11,10 +11,12 @@ import torch
 
 from anamorph.core import checks
 from anamorph.core.errors import AnamorphError, ArgumentError, DecodeError, DtypeError, ShapeError
+from anamorph.core.tensors import as_tensor
 from anamorph.data.decode import pixels
 from anamorph.data.formats import check_size
 from anamorph.data.labels import Label, column_of, label_of
 from anamorph.data.source import Pixels, Source
+from anamorph.images.picture import bytes_of, permuted
 
 
 class MapDataset(Protocol):  # torch's Dataset promises no length
@@ -112,9 +114,11 @@ class DatasetSource(Source):
         expected = "source: expected a PIL image, a uint8 [H, W, C] array or a uint8 [C, H, W] tensor"
         if not isinstance(image, (np.ndarray, torch.Tensor)):
             raise DtypeError(f"{expected}, given a {type(image).__name__} as the image of {self.name(index)}")
+        if isinstance(image, torch.Tensor):
+            image = as_tensor(f"image of {self.name(index)}", image)
         if image.dtype not in (np.uint8, torch.uint8):
-            raise DtypeError(f"{expected}, given {image.dtype} as the image of {self.name(index)}"
-                             " (leave ToTensor and normalisation to the recipe)")
+            raise DtypeError(f"{expected}, given {image.dtype} as the image of {self.name(index)} "
+                             f"(leave ToTensor and normalisation to the recipe; of {bytes_of('image', image)})")
         tensor = image if isinstance(image, torch.Tensor) else torch.from_numpy(np.require(image, requirements=["C", "W"]))
         if tensor.ndim == 2:
             tensor = tensor[:, :, None]
@@ -123,6 +127,9 @@ class DatasetSource(Source):
         shape = tuple(tensor.shape)
         if len(shape) != 3 or 0 in shape:
             raise ShapeError(f"{expected}, given {list(image.shape)} as the image of {self.name(index)}")
+        if shape[2] > 4:
+            raise ShapeError(f"{expected}, of 1 to 4 channels, given {list(image.shape)} as the image of {self.name(index)}"
+                             + permuted("image", image, 4))
         if max(shape) > checks.MAX_SIDE:
             check_size(*shape[:2], self.name(index))
         return tensor.contiguous()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from anamorph.core.errors import ArgumentError, DtypeError, ShapeError
+from anamorph.core.tensors import as_tensor
 from anamorph.data.transfer import to_device
 from anamorph.images.recipe import Recipe
 
@@ -25,6 +26,8 @@ def label_of(value: Any, name: Callable[[], str]) -> Label:
         return value
     if isinstance(value, Mapping):
         return value
+    if isinstance(value, torch.Tensor):
+        value = as_tensor(f"label of {name()}", value)
     try:
         array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
     except ValueError:  # lists of different lengths
@@ -71,6 +74,8 @@ def column_of(values: Any, count: int, names: Callable[[int], str]) -> np.ndarra
         array = np.empty(count, dtype=object)
         array[:] = [{key: value[i] for key, value in values.items()} for i in range(count)]
         return array
+    if isinstance(values, torch.Tensor):
+        values = as_tensor("labels", values)
     try:
         array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
     except ValueError:  # lists of different lengths

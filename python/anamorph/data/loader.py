@@ -31,7 +31,7 @@ from anamorph.data.source import Source
 from anamorph.data.sources import open_source
 from anamorph.data.transfer import Lease, stage, to_device, upload
 from anamorph.data.turns import Turns
-from anamorph.images.recipe import MAX_EPOCH, Recipe
+from anamorph.images.recipe import ENDS, MAX_EPOCH, Recipe
 from anamorph.images.render import render
 
 logger = logging.getLogger("anamorph")
@@ -246,6 +246,11 @@ class Loader:
                                 "whose pictures are decoded already")
         self._labels = bool(labels)
         self.recipe = self._fitted(recipe)
+        if isinstance(self.source, ArraySource):
+            height, width = self.source.images.shape[1:3]
+            self.recipe.output_size((height, width))
+        else:
+            self.recipe._check_ends()
         # A dataset is read by one thread at a time, also by two passes, or by one that is just being left.
         self._alone = not getattr(self.source, "thread_safe", True) and self._num_threads == 1
         self._gate = Gate()
@@ -510,9 +515,22 @@ class Loader:
         if frames:  # one id several times is one view several times
             index = index.repeat_interleave(frames)
             targets = None if targets is None else targets.repeat_interleave(frames, 0)
-        plan = self.recipe.plan(index, seed=self.seed, epoch=epoch, size=_sizes(batch.images), device=self.device)
+        plan = self.recipe.plan(index, seed=self.seed, epoch=epoch, size=self._sizes(batch), device=self.device)
         result = render(batch.images, plan, targets=targets, layout="NHWC")
         return clips(result, frames) if frames else result
+
+    def _sizes(self, batch: Batch) -> tuple[int, int] | torch.Tensor:
+        """(H, W) when all images agree, else int64 [B, 2]; known on the host, so nothing is asked of the GPU."""
+        if isinstance(batch.images, torch.Tensor):
+            return batch.images.shape[1], batch.images.shape[2]
+        sizes = [(image.shape[0], image.shape[1]) for image in batch.images]
+        other = next((at for at, size in enumerate(sizes) if size != sizes[0]), 0)
+        if other and not self.recipe._fixed:
+            given = [f"{h} x {w} pixels in {self._name(int(batch.ids[at // (batch.frames or 1)]))}"
+                     for at, (h, w) in ((0, sizes[0]), (other, sizes[other]))]
+            raise ArgumentError(f"source: expected pictures of one size for a recipe whose output's size depends on theirs, given "
+                                f"{' and '.join(given)}; {ENDS}")
+        return torch.tensor(sizes, dtype=torch.int64, device="cpu") if other else sizes[0]
 
     def _name(self, index: int) -> str:
         return f"sample {index} of the DALI pipeline" if isinstance(self.source, PipelineSource) else self.source.name(index)
@@ -535,14 +553,6 @@ def _channels(value: Any) -> int:
 def _cores() -> int:
     # The cores this process may use: on a shared machine fewer than there are.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _sizes(images: torch.Tensor | list[torch.Tensor]) -> tuple[int, int] | torch.Tensor:
-    """(H, W) when all images agree, else int64 [B, 2]; known on the host, so nothing is asked of the GPU."""
-    if isinstance(images, torch.Tensor):
-        return images.shape[1], images.shape[2]
-    sizes = [(image.shape[0], image.shape[1]) for image in images]
-    return sizes[0] if len(set(sizes)) == 1 else torch.tensor(sizes, dtype=torch.int64, device="cpu")
 
 
 def _shard(value: Any) -> tuple[int, int]:

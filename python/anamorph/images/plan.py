@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, ShapeError
-from anamorph.core.tensors import as_device
+from anamorph.core.tensors import as_device, as_tensor
 from anamorph.images import rows as _rows
 from anamorph.images.rows import COLOR_WORDS, ERASE_NAMES, ERASE_WORDS, HEADER, MASK, MIX_NAMES, OP_NAMES, WORDS
 
@@ -216,6 +216,7 @@ class Plan:
         missing = {"rows", "index", "size", "key"} - set(state)
         if missing:
             raise ArgumentError(f"state: expected a plan's tensors, given a dict without {', '.join(sorted(missing))}")
+        state = {name: as_tensor(f"state[{name!r}]", t) for name, t in state.items()}
         key = [operator.index(k) if isinstance(k, int) else -1 for k in state["key"].flatten().tolist()]
         found = 1 if len(key) == 6 else key[6] if len(key) == 7 else 0
         if found != FORMAT:
@@ -249,6 +250,9 @@ def _check_shapes(plan: Plan) -> None:
     rows, index, size, words = plan.rows, plan.index, plan.size, plan.recipe.info["row_words"]
     if not isinstance(rows, Tensor) or not isinstance(index, Tensor):
         raise ArgumentError(f"rows, index: expected two tensors, given {type(rows).__name__} and {type(index).__name__}")
+    for name, t in (("rows", rows), ("index", index), ("size", size)):
+        if isinstance(t, Tensor):
+            as_tensor(name, t)  # for its check
     n = len(index) if index.dim() else 0
     good = n > 0 and rows.dtype == torch.int32 and rows.shape == (n, words) and index.shape == (n,) and index.dtype == torch.int64
     if isinstance(size, Tensor):

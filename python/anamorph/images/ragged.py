@@ -11,9 +11,7 @@ from torch import Tensor
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.core.tensors import as_integers, as_tensor
-
-# The dtypes of pictures, given and made, as the native core numbers them.
-CODES = {torch.uint8: 0, torch.float32: 1, torch.float16: 2, torch.bfloat16: 3}
+from anamorph.images.picture import check_dtype, from_pil
 
 
 class Ragged:
@@ -31,9 +29,8 @@ class Ragged:
     """
 
     def __init__(self, buffer: Any, offsets: Any, sizes: Any, channels: int) -> None:
-        buffer = as_tensor("buffer", buffer)
-        if buffer.dtype not in CODES:
-            raise DtypeError(f"buffer: expected uint8, float32, float16 or bfloat16, given {buffer.dtype}")
+        given, buffer = buffer, as_tensor("buffer", buffer)
+        check_dtype("buffer", buffer, given)
         if buffer.dim() != 1 or not buffer.is_contiguous():
             raise ShapeError(f"buffer: expected a contiguous [N], given {list(buffer.shape)}")
         channels = checks.whole("channels", channels, 1, 4)
@@ -58,23 +55,26 @@ class Ragged:
         """Pictures in memory of their own; nothing is copied but what is not packed as ``[H, W, C]``.
 
         Args:
-            images: ``[H, W, C]`` or ``[C, H, W]`` each.
-            layout: "HWC" or "CHW"; by default "CHW" where the first axis alone can be 1 to 4 channels, "HWC" otherwise.
+            images: PIL's, or ``[H, W, C]`` or ``[C, H, W]`` each.
+            layout: "HWC" or "CHW", but of PIL's; by default "CHW" where the first axis alone can be 1 to 4 channels, "HWC" otherwise.
         """
         if not len(images):
             raise ShapeError("images: expected at least one picture, given an empty list")
         if layout is not None:
             layout = checks.choice("layout", layout, ("HWC", "CHW"))
-        tensors = [_channels_last(as_tensor(f"images[{i}]", image), layout) for i, image in enumerate(images)]
+        tensors = [_channels_last(f"images[{i}]", image, layout) for i, image in enumerate(images)]
         first = tensors[0]
         addresses, sizes = [], []
         for i, t in enumerate(tensors):
             if t.dim() != 3 or not 1 <= t.shape[2] <= 4 or not t.shape[0] or not t.shape[1]:
-                raise ShapeError(f"images[{i}]: expected [H, W, C] or [C, H, W] with 1 to 4 channels, given "
-                                 f"{list(as_tensor('images', images[i]).shape)}")
-            if t.dtype != first.dtype or t.dtype not in CODES:
-                expected = first.dtype if first.dtype in CODES else "uint8, float32, float16 or bfloat16"
-                raise DtypeError(f"images[{i}]: expected {expected}, given {t.dtype}")
+                shape = list(as_tensor(f"images[{i}]", images[i]).shape)
+                other = layout and len(shape) == 3 and 1 <= shape[0 if layout == "HWC" else 2] <= 4
+                expected = f"[{', '.join(layout)}]" if layout else "[H, W, C] or [C, H, W]"
+                raise ShapeError(f"images[{i}]: expected {expected} with 1 to 4 channels, given {shape}"
+                                 + ("; without layout= both are told apart" if other else ""))
+            check_dtype(f"images[{i}]", t, images[i])
+            if t.dtype != first.dtype:
+                raise DtypeError(f"images[{i}]: expected {first.dtype} as the first picture, given {t.dtype}")
             if t.shape[2] != first.shape[2]:
                 raise ShapeError(f"images[{i}]: expected {first.shape[2]} channels as the first picture, given {t.shape[2]}")
             if t.device != first.device:
@@ -109,7 +109,12 @@ class Ragged:
         return len(self.sizes)
 
 
-def _channels_last(t: Tensor, layout: str | None) -> Tensor:
+def _channels_last(name: str, image: Any, layout: str | None) -> Tensor:
+    """A picture as [H, W, C], if it is one."""
+    pixels = from_pil(name, image)
+    if pixels is not None:
+        return pixels
+    t = as_tensor(name, image)
     if t.dim() != 3:
         return t
     first = layout == "CHW" if layout else not 1 <= t.shape[2] <= 4 and 1 <= t.shape[0] <= 4

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from numbers import Number
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -14,11 +14,10 @@ from torch import Tensor
 from anamorph import _native
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, ShapeError
-from anamorph.core.tensors import as_device, as_integers
+from anamorph.core.tensors import as_device, as_integers, as_tensor
 from anamorph.images.bounds import has_antialias, reach
-from anamorph.images.picture import as_batch
+from anamorph.images.picture import CODES, as_batch
 from anamorph.images.plan import Plan
-from anamorph.images.ragged import CODES
 from anamorph.images.render import FOURS, render
 from anamorph.images.transforms.base import Transform
 from anamorph.images.transforms.color import Normalize
@@ -122,16 +121,22 @@ class Recipe:
             ArgumentError: it would differ from sample to sample.
             ShapeError: ``size`` is no picture's, or less than a crop takes.
         """
-        out = self._size_of(_pair(size))
-        if out is None:
-            raise ArgumentError(f"transforms: the output's size would differ between samples; {ENDS}, or give pictures one by one: "
-                                "recipe(image)")
-        return out
+        return self._size_of(_pair(size)) or self._no_size()
+
+    def _no_size(self) -> NoReturn:
+        raise ArgumentError(f"transforms: the output's size would differ between samples; {ENDS}, or give pictures one by one: "
+                            "recipe(image)")
+
+    def _check_ends(self) -> None:
+        """Raises where even of square pictures of one size the output's would differ: where no batch can have one."""
+        if chain_size(self.transforms, (checks.MAX_SIDE, checks.MAX_SIDE)) is None:
+            self._no_size()
 
     def _size_of(self, size: tuple[int, int]) -> tuple[int, int] | None:
         """The output's for sources of ``size``; None where the draw decides."""
-        out = chain_size(self.transforms, size)  # also for its checks
-        return _within(size, self._fixed or out) if self._fixed or out else None
+        found = chain_size(self.transforms, size)  # also for its checks
+        out = self._fixed or found
+        return out and _within(size, out)
 
     def plan(self, index: Any, *, size: Any, seed: int = 0, epoch: int | Tensor = 0, view: int = 0,
              device: Any = None) -> Plan:
@@ -167,6 +172,7 @@ class Recipe:
         if type(view) is not int or not 0 <= view < 4096:
             view = checks.whole("view", view, 0, 4095)
         if isinstance(epoch, Tensor):
+            epoch = as_tensor("epoch", epoch)
             if epoch.device != where:
                 raise DeviceError(f"epoch: expected a number or a tensor on {where}, given one on {epoch.device}")
             if not epoch.is_cuda and epoch.numel() == 1 and epoch.dtype == torch.int64:

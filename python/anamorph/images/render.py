@@ -11,8 +11,9 @@ from anamorph import _native
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.core.tensors import as_integers, as_tensor
+from anamorph.images.picture import CODES, check_dtype
 from anamorph.images.plan import Drawer, Plan
-from anamorph.images.ragged import CODES, Ragged, check_grad
+from anamorph.images.ragged import Ragged, check_grad
 
 _MEAN_PARTS: int = _native.MEAN_PARTS
 _LARGE = 1 << 20  # values
@@ -28,8 +29,8 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
         images: ``[B, H, W, C]`` or ``[B, C, H, W]`` of uint8 (0..255), float32, float16 or bfloat16 (0..1), any strides, 1
             to 16 channels (1 or 3 for brightness, contrast, saturation, hue and greyscale; more than 4 are rendered by fours, a
             launch each), on the plan's device: a tensor or another library's array. Or, for pictures of different sizes, a
-            :class:`Ragged` or a list of ``[H, W, C]`` or ``[C, H, W]`` pictures of 1 to 4 channels (a shape that fits both is
-            taken for ``[H, W, C]``; the latter are copied).
+            :class:`Ragged` or a list of PIL's, ``[H, W, C]`` or ``[C, H, W]`` pictures of 1 to 4 channels (a shape that fits both
+            is taken for ``[H, W, C]``; the others are copied).
         plan: from ``recipe.plan``, drawn for these pictures' sizes.
         targets: class ids, integers ``[B]``, or soft float ``[B, K]``.
         mask: for a recipe with MaskMix: float32 ``[B, 1, H, W]`` at the output's size, in [0, 1].
@@ -58,6 +59,8 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     else:
         source = as_tensor("images", images)
         table, code = None, 0
+        if source.dtype not in CODES:
+            check_dtype("images", source, images)
         if source.requires_grad:
             check_grad("images", source)
             source = source.detach()
@@ -151,8 +154,21 @@ def _channels_first(shape: torch.Size, size: Any, layout: str | None) -> bool:
         raise ArgumentError(f"layout: expected 'NHWC' or 'NCHW', because the shape {list(shape)} fits both")
     if not first and not last:
         of = f"pictures of the plan's size {size[0]} x {size[1]}" if size else "pictures"
-        raise ShapeError(f"images: expected {of} with 1 to {most} channels, {layout or 'NHWC or NCHW'}, given {list(shape)}")
+        raise ShapeError(f"images: expected {of} with 1 to {most} channels, {layout or 'NHWC or NCHW'}, given {list(shape)}"
+                         + _other_layout(shape, size, layout, most))
     return first
+
+
+def _other_layout(shape: torch.Size, size: tuple[int, int] | None, layout: str | None, most: int) -> str:
+    """What mends a batch, or a plan, that took the axes of one layout for those of the other."""
+    for fits, sides, channels in (("NHWC", (shape[1], shape[2]), shape[3]), ("NCHW", (shape[2], shape[3]), shape[1])):
+        if layout not in (None, fits) and size in (None, sides) and 1 <= channels <= most:
+            to = "(0, 2, 3, 1)" if layout == "NHWC" else "(0, 3, 1, 2)"
+            return f'; of {fits}: layout="{fits}", or images.permute{to}'
+        if size == sides and channels > most:  # the plan's, which are no picture's
+            right = "images.shape[2:]" if fits == "NHWC" else "images.shape[1:3]"
+            return f"; of an {'NCHW' if fits == 'NHWC' else 'NHWC'} batch: recipe.plan(..., size={right})"
+    return ""
 
 
 def _check_ragged(images: Ragged, plan: Plan) -> Tensor:
@@ -172,6 +188,7 @@ def _check_ragged(images: Ragged, plan: Plan) -> Tensor:
 def _check_out(out: Any, shape: tuple[int, ...], inputs: dict[str, tuple[Any, ...]]) -> None:
     if not isinstance(out, Tensor):
         raise ArgumentError(f"out: expected a torch tensor, given {type(out).__name__}")
+    as_tensor("out", out)  # for its check
     if tuple(out.shape) != shape:
         raise ShapeError(f"out: expected {list(shape)}, given {list(out.shape)}")
     if out.requires_grad:

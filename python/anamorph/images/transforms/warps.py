@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from anamorph.core import checks
+from anamorph.core.tensors import as_tensor
 from anamorph.images.transforms.base import Size, Transform, lengths
 from anamorph.images.transforms.program import INTERPOLATIONS, WARPS, Slot, slot
 
@@ -127,7 +128,7 @@ def _points(where: str, value: Any) -> _Rows:
 
 def _rows(where: str, value: Any, expected: str) -> _Rows:
     """Nested lists, an array or a tensor as tuples of finite numbers."""
-    value = value.tolist() if hasattr(value, "tolist") and not getattr(value, "is_meta", False) else value
+    value = as_tensor(where, value).tolist() if hasattr(value, "tolist") else value
     if not checks.is_sequence(value) or not all(checks.is_sequence(row) for row in value):
         checks.wrong(where, expected, value)
     return tuple(tuple(checks.number(where, n, -1e9, 1e9) for n in row) for row in value)
