@@ -150,7 +150,7 @@ enum Word : int {
     W_BOX = 44,       // 4 ints x0 y0 x1 y1 in the output
     W_COLORS = 48,    // int: colour ops that follow
     W_ERASES = 49,    // int: erasures that follow
-    W_VIEW = 50,      // 2 floats: the last view's width and height (before a final crop), for people
+    W_VIEW = 50,      // 2 floats: the view's width and height, as large as the geometry has made it
     W_HEADER = 52,    // colour ops start here: COLOR_WORDS each, then erasures: ERASE_WORDS each
 };
 // clang-format on

@@ -26,8 +26,8 @@ def parser() -> argparse.ArgumentParser:
     """The options of ``anamorph bench``."""
     p = Parser(prog="anamorph bench", description="Time anamorph against its peers.", formatter_class=Help)
     p.add_argument("--json", metavar="FILE", help="write everything measured there too")
-    p.add_argument("--seconds", type=float, help=f"about how long all rounds take, of the comparison ({COMPARISON:g}) or of each case "
-                   f"of the sweep ({CASE:g}); warm-up not counted")
+    p.add_argument("--seconds", type=float, help=f"about how long all rounds take, warm-up not counted: {COMPARISON:g} of the "
+                   f"comparison, {CASE:g} of each case of the sweep if not given")
     chain = p.add_argument_group("the comparison")
     chain.add_argument("--batch", type=int, default=64, help="pictures in a batch")
     chain.add_argument("--rounds", type=int, default=7, help="turns that every engine gets; medians are over these")

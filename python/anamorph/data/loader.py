@@ -528,7 +528,7 @@ class Loader:
         if other and not self.recipe._fixed:
             given = [f"{h} x {w} pixels in {self._name(int(batch.ids[at // (batch.frames or 1)]))}"
                      for at, (h, w) in ((0, sizes[0]), (other, sizes[other]))]
-            raise ArgumentError(f"source: expected pictures of one size for a recipe whose output's size depends on theirs, given "
+            raise ArgumentError("source: expected pictures of one size for a recipe whose output's size depends on theirs, given "
                                 f"{' and '.join(given)}; {ENDS}")
         return torch.tensor(sizes, dtype=torch.int64, device="cpu") if other else sizes[0]
 
