@@ -56,8 +56,8 @@ class Ragged:
 
         Args:
             images: PIL's, or ``[H, W, C]`` or ``[C, H, W]`` each.
-            layout: "HWC" or "CHW", of those that are not PIL's; by default "CHW" where the first axis alone can be 1 to 4 channels,
-                "HWC" otherwise.
+            layout: "HWC" or "CHW", of those that are not PIL's; by default "CHW" where the first axis alone can be 1 to 4
+                channels, "HWC" otherwise.
         """
         if not len(images):
             raise ShapeError("images: expected at least one picture, given an empty list")
