@@ -113,7 +113,7 @@ def test_a_list_that_fits_both_layouts():
     plain = am.Recipe([], dtype=torch.uint8)
     assert torch.equal(am.render(images, plain.plan([0, 1], size=(3, 9))), torch.stack(images).permute(0, 3, 1, 2))
     assert torch.equal(am.render(images, plain.plan([0, 1], size=(9, 3)), layout="NCHW"), torch.stack(images))
-    with pytest.raises(am.ShapeError, match=r"images\[0\]: expected \[H, W, C\] or \[C, H, W\]"):
+    with pytest.raises(am.ShapeError, match=r"images\[0\]: expected \[H, W, C\] with .*; without layout= both are told apart"):
         am.Ragged.from_list([torch.zeros(3, 9, 7)], layout="HWC")
     with pytest.raises(am.ArgumentError, match="'HWC', 'CHW'"):
         am.Ragged.from_list(images, layout="NCHW")
