@@ -15,7 +15,9 @@ template <int C> struct ToBuffer {
         for (int c = 0; c < C; ++c) v[c].store(buf + c * pitch + x);
     }
 };
-// A batch that no cache holds is written past them, or each line would first be read.
+// A batch that no cache holds is written past them, or each line would first be read: in whole lines, since one that is written
+// partly so and partly not costs as much as a hundred pixels.
+enum : int { CACHE_LINE = 64 };
 template <int C> bool past_caches(const RenderArgs& a) {
     return int64_t(a.in.batch) * C * a.out_h * a.out_w * dtype_bytes(a.out_dtype) > (4 << 20);
 }
@@ -33,11 +35,11 @@ template <int C, class T> struct ToOutput {
             bias[c] = Floats(a.bias[c]);
         }
     }
-    // Rows of which each begins on a pack's edge, where that matters.
+    // Rows of which each begins on a line's edge, where that matters.
     static bool fits(const RenderArgs& a) {
         if (a.out_x != 1) return false;
         uintptr_t edges = reinterpret_cast<uintptr_t>(a.out) | uintptr_t((a.out_n | a.out_y | a.out_c) * sizeof(T));
-        return edges % (LANES * sizeof(T)) == 0 || !past_caches<C>(a);
+        return edges % CACHE_LINE == 0 || !past_caches<C>(a);
     }
     AM_HD void operator()(int x, const Floats* v) const {
         for (int c = 0; c < C; ++c) {
@@ -108,14 +110,17 @@ template <int N, class T> struct Line {
         for (int c = 0; c < N; ++c) v[c] = Floats::load(from + c * plane) * scale[c] + bias[c];
         put_together<N>(v, out);
     }
-    void some(int x, int n) const {
-        float in[N * LANES] = {};
-        T room[N * LANES];
-        Floats v[N];
-        for (int c = 0; c < N; ++c) std::memcpy(in + c * LANES, buf + c * pitch + x, size_t(n) * 4);
-        load(in, LANES, v);
-        for (int k = 0; k < N; ++k) store_pack(v[k], room + k * LANES);
-        std::memcpy(to + int64_t(x) * N, room, sizeof(T) * N * n);
+    void some(int x, int end) const {
+        for (int n; x < end; x += n) {
+            n = min_(end - x, int(LANES));
+            float in[N * LANES] = {};
+            T room[N * LANES];
+            Floats v[N];
+            for (int c = 0; c < N; ++c) std::memcpy(in + c * LANES, buf + c * pitch + x, size_t(n) * 4);
+            load(in, LANES, v);
+            for (int k = 0; k < N; ++k) store_pack(v[k], room + k * LANES);
+            std::memcpy(to + int64_t(x) * N, room, sizeof(T) * N * n);
+        }
     }
     template <bool STREAMS> AM_HD void packs(int x, int end) const {
         const Line line = *this;  // what is stored might else be taken for a part of it
@@ -130,17 +135,19 @@ template <int N, class T> struct Line {
         }
     }
     void all(int width, bool streams) const {
-        auto edge = [&](int x) { return reinterpret_cast<uintptr_t>(to + int64_t(x) * N) % (sizeof(T) * LANES) == 0; };
-        int head = 0;  // up to a pack's edge
-        if (streams)
-            while (head < LANES && !edge(head)) ++head;
-        streams = streams && head < LANES && head <= width;
-        if (!streams) head = 0;
-        int end = head + (width - head) / LANES * LANES;
-        if (head > 0) some(0, head);
+        int head = 0;
+        const int line = streams ? max_(int(CACHE_LINE / sizeof(T)), int(LANES)) : int(LANES);  // pixels, which fill whole lines
+        if (streams) {  // up to a line's edge
+            auto edge = [&](int x) { return reinterpret_cast<uintptr_t>(to + int64_t(x) * N) % CACHE_LINE == 0; };
+            while (head < line && !edge(head)) ++head;
+            streams = head < line && head <= width;
+            if (!streams) head = 0;
+        }
+        const int end = head + (width - head) / line * line;
+        some(0, head);
         if (streams) packs<true>(head, end);
         else packs<false>(head, end);
-        if (end < width) some(end, width - end);
+        some(end, width);
     }
 };
 

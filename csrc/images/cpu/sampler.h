@@ -45,7 +45,7 @@ template <int C> struct Sampler {
 
     Sampler(const Picture& p, const Reading& reading, int row_pitch) : view(reading), pitch(row_pitch) {
         read(p, reading);
-        if (dense || planes) unit = Unit(r);
+        unit = Unit(r);
         float clear[4];  // of the fill: from the frame's and from the paddings' sides
         for (int i = 0; i < 4; ++i) {
             float fade = r.kernel == NEAREST ? 0.0f : 0.5f / r.slope[i];
@@ -60,25 +60,24 @@ template <int C> struct Sampler {
     }
 
     // How a view of height x width is made ready, before its first row: by tables, where it is square; by the strip from which large
-    // windows are read; of other windows by a planar picture's channels side by side. Of pictures of any strides whose windows are
-    // large the pixels are laid side by side first.
+    // windows are read; of other windows by a planar picture's channels side by side. Of pictures of any strides the pixels are laid
+    // side by side first, where most of them are read or the windows are large.
     struct Ways {
         bool packs = false, table = false, strip = false;
         bool costly() const { return packs || strip; }  // so that it should be done once for a view
     };
     Ways ways(int height, int width) const {
         Ways k;
-        if (unit.fits) return k;
         const Box& b = r.rect;
         const int64_t wide = b.x1 - b.x0 + 1, pixels = wide * (b.y1 - b.y0 + 1);
-        const bool fits = (b.y1 + 2) * wide * C < 0x7FFFFF00, lies = dense || planes;
-        k.packs = !lies && r.kernel >= TRIANGLE && fits;
-        if (!lies && !k.packs) return k;
+        const bool fits = (b.y1 + 2) * wide * C < 0x7FFFFF00, few = pixels <= 4 * int64_t(height) * width;
+        k.packs = !lies() && fits && (r.kernel >= TRIANGLE || few);
+        if (unit.fits || (!lies() && !k.packs)) return k;
         const Strip s(r, height, width);
         const bool square = Square::wanted(r, pitch);
-        k.strip = Strip::allowed(r) && (square ? s.pays_square(r, height, width) : s.pays(r, height, width));
+        k.strip = s.allowed(r) && (square ? s.pays_square(r, height, width) : s.pays(r, height, width));
         k.table = square && !k.strip;
-        k.packs = k.packs || (!square && !k.strip && C > 1 && planes && fits && pixels <= 4 * int64_t(height) * width);
+        k.packs = k.packs || (!square && !k.strip && C > 1 && planes && fits && few);
         return k;
     }
     // In rooms that are the view's own.
@@ -91,7 +90,7 @@ template <int C> struct Sampler {
         }
         if (k.strip) {
             const Strip s(r, height, width);
-            Picture drawn = s.picture(C, picture.dtype == U8 && !s.exact);
+            Picture drawn = s.picture(C, picture.dtype == U8);
             uint8_t* points = reinterpret_cast<uint8_t*>(strip.need(s.floats(C)));
             drawn.data = points;
             by_dtype(drawn.dtype, [&](auto value) { draw_strip(s, reinterpret_cast<decltype(value)*>(points), table); });
@@ -103,14 +102,14 @@ template <int C> struct Sampler {
     // Columns [xa, xb) (xa on a pack's edge) of row y into buf[C][pitch], with the fill that is not laid late.
     void row(int y, int xa, int xb, const Stage& stage, float* buf) const {
         int a = xa, b = xa;  // what needs the fill laid
-        if (unit.fits) {
+        if (unit.fits && lies()) {
             unit_row(y, xa, xb, buf);
             b = packs_above(xb);
         } else if (square.fits) {
             square_row(square, r, y, xa, xb, pitch, buf);
             b = packs_above(xb);
         } else {
-            if (dense || planes) {
+            if (lies()) {
                 columns(inner, r, y, pitch, a, b);
                 a = max_(xa, packs_above(a));
                 b = max_(a, min_(packs_above(xb), packs_below(b)));
@@ -131,6 +130,7 @@ template <int C> struct Sampler {
     }
 
 private:
+    bool lies() const { return dense || planes; }
     void read(const Picture& p, const Reading& reading) {
         picture = p;
         r = reading;
@@ -154,6 +154,10 @@ private:
             pack_row<C>(room, width, s.w, to + int64_t(y) * s.w * C);
         }
     }
+    template <class T> AM_HD static void pack_line(const T* line, int64_t step, int64_t plane, int width, T* __restrict__ to) {
+        for (int x = 0; x < width; ++x)
+            for (int c = 0; c < C; ++c) to[x * C + c] = line[x * step + c * plane];
+    }
     // What may be read of the picture, packed. Its pixels keep their places.
     void pack(Scratch& room) {
         const int width = r.rect.x1 - r.rect.x0 + 1, height = r.rect.y1 - r.rect.y0 + 1;
@@ -166,8 +170,9 @@ private:
         const T* from = reinterpret_cast<const T*>(picture.data);
         for (int y = r.rect.y0; y <= r.rect.y1; ++y, to += width * C) {
             const T* line = from + y * picture.stride_h + r.rect.x0 * picture.stride_w;
-            for (int x = 0; x < width; ++x)
-                for (int c = 0; c < C; ++c) to[x * C + c] = line[x * picture.stride_w + c * picture.stride_c];
+            // Colours among others, as those of RGBA, are taken by shuffles, if the compiler knows where they lie.
+            if (picture.stride_c == 1 && picture.stride_w == 4) pack_line(line, 4, 1, width, to);
+            else pack_line(line, picture.stride_w, picture.stride_c, width, to);
         }
         picture.h = r.rect.y1 + 1;
         picture.w = r.rect.x1 + 1;

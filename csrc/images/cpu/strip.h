@@ -7,10 +7,10 @@
 namespace anamorph { namespace AM_LEVEL {
 
 struct Strip : Grid {
-    // Not for the small windows whose bytes staged_rows.h lays side by side.
-    static bool allowed(const Reading& r) {
+    // Not for the small windows whose bytes staged_rows.h lays side by side, unless the points are the pixels.
+    bool allowed(const Reading& r) const {
         bool small = r.bytes ? max_(r.nx, r.ny) <= Stage::MAX_TAPS : r.nx * r.ny <= 16;
-        return r.beyond == Beyond::DROPPED && !small;
+        return r.beyond == Beyond::DROPPED && (exact || !small);
     }
 
     // Of a whole view, whatever part of it is drawn: a point is the same for all.
@@ -21,7 +21,7 @@ struct Strip : Grid {
     bool pays(const Reading& r, int rows, int columns) const {
         double pixels = double(rows) * columns, source_w = double(w) * dx + 2.0 * r.reach_x;
         double grid = double(h) * (0.2 * r.ny * source_w + 0.5 * r.nx * double(w));
-        return grid + (r.bytes ? 8.0 : 16.0) * pixels < pixels * r.nx * r.ny;
+        return grid + (exact ? 4.0 : r.bytes ? 8.0 : 16.0) * pixels < pixels * r.nx * r.ny;
     }
 
     // The same for a square view, whose rows and columns have tables of weights. So much less that it is worth the error.
@@ -43,8 +43,8 @@ struct Strip : Grid {
         return q;
     }
     // Their picture, without its memory. Of bytes halves are near enough and need half the room, if a processor knows them.
-    Picture picture(int channels, bool halves) const {
-        return {nullptr, int64_t(w) * channels, channels, 1, h, w, halves && LANES > 4 ? F16 : F32};
+    Picture picture(int channels, bool bytes) const {
+        return {nullptr, int64_t(w) * channels, channels, 1, h, w, bytes && !exact && LANES > 4 ? F16 : F32};
     }
     size_t floats(int channels) const { return size_t(w) * h * channels + channels * LANES; }
 
@@ -57,7 +57,7 @@ struct Strip : Grid {
         }
         for (int i = 0; i < 4; ++i) t.fold[i] = i % 2 ? (r.fold[i] - y0) * per_y + 0.5f : (r.fold[i] - x0) * per_x + 0.5f;
         t.rect = t.reach = t.taps = {0, 0, drawn.w - 1, drawn.h - 1};
-        t.interp = 2;
+        t.interp = exact ? INTERP_NEAREST : INTERP_BICUBIC;
         t.antialias = true;
         t.filter_x = t.filter_y = 1.0f;
         t.border = BORDER_CONSTANT;
