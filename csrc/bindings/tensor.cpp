@@ -36,6 +36,14 @@ const char* type_name(py::handle object) { return Py_TYPE(object.ptr())->tp_name
 
 }  // namespace
 
+bool look_at(py::handle object, DLTensor& view) {
+    const DLExchangeApi* api = exchange_of(Py_TYPE(object.ptr()));
+    if (!api) return false;
+    if (api->view_object(object.ptr(), &view) == 0) return true;
+    PyErr_Clear();
+    return false;
+}
+
 Tensor::Tensor(py::handle object, const char* argument) : name(argument) {
     if (const DLExchangeApi* api = exchange_of(Py_TYPE(object.ptr()))) {
         if (api->view_object(object.ptr(), &view) != 0) {

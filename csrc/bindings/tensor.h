@@ -39,6 +39,9 @@ struct Tensor {
     void need_contiguous() const;
 };
 
+// A tensor through its library's exchange table, borrowed while the object lives; false where that cannot be.
+bool look_at(py::handle object, DLTensor& view);
+
 // A new tensor [B, C, H, W] of the library of `like`, on the host, in memory that is kept when it is freed (host_memory.h).
 // None where that library has no exchange table.
 py::object new_host_tensor(py::handle like, const int64_t (&shape)[4], DLType dtype, bool channels_last);

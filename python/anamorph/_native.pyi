@@ -1,6 +1,6 @@
 """The compiled core. Arguments are checked tensors; the public functions are in the package."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 VERSION: str
@@ -25,6 +25,9 @@ def exact_sqrt(x: float) -> float: ...
 def exact_sincos_deg(x: float) -> tuple[float, float]: ...
 
 def new_images(like: Any, b: int, c: int, h: int, w: int, dtype: int, channels_last: bool, /) -> Any: ...
+
+def pictures(images: Sequence[Any], read: Callable[[int], Any], layout: int, table: Any, /) -> tuple[list[Any], int]: ...
+def pack(table: Any, pixel: int, buffer: Any, /) -> None: ...
 
 class Recipe:
     def __init__(self, slots: Sequence[tuple[int, int, int, int, Sequence[float]]], mean: Sequence[float],

@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anamorph import _native
 from anamorph.core import checks
-from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
+from anamorph.core.errors import ArgumentError, DeviceError, ShapeError
 from anamorph.core.tensors import as_integers, as_tensor
 from anamorph.images.picture import check_dtype, from_pil
+
+_LAYOUTS = {None: 0, "HWC": 1, "CHW": 2}  # as the native core numbers them
 
 
 class Ragged:
@@ -27,6 +30,8 @@ class Ragged:
     Raises:
         ShapeError: a picture that reaches beyond the buffer.
     """
+
+    buffer: Tensor | None = None
 
     def __init__(self, buffer: Any, offsets: Any, sizes: Any, channels: int) -> None:
         given, buffer = buffer, as_tensor("buffer", buffer)
@@ -48,7 +53,12 @@ class Ragged:
             raise ShapeError(f"buffer: expected at least {end} elements for picture {i}, and offsets of at least 0, given "
                              f"{len(buffer)} elements and offset {int(offsets[i])}")
         check_grad("buffer", buffer)
-        self._set(buffer, offsets * buffer.element_size(), sizes, channels, buffer.dtype, buffer.device, ())
+        table = _new_table(len(offsets))
+        torch.mul(offsets, buffer.element_size(), out=table[:len(offsets)])
+        table[len(offsets):] = sizes.reshape(-1)
+        self._set(table, channels, (buffer,))
+        self.buffer = buffer
+        self._move()
 
     @classmethod
     def from_list(cls, images: Sequence[Any], layout: str | None = None) -> Ragged:
@@ -59,67 +69,55 @@ class Ragged:
             layout: "HWC" or "CHW", of those that are not PIL's; by default "CHW" where the first axis alone can be 1 to 4
                 channels, "HWC" otherwise.
         """
+        self = cls._of_list(images, layout)
+        self._move()
+        return self
+
+    @classmethod
+    def _of_list(cls, images: Sequence[Any], layout: str | None = None) -> Ragged:
+        """The same, its table still on the host."""
         if not len(images):
             raise ShapeError("images: expected at least one picture, given an empty list")
         if layout is not None:
             layout = checks.choice("layout", layout, ("HWC", "CHW"))
-        tensors = [_channels_last(f"images[{i}]", image, layout) for i, image in enumerate(images)]
-        first = tensors[0]
-        addresses, sizes = [], []
-        for i, t in enumerate(tensors):
-            if t.dim() != 3 or not 1 <= t.shape[2] <= 4 or not t.shape[0] or not t.shape[1]:
-                shape = list(as_tensor(f"images[{i}]", images[i]).shape)
-                other = layout and len(shape) == 3 and 1 <= shape[0 if layout == "HWC" else 2] <= 4
-                expected = f"[{', '.join(layout)}]" if layout else "[H, W, C] or [C, H, W]"
-                raise ShapeError(f"images[{i}]: expected {expected} with 1 to 4 channels, given {shape}"
-                                 + ("; without layout= both are told apart" if other else ""))
-            check_dtype(f"images[{i}]", t, images[i])
-            if t.dtype != first.dtype:
-                raise DtypeError(f"images[{i}]: expected {first.dtype} as the first picture, given {t.dtype}")
-            if t.shape[2] != first.shape[2]:
-                raise ShapeError(f"images[{i}]: expected {first.shape[2]} channels as the first picture, given {t.shape[2]}")
-            if t.device != first.device:
-                raise DeviceError(f"images[{i}]: expected on {first.device} as the first picture, given on {t.device}")
-            check_grad(f"images[{i}]", t)
-            if not t.is_contiguous():
-                t = tensors[i] = t.contiguous()
-            addresses.append(t.data_ptr())
-            sizes.append(t.shape[:2])
+        table = _new_table(len(images))
+        tensors, channels = _native.pictures(images, lambda i: _plain(f"images[{i}]", images[i], layout), _LAYOUTS[layout], table)
         self = cls.__new__(cls)
-        self._set(None, torch.tensor(addresses, device="cpu"), torch.tensor(sizes, device="cpu"), first.shape[2], first.dtype,
-                  first.device, tuple(tensors))
-        _check_sizes(self.sizes)
+        self._set(table, channels, tuple(tensors))
         return self
 
-    def _set(self, buffer: Tensor | None, offsets: Tensor, sizes: Tensor, channels: int, dtype: torch.dtype,
-             device: torch.device, keep: tuple[Tensor, ...]) -> None:
-        self.buffer = buffer
-        self.sizes = sizes
+    def _set(self, table: Tensor, channels: int, keep: tuple[Tensor, ...]) -> None:
+        self.sizes = table[len(table) // 3:].view(-1, 2)
         self.channels = channels
-        self.dtype = dtype
-        self.device = device
-        self._keep = keep  # the pictures live as long as their addresses
-        self._table = torch.cat([offsets, sizes.reshape(-1)]).to(device, non_blocking=True)  # as the kernel reads it
+        self.dtype = keep[0].dtype
+        self.device = keep[0].device
+        self.tensors = keep  # where the pictures lie, the buffer or each of the list, which live as long as their addresses
+        self._table = table  # as the kernel reads it: where each begins, in bytes, then the sizes
 
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """Where the pictures lie: the buffer, or each of the list."""
-        return self._keep if self.buffer is None else (self.buffer,)
+    def _move(self) -> None:
+        """The table to where the pictures are. Of memory that is not pinned the copy would wait for all that is queued, and of
+        pinned memory torch keeps it until the copy has run: ``copy_kernel_cuda`` tells its allocator the stream
+        (ATen/cuda/CachingHostAllocator.h), and the memory is given out again when what that stream then had has passed."""
+        if self.device.type != "cpu":
+            self._table = self._table.pin_memory().to(self.device, non_blocking=True)
 
     def __len__(self) -> int:
         return len(self.sizes)
 
 
-def _channels_last(name: str, image: Any, layout: str | None) -> Tensor:
-    """A picture as [H, W, C], if it is one."""
+def _new_table(count: int) -> Tensor:
+    return torch.empty(3 * count, dtype=torch.int64, device="cpu")
+
+
+def _plain(name: str, image: Any, layout: str | None) -> Tensor:
+    """What is no plain tensor of pixels as one, if it can be."""
     pixels = from_pil(name, image)
     if pixels is not None:
-        return pixels
+        return pixels.permute(2, 0, 1) if layout == "CHW" else pixels
     t = as_tensor(name, image)
-    if t.dim() != 3:
-        return t
-    first = layout == "CHW" if layout else not 1 <= t.shape[2] <= 4 and 1 <= t.shape[0] <= 4
-    return t.permute(1, 2, 0) if first else t
+    check_dtype(name, t, image)
+    check_grad(name, t)
+    return t.detach()
 
 
 def check_grad(name: str, t: Tensor) -> None:
