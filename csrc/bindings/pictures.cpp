@@ -28,9 +28,10 @@ bool plain(py::handle image, DLTensor& view) {
     static PyObject* const negated = PyUnicode_InternFromString("is_neg");  // noted on the tensor, not done in its memory
     constexpr DLType PIXELS[] = {{kDLUInt, 8, 1}, {kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}};
     if (!look_at(image, view)) return false;
+    const DLDeviceType where = view.device.device_type;
     bool pixels = false;
     for (DLType type : PIXELS) pixels = pixels || same(view.dtype, type);
-    return pixels && is(PyObject_GetAttr(image.ptr(), gradient), Py_False) &&
+    return pixels && (where == kDLCPU || where == kDLCUDA) && is(PyObject_GetAttr(image.ptr(), gradient), Py_False) &&
            is(PyObject_CallMethodNoArgs(image.ptr(), negated), Py_False);
 }
 
@@ -59,12 +60,13 @@ py::tuple pictures(const py::sequence& images, const py::function& read, int giv
         DLTensor view;
         if (!plain(image, view)) {
             image = read(i);
-            Tensor t(image, "images");
+            const std::string name = "images[" + std::to_string(i) + "]";
+            Tensor t(image, name.c_str());
             view = t.view;
             capsule = t.keep;
         }
-        const bool turned = layout == CHW || (layout == EITHER && view.ndim == 3 && !is_channels(view.shape[2]) &&
-                                              is_channels(view.shape[0]));
+        const bool turned =
+            layout == CHW || (layout == EITHER && view.ndim == 3 && !is_channels(view.shape[2]) && is_channels(view.shape[0]));
         const int y = turned ? 1 : 0, x = y + 1, c = turned ? 0 : 2;
         if (view.ndim != 3 || !is_channels(view.shape[c]) || !view.shape[y] || !view.shape[x])
             wrong_shape(i, Tensor(image, "images"), layout);
@@ -78,8 +80,7 @@ py::tuple pictures(const py::sequence& images, const py::function& read, int giv
         if (!same(view.dtype, first.dtype))
             fail<DtypeError>("images[", i, "]: expected ", Tensor(tensors[0], "images").dtype_text(),
                              " as the first picture, given ", Tensor(image, "images").dtype_text());
-        if (n != channels)
-            fail<ShapeError>("images[", i, "]: expected ", channels, " channels as the first picture, given ", n);
+        if (n != channels) fail<ShapeError>("images[", i, "]: expected ", channels, " channels as the first picture, given ", n);
         if (!same(view.device, first.device))
             fail<DeviceError>("images[", i, "]: expected on ", Tensor(tensors[0], "images").device_text(),
                               " as the first picture, given on ", Tensor(image, "images").device_text());

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import anamorph as am
 import anamorph.data.loader as loader_module
 from loading import SIZES, encoded, picture
 
@@ -13,7 +14,7 @@ def seen(monkeypatch):
     calls = []
 
     def render(images, plan, targets=None, layout=None):
-        pixels = [image.clone() for image in images]
+        pixels = [image.clone() for image in (images.tensors if isinstance(images, am.Ragged) else images)]
         calls.append(SimpleNamespace(images=pixels, given=type(images), plan=plan, targets=targets))
         return plan.index if targets is None else (plan.index, targets)
 

@@ -46,7 +46,7 @@ class ArraySource(Source):
     def on_gpu(self) -> bool:
         return isinstance(self.images, torch.Tensor) and self.images.is_cuda
 
-    def gather(self, ids: np.ndarray) -> torch.Tensor:
+    def gather(self, ids: np.ndarray | torch.Tensor) -> torch.Tensor:
         """The images ``ids``, uint8 [B, H, W, C], where the array lives (on a GPU: on its current stream)."""
         if isinstance(self.images, np.ndarray):
             return torch.from_numpy(np.ascontiguousarray(self.images[ids]))

@@ -20,7 +20,6 @@ from anamorph.data.background import check_process
 from anamorph.data.batch import Batch
 from anamorph.data.codecs import CodecsDecoder, codecs, opened
 from anamorph.data.formats import orientation, turned
-from anamorph.data.transfer import stage, upload
 
 if TYPE_CHECKING:
     from nvidia.dali import Pipeline
@@ -208,7 +207,6 @@ class DaliDecoder:
             batch.images = images
             batch = batch.without(errors)
             if batch.images:
-                batch.images = upload(stage(batch.images, self._device), self._device)
                 yield batch, None
         if not bad:  # not the fault of an image that the host could tell: a lost device, out of memory, nvJPEG's judgement
             logger.warning("the GPU's decoder failed, and the CPU's took its place for a moment: %s", _reason(failure))
@@ -321,9 +319,7 @@ class PipelineSource:
             ids = torch.arange(seen, seen + count, device="cpu") * self._world + self._rank if run.ids is None else run.ids
             seen += count
             if number >= start:
-                if self._device.type == "cuda" and not images[0].is_cuda:
-                    images = upload(stage(images, self._device), self._device)
-                elif self._device.type == "cpu":
+                if self._device.type == "cpu":
                     images = [image.cpu() for image in images]
                 yield Batch(number, ids, images, run.labels), run.held
             number += 1

@@ -30,7 +30,6 @@ from anamorph.data.labels import Label, check, collate, column, extremes, form, 
 from anamorph.data.order import InOrder, Order
 from anamorph.data.source import Source
 from anamorph.data.sources import open_source
-from anamorph.data.transfer import stage, to_device, upload
 from anamorph.data.turns import Turns
 from anamorph.images.recipe import ENDS, MAX_EPOCH, Recipe
 from anamorph.images.render import render
@@ -411,18 +410,21 @@ class Loader:
                 yield from self._decoder.decode(reader, reject)
             else:
                 for batch in reader:
-                    batch.images = upload(batch.images, self.device)
                     yield batch, None
         finally:
             reader.close()
 
     def _read(self, epoch: int, start: int, reject: Reject) -> Generator[Batch, None, None]:
-        """Runs in the reader thread: encoded batches for DALI, or pixels ready for ``upload``."""
+        """Runs in the reader thread: encoded batches for DALI, or pixels, on their way to a GPU."""
         source = self.source
         if isinstance(source, ArraySource):
             for number, ids in self.sampler.batches(epoch, start):
-                labels = None if source.labels is None else source.labels[ids]
-                yield Batch(number, ids, stage(source.gather(ids), self.device), labels)
+                labels = None if source.labels is None or not self._labels else source.labels[ids]
+                batch = Batch(number, ids, None, labels)
+                if source.on_gpu:
+                    batch.arrive(self.device)
+                batch.images = source.gather(batch.ids)
+                yield batch if source.on_gpu else batch.ship(self.device)
             return
         before: tuple[str, int] | None = None  # what the labels of this pass are, and a sample that has one
         jobs = (((number, ids), ids.tolist()) for number, ids in self.sampler.batches(epoch, start))
@@ -439,7 +441,7 @@ class Loader:
                     before = self._check_forms(keep, [label for _, label in good], before)
                     batch = self._assemble(number, np.array(keep), good)
                     self._check_labels(batch)
-                    yield batch
+                    yield batch if self._decoder is not None else batch.ship(self.device)
 
     def _load(self, ids: list[int]) -> list[tuple[Any, Label | None] | DecodeError]:
         """Some samples as ``_assemble`` takes them. Runs in the reading threads."""
@@ -490,29 +492,30 @@ class Loader:
             images = [image for clip in images for image in clip]
         check_channels(images, names, frames or 1)
         # Not stacked where they have one size: that would wake torch's threads, which take the cores from those that decode.
-        return Batch(number, ids, stage(images, self.device), labels, frames)
+        return Batch(number, ids, images, labels, frames)
 
     def _augment(self, batch: Batch, epoch: int) -> Any:
         # The loader's GPU need not be the current one, whose context pinning would open.
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
-            ids = to_device(batch.ids, self.device)
-            labels = batch.labels if self._labels else None
-            if isinstance(self.source, PipelineSource) and self._labels:
+            if not self._labels:
+                batch.labels = None
+            if isinstance(self.source, PipelineSource):
                 self._check_labels(batch)
             try:
-                targets = None if labels is None else collate(labels, self.device)
+                batch.arrive(self.device)
+                targets = None if batch.labels is None else collate(batch.labels, self.device)
                 if targets is None or isinstance(targets, Mapping):  # of which the recipe makes nothing
-                    parts = [self._render(batch, ids, None, epoch), *(() if targets is None else (targets,))]
+                    parts = [self._render(batch, None, epoch), *(() if targets is None else (targets,))]
                 else:
-                    parts = [*self._render(batch, ids, targets, epoch)]
+                    parts = [*self._render(batch, targets, epoch)]
             except AnamorphError as error:
                 raise type(error)(f"{error} (in the batch that begins with {self._name(int(batch.ids[0]))})") from None
         if self.with_index:
-            parts.append(ids)
+            parts.append(batch.ids)
         return tuple(parts) if len(parts) > 1 else parts[0]
 
-    def _render(self, batch: Batch, index: torch.Tensor, targets: torch.Tensor | None, epoch: int) -> Any:
-        frames = batch.frames
+    def _render(self, batch: Batch, targets: torch.Tensor | None, epoch: int) -> Any:
+        index, frames = cast(torch.Tensor, batch.ids), batch.frames
         if frames:  # one id several times is one view several times
             index = index.repeat_interleave(frames)
             targets = None if targets is None else targets.repeat_interleave(frames, 0)
@@ -521,17 +524,20 @@ class Loader:
         return clips(result, frames) if frames else result
 
     def _sizes(self, batch: Batch) -> tuple[int, int] | torch.Tensor:
-        """(H, W) when all images agree, else int64 [B, 2]; known on the host, so nothing is asked of the GPU."""
+        """(H, W) when all images agree, which the host knows, else int64 [B, 2] on the device."""
         if isinstance(batch.images, torch.Tensor):
             return batch.images.shape[1], batch.images.shape[2]
-        sizes = [(image.shape[0], image.shape[1]) for image in batch.images]
-        other = next((at for at, size in enumerate(sizes) if size != sizes[0]), 0)
-        if other and not self.recipe._fixed:
+        sizes = batch.images.sizes
+        others = (sizes != sizes[0]).any(1)
+        if not others.any():
+            h, w = sizes[0].tolist()
+            return h, w
+        if not self.recipe._fixed:
             given = [f"{h} x {w} pixels in {self._name(int(batch.ids[at // (batch.frames or 1)]))}"
-                     for at, (h, w) in ((0, sizes[0]), (other, sizes[other]))]
+                     for at in (0, int(others.nonzero()[0])) for h, w in [sizes[at].tolist()]]
             raise ArgumentError("source: expected pictures of one size for a recipe whose output's size depends on theirs, given "
                                 f"{' and '.join(given)}; {ENDS}")
-        return torch.tensor(sizes, dtype=torch.int64, device="cpu") if other else sizes[0]
+        return batch.images._sizes_there()
 
     def _name(self, index: int) -> str:
         return f"sample {index} of the DALI pipeline" if isinstance(self.source, PipelineSource) else self.source.name(index)

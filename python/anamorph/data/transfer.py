@@ -1,71 +1,70 @@
-"""Host pixels to the device: packed and pinned in the background, copied once."""
+"""Host memory to a GPU: side by side in one pinned buffer, by one copy, beside the training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import overload
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import torch
 
-
-@dataclass
-class Packed:
-    """Images of different sizes one after another in one buffer, so that one copy moves them all."""
-
-    buffer: torch.Tensor
-    shapes: list[tuple[int, ...]]
-
-    def to(self, device: torch.device) -> list[torch.Tensor]:
-        buffer = self.buffer.to(device, non_blocking=True)
-        parts = buffer.split([int(np.prod(shape)) for shape in self.shapes])
-        return [part.view(shape) for part, shape in zip(parts, self.shapes)]
+_ALIGNED = 16  # where values of any dtype may begin
 
 
-@overload
-def stage(images: torch.Tensor, device: torch.device) -> torch.Tensor: ...
-@overload
-def stage(images: list[torch.Tensor], device: torch.device) -> list[torch.Tensor] | Packed: ...
-def stage(images: torch.Tensor | list[torch.Tensor],
-          device: torch.device) -> torch.Tensor | list[torch.Tensor] | Packed:
-    """Makes host images ready for ``upload``. Meant for the reader thread: it copies the pixels.
+@cache
+def _copies(device: torch.device) -> torch.cuda.Stream:
+    """One for all loaders of a process: memory that torch keeps for a stream serves no other."""
+    return torch.cuda.Stream(device)
 
-    On the CPU the images are used where they are. For a GPU they go to pinned memory, which torch
-    takes back only after the copy that reads it has run, so nobody has to wait for that copy.
+
+class Shipment:
+    """Tensors on their way to a GPU.
+
+    ``host`` is filled and ``send`` called by the thread that reads, so the copy of a batch runs while the model trains on those
+    before it. ``arrive`` makes the current stream wait for the copy. The host waits for nothing.
     """
-    if device.type == "cpu" or (isinstance(images, torch.Tensor) and images.is_cuda):
-        return images
-    with torch.cuda.device(device):  # pinning from a fresh thread would open a context on GPU 0
-        if isinstance(images, torch.Tensor):
-            return images.pin_memory()
-        shapes = [tuple(image.shape) for image in images]
-        buffer = torch.empty(sum(image.numel() for image in images), dtype=images[0].dtype, device="cpu", pin_memory=True)
-        for part, image in zip(buffer.split([image.numel() for image in images]), images):
-            part.view(image.shape).copy_(image)
-        return Packed(buffer, shapes)
+
+    def __init__(self, forms: Mapping[str, tuple[torch.dtype, Sequence[int]]], device: torch.device):
+        self._forms = forms
+        self._device = device
+        self._sizes = [math.prod(shape) * dtype.itemsize for dtype, shape in forms.values()]
+        with torch.cuda.device(device):  # pinning from a fresh thread would open a context on GPU 0
+            self._buffer = torch.empty(sum(map(_padded, self._sizes)), dtype=torch.uint8, device="cpu", pin_memory=True)
+        self.host = self._parts()
+
+    def _parts(self) -> dict[str, torch.Tensor]:
+        parts = self._buffer.split([_padded(size) for size in self._sizes])
+        return {name: part[:size].view(dtype).view(*shape)
+                for (name, (dtype, shape)), part, size in zip(self._forms.items(), parts, self._sizes)}
+
+    def send(self) -> None:
+        stream = _copies(self._device)
+        with torch.cuda.device(self._device), torch.cuda.stream(stream):
+            # The pinned memory may be let go of now: torch's copy_kernel_cuda tells its allocator which stream reads it
+            # (ATen/cuda/CachingHostAllocator.h), and it is given out again when that stream has passed.
+            self._buffer = self._buffer.to(self._device, non_blocking=True)
+            self._sent = stream.record_event()
+        self.host = {}
+
+    def arrive(self) -> dict[str, torch.Tensor]:
+        """The tensors, for work queued on the current stream from here on."""
+        stream = torch.cuda.current_stream(self._device)
+        stream.wait_event(self._sent)
+        # The memory is the copies' stream's, which would write a later batch there as soon as Python lets go of this one.
+        self._buffer.record_stream(stream)
+        return self._parts()
 
 
-@overload
-def upload(staged: torch.Tensor, device: torch.device) -> torch.Tensor: ...
-@overload
-def upload(staged: list[torch.Tensor] | Packed, device: torch.device) -> list[torch.Tensor]: ...
-def upload(staged: torch.Tensor | list[torch.Tensor] | Packed,
-           device: torch.device) -> torch.Tensor | list[torch.Tensor]:
-    """The staged images on ``device``, in order with its current stream and without waiting for it."""
-    if isinstance(staged, list):
-        return [_to(image, device) for image in staged]
-    return _to(staged, device) if isinstance(staged, torch.Tensor) else staged.to(device)
+def _padded(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED
 
 
 def to_device(values: np.ndarray | torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A small array (ids, labels) on ``device``, without a synchronisation."""
+    """A small array on ``device``, without a synchronisation; what is there already stays."""
     if not isinstance(values, torch.Tensor):
         values = torch.as_tensor(values, device="cpu")  # whatever torch's default device is
     if device.type == "cuda" and not values.is_cuda:
         values = values.pin_memory()
-    return _to(values, device)
-
-
-def _to(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     # A copy to the host must be waited for: what reads it next is not in the stream.
     return values.to(device, non_blocking=device.type == "cuda")

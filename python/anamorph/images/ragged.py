@@ -101,6 +101,21 @@ class Ragged:
         if self.device.type != "cpu":
             self._table = self._table.pin_memory().to(self.device, non_blocking=True)
 
+    def _arrive(self, table: Tensor, pixels: Tensor | None) -> None:
+        """The table where the pictures are, and of packed pictures these, brought there by a copy of somebody else's."""
+        self._table = table
+        if pixels is not None:
+            self.buffer = pixels
+            self.tensors, self.device = (pixels,), pixels.device
+
+    def _values(self) -> int:
+        """How many the pictures have."""
+        return int(self.sizes.prod(1).sum()) * self.channels
+
+    def _sizes_there(self) -> Tensor:
+        """The sizes where the pictures are."""
+        return self._table[len(self):].view(-1, 2)
+
     def __len__(self) -> int:
         return len(self.sizes)
 
