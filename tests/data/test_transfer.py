@@ -10,7 +10,7 @@ import anamorph as am
 from anamorph.data import loader as loader_module
 from anamorph.data import transfer
 from anamorph.data.batch import Batch
-from fake_cuda import GPU, FakeCuda
+from fake_streams import GPU, FakeCuda
 from loading import SIZES, Items, picture
 
 RECIPE = am.Recipe([am.RandomResizedCrop(8), am.ColorJitter(0.4), am.MixUp()], num_classes=10)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import anamorph as am
-from fake_cuda import FakeCuda
+from fake_streams import FakeCuda
 
 SIZES = [(20, 30), (41, 17), (6, 5), (64, 80)]
 

@@ -80,6 +80,7 @@ class FakeCuda:
             monkeypatch.setattr(torch.Tensor, name, value)
         monkeypatch.setattr(torch, "empty", new)
         for name, value in {"is_available": lambda: True, "device_count": lambda: 1, "current_device": lambda: 0,
+                            "is_current_stream_capturing": lambda: False,
                             "current_stream": lambda device=None: self.current(), "stream": self._on, "device": self._device,
                             "Stream": lambda device=None: Stream(self), "Event": lambda: Event(self)}.items():
             monkeypatch.setattr(torch.cuda, name, value)
