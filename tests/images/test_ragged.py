@@ -132,3 +132,12 @@ def test_a_table_is_one_copy_from_pinned_memory(monkeypatch, packed):
     assert upload.what == "upload" and upload.pinned and upload.non_blocking and upload.bytes == 3 * 4 * 8
     assert ragged._table.is_cuda and ragged._table.tolist() == begins + [side for size in SIZES for side in size]
     assert ragged.device.type == "cuda" and ragged.sizes.tolist() == [list(size) for size in SIZES]
+
+
+def test_ids_and_sizes_of_a_plan_are_copied_from_pinned_memory(monkeypatch):
+    recipe = am.Recipe([am.RandomResizedCrop(8)])
+    expected = recipe.plan(range(4), size=SIZES)
+    cuda = FakeCuda(monkeypatch)
+    plan = recipe.plan(range(4), size=SIZES, device="cuda")
+    assert [(entry.what, entry.pinned, entry.non_blocking) for entry in cuda.log] == [("upload", True, True)] * 2
+    assert plan.rows.is_cuda and torch.equal(plan.rows.cpu(), expected.rows)

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from anamorph.core.errors import DtypeError, ShapeError
+from anamorph.core.move import to_device
 from anamorph.core.tensors import as_tensor
 from anamorph.data.labels import column_of
 from anamorph.data.source import Source
-from anamorph.data.transfer import to_device
 from anamorph.images.picture import bytes_of
 
 _EXPECTED = "source: expected uint8 images [N, H, W, C], [N, C, H, W] or [N, H, W]"

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from anamorph import _native
-from anamorph.data.transfer import Shipment, to_device
+from anamorph.core.move import to_device
+from anamorph.data.transfer import Shipment
 from anamorph.images.ragged import Ragged
 
 

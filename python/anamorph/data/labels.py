@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from anamorph.core.errors import ArgumentError, DtypeError, ShapeError
+from anamorph.core.move import to_device
 from anamorph.core.tensors import as_tensor
-from anamorph.data.transfer import to_device
 from anamorph.images.recipe import Recipe
 
 Label = int | np.ndarray | Mapping[Any, Any]

@@ -110,7 +110,8 @@ class Loader:
         recipe: an ``am.Recipe``.
         batch_size: images per batch and rank.
         device: where the batches are made, ``"cpu"``, ``"cuda[:i]"`` or the number of a GPU. On a GPU files are decoded there
-            by nvJPEG, and all work is queued on the stream that is current when a batch is asked for.
+            by nvJPEG, and all work is queued on the stream that is current when a batch is asked for. Pixels that were
+            decoded on the host are copied on a stream of their own while the model trains; that stream waits for them.
         seed: key of the order and of all augmentation, an integer in [0, 2**64).
         epoch: the first epoch. Each full pass moves on to the next epoch by itself, until ``set_epoch`` is
             called; from then on the caller counts. A pass left early does not move on. A pass begins, and takes its epoch,
@@ -121,6 +122,7 @@ class Loader:
         drop_last: leave out what does not fill all ranks and a last batch; otherwise ranks are padded to
             the same length by wrapping around, as ``DistributedSampler`` does.
         prefetch: how many batches are read (and on a CPU decoded) ahead, and again how many decoded ahead on a GPU; 1 to 1024.
+            Of pixels that come from the host so many batches, and one, lie on the GPU.
         decoder: ``"dali"``, ``"pillow"``, or ``"auto"`` (DALI). Arrays, datasets and pipelines need none. Both read the same
             formats alike (``anamorph.data.formats`` has the table), drop alpha, and refuse the same other ones, files that end
             too soon, and PNGs with a wrong checksum. For other damage in the middle of a file each keeps its own judgement;

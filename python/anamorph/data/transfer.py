@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-import numpy as np
 import torch
 
 _ALIGNED = 16  # where values of any dtype may begin
@@ -41,8 +40,7 @@ class Shipment:
     def send(self) -> None:
         stream = _copies(self._device)
         with torch.cuda.device(self._device), torch.cuda.stream(stream):
-            # The pinned memory may be let go of now: torch's copy_kernel_cuda tells its allocator which stream reads it
-            # (ATen/cuda/CachingHostAllocator.h), and it is given out again when that stream has passed.
+            # What is pinned may be let go of: see to_device.
             self._buffer = self._buffer.to(self._device, non_blocking=True)
             self._sent = stream.record_event()
         self.host = {}
@@ -58,13 +56,3 @@ class Shipment:
 
 def _padded(size: int) -> int:
     return -(-size // _ALIGNED) * _ALIGNED
-
-
-def to_device(values: np.ndarray | torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A small array on ``device``, without a synchronisation; what is there already stays."""
-    if not isinstance(values, torch.Tensor):
-        values = torch.as_tensor(values, device="cpu")  # whatever torch's default device is
-    if device.type == "cuda" and not values.is_cuda:
-        values = values.pin_memory()
-    # A copy to the host must be waited for: what reads it next is not in the stream.
-    return values.to(device, non_blocking=device.type == "cuda")

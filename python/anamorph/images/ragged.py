@@ -11,6 +11,7 @@ from torch import Tensor
 from anamorph import _native
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, ShapeError
+from anamorph.core.move import to_device
 from anamorph.core.tensors import as_integers, as_tensor
 from anamorph.images.picture import check_dtype, from_pil
 
@@ -58,7 +59,7 @@ class Ragged:
         table[len(offsets):] = sizes.reshape(-1)
         self._set(table, channels, (buffer,))
         self.buffer = buffer
-        self._move()
+        self._table = to_device(table, buffer.device)
 
     @classmethod
     def from_list(cls, images: Sequence[Any], layout: str | None = None) -> Ragged:
@@ -70,7 +71,7 @@ class Ragged:
                 channels, "HWC" otherwise.
         """
         self = cls._of_list(images, layout)
-        self._move()
+        self._table = to_device(self._table, self.device)
         return self
 
     @classmethod
@@ -93,13 +94,6 @@ class Ragged:
         self.device = keep[0].device
         self.tensors = keep  # where the pictures lie, the buffer or each of the list, which live as long as their addresses
         self._table = table  # as the kernel reads it: where each begins, in bytes, then the sizes
-
-    def _move(self) -> None:
-        """The table to where the pictures are. Of memory that is not pinned the copy would wait for all that is queued, and of
-        pinned memory torch keeps it until the copy has run: ``copy_kernel_cuda`` tells its allocator the stream
-        (ATen/cuda/CachingHostAllocator.h), and the memory is given out again when what that stream then had has passed."""
-        if self.device.type != "cpu":
-            self._table = self._table.pin_memory().to(self.device, non_blocking=True)
 
     def _arrive(self, table: Tensor, pixels: Tensor | None) -> None:
         """The table where the pictures are, and of packed pictures these, brought there by a copy of somebody else's."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from anamorph import _native
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, ShapeError
+from anamorph.core.move import to_device
 from anamorph.core.tensors import as_device, as_integers, as_tensor
 from anamorph.images.bounds import has_antialias, reach
 from anamorph.images.picture import CODES, as_batch
@@ -166,7 +167,7 @@ class Recipe:
             raise ShapeError(f"index: expected sample ids [B] with B >= 1, given shape {list(shape)}")
         where = index.device if device is None else as_device(device)
         if index.device != where:
-            index = index.to(where, non_blocking=True)
+            index = to_device(index, where)
         if type(seed) is not int or not 0 <= seed < 1 << 64:
             seed = checks.whole("seed", seed, 0, 2**64 - 1)
         if type(view) is not int or not 0 <= view < 4096:
@@ -191,7 +192,7 @@ class Recipe:
         else:
             h = w = 0
             out = self._output(sizes)
-            each = sizes if sizes.device == where else sizes.to(where, non_blocking=True)
+            each = to_device(sizes, where)
         rows = torch.empty((shape[0], self._row_words), dtype=torch.int32, device=where)
         self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads())
         return Plan._drawn(self, rows, index, seed, epoch, view, size if sizes is None else sizes, out)
