@@ -87,8 +87,8 @@ py::tuple pictures(const py::sequence& images, const py::function& read, int giv
 
         const int64_t* s = view.strides;
         const bool packed = s ? (n == 1 || s[c] == 1) && (w == 1 || s[x] == n) && (h == 1 || s[y] == w * n) : !turned;
+        if (turned) image = image.attr("permute")(1, 2, 0);
         if (!packed) {
-            if (turned) image = image.attr("permute")(1, 2, 0);
             image = image.attr("contiguous")();
             view = Tensor(image, "images").view;
         }
