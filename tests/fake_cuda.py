@@ -9,10 +9,13 @@ class Stream:
     """A queue that is always empty."""
 
     def __init__(self, device=None):
-        self.waits_for = []
+        self.waits_for, self.waited_for = [], False
 
     def wait_stream(self, other):
         self.waits_for.append(other)
+
+    def synchronize(self):
+        self.waited_for = True
 
 
 class Graph:
@@ -20,7 +23,7 @@ class Graph:
 
     def __init__(self):
         self.replays = 0
-        self.captured_on = None
+        self.captured_on = self.options = None
 
     def replay(self):
         assert self.captured_on is not None, "nothing was captured"
@@ -52,6 +55,6 @@ class FakeCuda:
 
     @contextmanager
     def graph(self, graph, **options):
-        graph.captured_on = Stream()  # as torch, on one of its own
+        graph.captured_on, graph.options = Stream(), options  # as torch, on a stream of its own
         with self.stream(graph.captured_on):
             yield

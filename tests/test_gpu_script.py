@@ -1,6 +1,5 @@
 """bench/gpu.sh, with tools that do nothing in the place of Python, nvidia-smi and compute-sanitizer."""
 
-import os
 import re
 import shutil
 import subprocess

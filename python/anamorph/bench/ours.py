@@ -53,7 +53,7 @@ def graph(work: Work) -> Step:
 
 
 class Captured:
-    """``once`` as a CUDA graph. A graph knows addresses alone, so ``once`` is kept too, and with it the tensors that lie there."""
+    """``once`` as a CUDA graph. A graph knows addresses alone, so ``once`` is kept too, and with it what lies there."""
 
     def __init__(self, once: Step, device: torch.device):
         self._once = once
