@@ -3,6 +3,7 @@
 Every body runs on a CPU too, so what it asserts has been tried where there is no GPU; what is asserted of a GPU has not.
 """
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import anamorph as am
+import anamorph.data.loader as loader_module
 from devices import DEVICES, captured, current, gpu, is_gpu, side_stream
 from loading import DECODERS, SIZES, dali, encoded, needs_dali, picture
 
@@ -162,6 +164,20 @@ def test_render_takes_what_dali_gives(device, single):
     for i in range(6):
         expected = am.render(pictures[i], recipe.plan(range(4), size=(90, 100), epoch=i))
         torch.testing.assert_close(views[i].cpu(), expected, atol=1e-4, rtol=0)
+
+
+def test_what_goes_to_a_gpu_is_staged_by_a_thread(folder, array, monkeypatch):
+    """Where that pins memory it is a CUDA call, which a capture in the training thread has to allow to others."""
+    threads, stage = [], loader_module.stage
+
+    def spy(images, device):
+        threads.append(threading.current_thread().name)
+        return stage(images, device)
+
+    monkeypatch.setattr(loader_module, "stage", spy)
+    for source in (folder, array):
+        list(am.Loader(source, am.Recipe([am.Resize((4, 4))]), 5, decoder="pillow", labels=False))
+    assert threads == ["anamorph-reader"] * 4
 
 
 @pytest.mark.parametrize("device", DEVICES)
