@@ -6,6 +6,7 @@ PYTHON=${PYTHON:-python3}
 OUT=${OUT:-out/gpu}
 PARTS=(build tests sanitizers bench rest)
 worst=0
+running=""
 
 usage() {
     cat << END
@@ -34,7 +35,7 @@ note() {
 
 # step NAME COMMAND...: what it says in a file, its end on the screen, a line in the summary.
 step() {
-    local name=$1 began=$SECONDS status
+    local name=$1 status
     shift
     echo "== $name: $*"
     if ! command -v "$1" > /dev/null; then
@@ -42,10 +43,12 @@ step() {
         note "$name" 0 127 "$1 not found"
         return 127
     fi
+    running=$name began=$SECONDS
     "$@" > "$OUT/$name.txt" 2>&1
     status=$?
     tail -n 15 "$OUT/$name.txt"
     note "$name" $((SECONDS - began)) $status
+    running=""
     return $status
 }
 
@@ -89,8 +92,9 @@ rest() {
     step rest "$PYTHON" -m pytest tests -ra
 }
 
-# The result, however it ends.
+# The result, also where somebody's time was up.
 finish() {
+    [[ -z $running ]] || note "$running" $((SECONDS - began)) 143 "ended before it was done"
     echo "== summary, in $OUT"
     cat "$OUT/summary.txt"
 }

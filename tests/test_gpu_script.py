@@ -14,14 +14,16 @@ SANITIZERS = ["memcheck", "racecheck", "initcheck", "synccheck"]
 BASH = shutil.which("bash")
 pytestmark = pytest.mark.skipif(not BASH, reason="needs bash")
 
-# Writes down how it was called, and fails where FAIL says so: a pattern of calls and a status.
+# Writes down how it was called, and fails where FAIL says so: a part of the call and a status, or "killed", as by a time limit.
 STUB = """\
 #!{bash}
 call="$(basename "$0") ${{*//$'\n'/ }}"
 echo "$call | caching off: ${{PYTORCH_NO_CUDA_MEMORY_CACHING:-no}}" >> "{log}"
 echo "said by $call"
 for fail in $FAIL; do
-    [[ $call == *${{fail%%:*}}* ]] && exit "${{fail##*:}}"
+    [[ $call == *${{fail%%:*}}* ]] || continue
+    [[ ${{fail##*:}} == killed ]] && kill $PPID
+    exit "${{fail##*:}}"
 done
 exit 0
 """
@@ -130,6 +132,11 @@ def test_nothing_runs_without_a_build_or_a_gpu(bench, fail, stopped, ran):
     assert list(bench.summary)[:len(ran)] == ran
     assert {part: bench.summary[part] for part in ("tests", "sanitizers", "bench", "rest")} == dict.fromkeys(
         ("tests", "sanitizers", "bench", "rest"), f"FAILED (1): not run: {stopped}")
+
+
+def test_a_run_that_is_ended_says_where(bench):
+    assert bench.run("tests", "bench", fail="64:killed") != 0
+    assert list(bench.summary.items())[-2:] == [("tests", "ok"), ("bench-64", "FAILED (143): ended before it was done")]
 
 
 def test_what_torch_and_anamorph_make_of_this_machine(bench):
