@@ -1,4 +1,4 @@
-"""A GPU without one, as far as Python asks torch for it: ``cuda = FakeCuda(monkeypatch)``.
+"""A GPU without one, as far as Python asks torch for it: ``cuda = FakeGpu(monkeypatch)``.
 
 Memory that counts as a device's or as pinned lies on the host. A copy on a stream of its own runs only when some stream waits for
 an event recorded after it, and leaves noise until then: who does not wait, reads noise. On the default stream it runs at once.
@@ -6,9 +6,12 @@ an event recorded after it, and leaves noise until then: who does not wait, read
 
 import threading
 from contextlib import contextmanager
+from functools import cache
 from types import SimpleNamespace
 
 import torch
+
+from anamorph.data import transfer
 
 GPU = torch.device("cuda", 0)
 
@@ -43,8 +46,8 @@ class Event:
         pass
 
 
-class FakeCuda:
-    """``log``: what happened, in order, on which stream. ``put``: a tensor on the device."""
+class FakeGpu:
+    """``log``: what happened, in order, on which stream, by which thread. ``put``: a tensor on the device."""
 
     def __init__(self, monkeypatch):
         self.log = []
@@ -84,9 +87,10 @@ class FakeCuda:
                             "current_stream": lambda device=None: self.current(), "stream": self._on, "device": self._device,
                             "Stream": lambda device=None: Stream(self), "Event": lambda: Event(self)}.items():
             monkeypatch.setattr(torch.cuda, name, value)
+        monkeypatch.setattr(transfer, "_copies", cache(torch.cuda.Stream))
 
     def note(self, what, stream, **more):
-        self.log.append(SimpleNamespace(what=what, stream=stream, **more))
+        self.log.append(SimpleNamespace(what=what, stream=stream, thread=threading.current_thread().name, **more))
 
     def put(self, t):
         self._there[t.untyped_storage().data_ptr()] = t.untyped_storage()

@@ -8,9 +8,8 @@ import torch
 
 import anamorph as am
 from anamorph.data import loader as loader_module
-from anamorph.data import transfer
 from anamorph.data.batch import Batch
-from fake_streams import GPU, FakeCuda
+from fake_streams import GPU, FakeGpu
 from loading import SIZES, Items, picture
 
 RECIPE = am.Recipe([am.RandomResizedCrop(8), am.ColorJitter(0.4), am.MixUp()], num_classes=10)
@@ -20,8 +19,7 @@ ARRAY = np.stack([picture(20, 30, i) for i in range(10)])
 
 @pytest.fixture
 def cuda(monkeypatch):
-    transfer._copies.cache_clear()
-    fake = FakeCuda(monkeypatch)
+    fake = FakeGpu(monkeypatch)
     render = loader_module.render
 
     def noted(*args, **kwargs):
@@ -29,8 +27,7 @@ def cuda(monkeypatch):
         return render(*args, **kwargs)
 
     monkeypatch.setattr(loader_module, "render", noted)
-    yield fake
-    transfer._copies.cache_clear()
+    return fake
 
 
 def vectors():

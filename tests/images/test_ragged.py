@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import anamorph as am
-from fake_streams import FakeCuda
+from fake_streams import FakeGpu
 
 SIZES = [(20, 30), (41, 17), (6, 5), (64, 80)]
 
@@ -118,7 +118,7 @@ def test_python_does_nothing_for_each_picture():
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_table_is_one_copy_from_pinned_memory(monkeypatch, packed):
-    cuda = FakeCuda(monkeypatch)
+    cuda = FakeGpu(monkeypatch)
     images = [cuda.put(t) for t in pictures()]
     if packed:
         buffer = cuda.put(torch.cat([t.reshape(-1) for t in images]).float())
@@ -137,7 +137,7 @@ def test_a_table_is_one_copy_from_pinned_memory(monkeypatch, packed):
 def test_ids_and_sizes_of_a_plan_are_copied_from_pinned_memory(monkeypatch):
     recipe = am.Recipe([am.RandomResizedCrop(8)])
     expected = recipe.plan(range(4), size=SIZES)
-    cuda = FakeCuda(monkeypatch)
+    cuda = FakeGpu(monkeypatch)
     plan = recipe.plan(range(4), size=SIZES, device="cuda")
     assert [(entry.what, entry.pinned, entry.non_blocking) for entry in cuda.log] == [("upload", True, True)] * 2
     assert plan.rows.is_cuda and torch.equal(plan.rows.cpu(), expected.rows)
