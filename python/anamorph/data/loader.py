@@ -17,6 +17,7 @@ import torch
 
 from anamorph.core import checks
 from anamorph.core.errors import AnamorphError, ArgumentError, DecodeError, DeviceError
+from anamorph.core.lease import Lease
 from anamorph.data.array import ArraySource
 from anamorph.data.background import Background, Gate, shared_out
 from anamorph.data.batch import Batch
@@ -29,7 +30,7 @@ from anamorph.data.labels import Label, check, collate, column, extremes, form, 
 from anamorph.data.order import InOrder, Order
 from anamorph.data.source import Source
 from anamorph.data.sources import open_source
-from anamorph.data.transfer import Lease, stage, to_device, upload
+from anamorph.data.transfer import stage, to_device, upload
 from anamorph.data.turns import Turns
 from anamorph.images.recipe import ENDS, MAX_EPOCH, Recipe
 from anamorph.images.render import render
