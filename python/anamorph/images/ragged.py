@@ -29,7 +29,8 @@ class Ragged:
     """
 
     def __init__(self, buffer: Any, offsets: Any, sizes: Any, channels: int) -> None:
-        given, buffer = buffer, as_tensor("buffer", buffer)
+        foreign: list[Tensor] = []
+        given, buffer = buffer, as_tensor("buffer", buffer, foreign)
         check_dtype("buffer", buffer, given)
         if buffer.dim() != 1 or not buffer.is_contiguous():
             raise ShapeError(f"buffer: expected a contiguous [N], given {list(buffer.shape)}")
@@ -48,7 +49,7 @@ class Ragged:
             raise ShapeError(f"buffer: expected at least {end} elements for picture {i}, and offsets of at least 0, given "
                              f"{len(buffer)} elements and offset {int(offsets[i])}")
         check_grad("buffer", buffer)
-        self._set(buffer, offsets * buffer.element_size(), sizes, channels, buffer.dtype, buffer.device, ())
+        self._set(buffer, offsets * buffer.element_size(), sizes, channels, buffer.dtype, buffer.device, (), foreign)
 
     @classmethod
     def from_list(cls, images: Sequence[Any], layout: str | None = None) -> Ragged:
@@ -63,7 +64,8 @@ class Ragged:
             raise ShapeError("images: expected at least one picture, given an empty list")
         if layout is not None:
             layout = checks.choice("layout", layout, ("HWC", "CHW"))
-        tensors = [_channels_last(f"images[{i}]", image, layout) for i, image in enumerate(images)]
+        foreign: list[Tensor] = []
+        tensors = [_channels_last(f"images[{i}]", image, layout, foreign) for i, image in enumerate(images)]
         first = tensors[0]
         addresses, sizes = [], []
         for i, t in enumerate(tensors):
@@ -87,18 +89,19 @@ class Ragged:
             sizes.append(t.shape[:2])
         self = cls.__new__(cls)
         self._set(None, torch.tensor(addresses, device="cpu"), torch.tensor(sizes, device="cpu"), first.shape[2], first.dtype,
-                  first.device, tuple(tensors))
+                  first.device, tuple(tensors), foreign)
         _check_sizes(self.sizes)
         return self
 
     def _set(self, buffer: Tensor | None, offsets: Tensor, sizes: Tensor, channels: int, dtype: torch.dtype,
-             device: torch.device, keep: tuple[Tensor, ...]) -> None:
+             device: torch.device, keep: tuple[Tensor, ...], foreign: list[Tensor]) -> None:
         self.buffer = buffer
         self.sizes = sizes
         self.channels = channels
         self.dtype = dtype
         self.device = device
         self._keep = keep  # the pictures live as long as their addresses
+        self._foreign = foreign  # and on a GPU, where they are another library's, until they have been read
         self._table = torch.cat([offsets, sizes.reshape(-1)]).to(device, non_blocking=True)  # as the kernel reads it
 
     @property
@@ -110,12 +113,12 @@ class Ragged:
         return len(self.sizes)
 
 
-def _channels_last(name: str, image: Any, layout: str | None) -> Tensor:
+def _channels_last(name: str, image: Any, layout: str | None, foreign: list[Tensor]) -> Tensor:
     """A picture as [H, W, C], if it is one."""
     pixels = from_pil(name, image)
     if pixels is not None:
         return pixels
-    t = as_tensor(name, image)
+    t = as_tensor(name, image, foreign)
     if t.dim() != 3:
         return t
     first = layout == "CHW" if layout else not 1 <= t.shape[2] <= 4 and 1 <= t.shape[0] <= 4
