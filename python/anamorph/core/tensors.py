@@ -48,17 +48,14 @@ def as_tensor(name: str, value: Any, foreign: list[Tensor] | None = None) -> Ten
     raise ArgumentError(f"{name}: expected a tensor or an array that speaks DLPack, given {type(value).__name__}{hint}")
 
 
-def from_dlpack(value: Any, **options: Any) -> Tensor:
-    """A tensor over an array that speaks DLPack; ``options`` of its ``__dlpack__``.
-
-    Without options, its library puts what it has queued on the array before what torch's current stream will do.
+def from_dlpack(value: Any, ordered: bool = False) -> Tensor:
+    """A tensor over an array that speaks DLPack. On a GPU its library puts what it has queued on the array before what torch's
+    current stream will do, unless that has been ``ordered`` already.
     """
     kind, _ = value.__dlpack_device__()
-    if kind == _PINNED:  # memory of the host, which torch refuses to read under that name
-        options["dl_device"] = type(kind)(_HOST), 0
-    elif not options:
-        return torch.from_dlpack(value)
-    return torch.utils.dlpack.from_dlpack(value.__dlpack__(**options))
+    if kind == _PINNED:  # memory of the host, which torch refuses to read under that name; its library waits for it
+        return torch.utils.dlpack.from_dlpack(value.__dlpack__(dl_device=(type(kind)(_HOST), 0)))
+    return torch.utils.dlpack.from_dlpack(value.__dlpack__(stream=-1)) if ordered else torch.from_dlpack(value)
 
 
 def _from_cuda_array(value: Any) -> Tensor:

@@ -377,8 +377,8 @@ def next_outputs(pipeline: Pipeline, device: torch.device) -> tuple[Any, ...]:  
 
 def tensors(outputs: Any) -> list[torch.Tensor]:
     """A DALI tensor list as torch tensors that share its memory (and keep it alive)."""
-    # -1: no synchronisation; run() has already ordered the outputs with the stream, or with the host.
-    return [from_dlpack(outputs[i], stream=-1) for i in range(len(outputs))]
+    # The run has already put the outputs before what the stream, or the host, does next.
+    return [from_dlpack(outputs[i], ordered=True) for i in range(len(outputs))]
 
 
 def _column(outputs: Any, what: str) -> torch.Tensor:
