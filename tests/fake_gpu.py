@@ -10,8 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-HOST = torch.device("cpu")
-
 
 class OnGpu(torch.Tensor):
     """A tensor of the host that says it lies on ``cuda:0``."""
@@ -131,8 +129,9 @@ def fake_gpus(monkeypatch):
         return value.tensor() if isinstance(value, Foreign) else real.from_dlpack(value)
 
     def empty(*args, device=None, **options):
-        where = torch.device(device or HOST)
-        return placed(real.empty(*args, **options), where) if where.type == "cuda" else real.empty(*args, device=device, **options)
+        if device is None or torch.device(device).type != "cuda":
+            return real.empty(*args, device=device, **options)
+        return placed(real.empty(*args, device="cpu", **options), torch.device(device))
 
     def to(tensor, *args, **options):
         where = device_of(args, options)
