@@ -170,3 +170,65 @@ def test_and_looks_at_their_values(gpu):
 def test_a_copy_to_the_host_that_does_not_wait_is_seen_by_these_tests(gpu):
     ids = on_gpu(np.array([3, 4]))
     assert isinstance(ids, OnGpu) and ids.to("cpu", non_blocking=True).tolist() == [0, 0]
+
+
+# ---- on a GPU that is there ----
+
+class Interface:
+    """A tensor on a GPU as the array of a library that names the stream that makes it."""
+
+    def __init__(self, t, stream):
+        self.t = t
+        self.__cuda_array_interface__ = {"shape": tuple(t.shape), "typestr": "|u1", "data": (t.data_ptr(), False), "strides": None,
+                                         "version": 3, "stream": stream.cuda_stream}
+
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.gpu
+@on_a_gpu
+def test_cuda_waits_for_the_stream_that_makes_an_array_and_keeps_it():
+    pictures, plan = torch.from_numpy(PICTURES).cuda(), RECIPE.plan([1, 2], size=SIZE, device="cuda")
+    expected, late, side = am.render(pictures, plan), torch.zeros_like(pictures), torch.cuda.Stream()
+    torch.cuda.synchronize()
+    with torch.cuda.stream(side):
+        torch.cuda._sleep(200_000_000)
+        late.copy_(pictures)
+    given = Interface(late, side)
+    memory = weakref.ref(given)
+    views = am.render(given, plan)
+    del given
+    kept = alive(memory)
+    assert torch.equal(views, expected) and kept
+    am.render(pictures, plan)
+    assert not alive(memory)
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@pytest.mark.parametrize("bound", [True, False])
+def test_cuda_renders_dalis_outputs(bound):
+    dali = pytest.importorskip("nvidia.dali")
+    pipe = dali.Pipeline(batch_size=2, num_threads=1, device_id=0)
+    with pipe:
+        pipe.set_outputs(dali.fn.external_source(source=lambda: list(PICTURES), layout="HWC").gpu())
+    plan = RECIPE.plan([1, 2], size=SIZE, device="cuda:0")
+    expected = am.render(torch.from_numpy(PICTURES).cuda(0), plan)
+    for _ in range(5):
+        (outputs,) = pipe.run(*([torch.cuda.current_stream(0)] if bound else []))
+        views = am.render(outputs, plan)
+        del outputs
+        assert torch.equal(views, expected)
+
+
+@pytest.mark.gpu
+@on_a_gpu
+def test_cuda_captures_a_graph_while_an_array_is_kept():
+    pictures, index = torch.from_numpy(PICTURES).cuda(), torch.tensor([1, 2], device="cuda")
+    expected = am.render(Interface(pictures, torch.cuda.current_stream()), RECIPE.plan(index, size=SIZE))
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        views = am.render(pictures, RECIPE.plan(index, size=SIZE))
+    graph.replay()
+    assert torch.equal(views, expected)
