@@ -128,7 +128,7 @@ def test_a_capture_sees_no_event(gpu):
 @pytest.mark.parametrize("device", ["cuda:0", "cuda:1"])
 @pytest.mark.parametrize(("named", "current", "waited_for"), [
     (None, 0, []), (None, 7, []),  # nothing to wait for, it says
-    (1, 0, []), (1, 0x70, [0]), (2, 0, [2]), (0x60, 0, [0x60]), (0x60, 0x60, []), (0x60, 0x70, [0x60])])
+    (1, 0, []), (1, 0x70, [0]), (0, 0x70, [0]), (2, 0, [2]), (0x60, 0, [0x60]), (0x60, 0x60, []), (0x60, 0x70, [0x60])])
 def test_the_stream_that_an_array_names_is_waited_for(gpu, named, current, waited_for, device):
     gpu.stream = current
     t = as_tensor("images", ForeignByInterface(PICTURES, named, device))
@@ -179,8 +179,8 @@ class Interface:
 
     def __init__(self, t, stream):
         self.t = t
-        self.__cuda_array_interface__ = {"shape": tuple(t.shape), "typestr": "|u1", "data": (t.data_ptr(), False), "strides": None,
-                                         "version": 3, "stream": stream.cuda_stream}
+        self.__cuda_array_interface__ = {"shape": tuple(t.shape), "strides": None, "typestr": "|u1", "version": 3,
+                                         "data": (t.data_ptr(), False), "stream": stream.cuda_stream or 1}
 
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -64,7 +64,8 @@ def _from_cuda_array(value: Any) -> Tensor:
         tensor = torch.as_tensor(value)
     named = value.__cuda_array_interface__.get("stream")
     if named is not None:  # None: nothing to wait for
-        maker = (torch.cuda.default_stream(tensor.device) if named == 1  # torch's ids of streams are even numbers
+        # 1 is the legacy default stream, a number that torch would take for the id of one of its own.
+        maker = (torch.cuda.default_stream(tensor.device) if named in (0, 1)
                  else torch.cuda.ExternalStream(named, device=tensor.device))
         current = torch.cuda.current_stream(tensor.device)
         if maker.cuda_stream != current.cuda_stream:
