@@ -123,12 +123,14 @@ def test_any_recipe(transforms, n, h, w, epoch):
 def test_any_strides():
     """A view of a bigger buffer: channels of an RGBA picture, every other column, a batch broadcast from one picture."""
     big = torch.from_numpy(batch(4, 60, 80, 4))
-    recipe = am.Recipe([am.RandomResizedCrop(16), am.ColorJitter(0.3, 0.3)])
-    for images in (big[..., :3], big[:, ::2, ::2, 1:], big[:, 5:44, 7:40].transpose(1, 2)[..., :3],
-                   big[:1, :, :, :3].expand(4, -1, -1, -1)):
-        plan = recipe.plan(range(4), size=tuple(images.shape[1:3]))
-        views = am.render(images, plan)
-        torch.testing.assert_close(views, am.render(images.contiguous(), plan), atol=1e-6, rtol=0)
+    whole = am.RandomHorizontalFlip(), am.RandomRotation(30, "bilinear"), am.RandomRotation(30), am.Resize((50, 40)), am.D4()
+    for transforms in ([am.RandomResizedCrop(16), am.ColorJitter(0.3, 0.3)], *([transform] for transform in whole)):
+        recipe = am.Recipe(transforms)
+        for images in (big[:, :60, :60, :3], big[:, ::2, :60:2, 1:], big[:, 5:38, 7:40].transpose(1, 2)[..., :3],
+                       big[:1, :60, :60, :3].expand(4, -1, -1, -1)):
+            plan = recipe.plan(range(4), size=tuple(images.shape[1:3]))
+            views = am.render(images, plan)
+            torch.testing.assert_close(views, am.render(images.contiguous(), plan), atol=1e-6, rtol=0)
 
 
 def test_ragged(route):
@@ -300,6 +302,21 @@ def test_out():
     out = torch.zeros(2, 3, 12, 20)[..., 4:16]  # a strided target
     assert am.render(images, plan, out=out) is out
     torch.testing.assert_close(out, views, atol=1e-6, rtol=0)
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.uint8])
+def test_outputs_that_no_cache_holds(dtype, memory_format, simd):
+    """They are written past the caches in whole lines, of which rows of other widths begin and end within: all are the rows of
+    pictures rendered alone."""
+    for w in (500, 509, 512):
+        images = torch.from_numpy(batch(16, 190, w))
+        recipe = am.Recipe([am.RandomInvert(), am.RandomHorizontalFlip()], dtype, memory_format=memory_format)
+        views = am.render(images, recipe.plan(range(16), size=(190, w)), layout="NHWC")
+        assert views.nbytes > 4 << 20
+        for i in (0, 7, 15):
+            assert torch.equal(views[i:i + 1], am.render(images[i:i + 1], recipe.plan([i], size=(190, w)), layout="NHWC"))
 
 
 @pytest.mark.cpu
