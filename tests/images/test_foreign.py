@@ -207,23 +207,6 @@ def test_cuda_waits_for_the_stream_that_makes_an_array_and_keeps_it():
 
 @pytest.mark.gpu
 @on_a_gpu
-@pytest.mark.parametrize("bound", [True, False])
-def test_cuda_renders_dalis_outputs(bound):
-    dali = pytest.importorskip("nvidia.dali")
-    pipe = dali.Pipeline(batch_size=2, num_threads=1, device_id=0)
-    with pipe:
-        pipe.set_outputs(dali.fn.external_source(source=lambda: list(PICTURES), layout="HWC").gpu())
-    plan = RECIPE.plan([1, 2], size=SIZE, device="cuda:0")
-    expected = am.render(torch.from_numpy(PICTURES).cuda(0), plan)
-    for _ in range(5):
-        (outputs,) = pipe.run(*([torch.cuda.current_stream(0)] if bound else []))
-        views = am.render(outputs, plan)
-        del outputs
-        assert torch.equal(views, expected)
-
-
-@pytest.mark.gpu
-@on_a_gpu
 def test_cuda_captures_a_graph_while_an_array_is_kept():
     pictures, index = torch.from_numpy(PICTURES).cuda(), torch.tensor([1, 2], device="cuda")
     expected = am.render(Interface(pictures, torch.cuda.current_stream()), RECIPE.plan(index, size=SIZE))
