@@ -31,9 +31,9 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
             to 16 channels (1 or 3 for brightness, contrast, saturation, hue and greyscale; more than 4 are rendered by fours, a
             launch each), on the plan's device: a tensor or another library's array. Or, for pictures of different sizes, a
             :class:`Ragged` or a list of PIL's, ``[H, W, C]`` or ``[C, H, W]`` pictures of 1 to 4 channels (a shape that fits both
-            is taken for ``[H, W, C]``; the others are copied). What is on a GPU is read in the order of torch's current stream,
-            which a library's own work comes before where it says so: of DALI, ``pipe.run(torch.cuda.current_stream())``; and is
-            kept until it has been read, but not for the replays of a captured graph.
+            is taken for ``[H, W, C]``; the others are copied). On a GPU another library's array is read in torch's current
+            stream, after what its library has queued on it, and kept until it has been read (of a captured graph its owner keeps
+            what it reads). DALI's come without the host waiting from ``pipe.run(torch.cuda.current_stream())``.
         plan: from ``recipe.plan``, drawn for these pictures' sizes.
         targets: class ids, integers ``[B]``, or soft float ``[B, K]``.
         mask: for a recipe with MaskMix: float32 ``[B, 1, H, W]`` at the output's size, in [0, 1].
