@@ -141,6 +141,7 @@ def fake_gpus(monkeypatch):
     for fake in (as_tensor, from_dlpack, empty):
         monkeypatch.setattr(torch, fake.__name__, fake)
     monkeypatch.setattr(torch.Tensor, "to", to)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
     for name, fake in {
         "Event": type("Event", (Event,), {"gpu": gpu}),
         "device": Device,
