@@ -183,11 +183,7 @@ class Interface:
                                          "data": (t.data_ptr(), False), "stream": stream.cuda_stream or 1}
 
 
-on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-
 @pytest.mark.gpu
-@on_a_gpu
 def test_cuda_waits_for_the_stream_that_makes_an_array_and_keeps_it():
     pictures, plan = torch.from_numpy(PICTURES).cuda(), RECIPE.plan([1, 2], size=SIZE, device="cuda")
     expected, late, side = am.render(pictures, plan), torch.zeros_like(pictures), torch.cuda.Stream()
@@ -206,7 +202,6 @@ def test_cuda_waits_for_the_stream_that_makes_an_array_and_keeps_it():
 
 
 @pytest.mark.gpu
-@on_a_gpu
 def test_cuda_captures_a_graph_while_an_array_is_kept():
     pictures, index = torch.from_numpy(PICTURES).cuda(), torch.tensor([1, 2], device="cuda")
     expected = am.render(Interface(pictures, torch.cuda.current_stream()), RECIPE.plan(index, size=SIZE))

@@ -409,7 +409,6 @@ def test_dali_client():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", SINGLE)
 def test_cuda_agrees(name):
     """The same bits in the plan, the same views within rounding, the same labels."""
@@ -425,7 +424,6 @@ def test_cuda_agrees(name):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("given", [torch.uint8, torch.float32, torch.float16, torch.bfloat16])
@@ -446,7 +444,6 @@ def test_cuda_forms(channels, given, dtype, memory_format):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_ragged_masks_and_pairs():
     sizes = [(20, 30), (41, 17), (5, 5), (64, 80)]
     images = [torch.from_numpy(batch(1, h, w, seed=h)[0]) for h, w in sizes]
@@ -462,7 +459,6 @@ def test_cuda_ragged_masks_and_pairs():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_graph_replays_with_a_new_epoch():
     recipe = am.Recipe(SINGLE["chain"], num_classes=CLASSES)
     images, labels = torch.from_numpy(batch(5, 37, 45)).cuda(), torch.arange(5, device="cuda")
