@@ -4,7 +4,9 @@ import gc
 import json
 import sys
 import weakref
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ from anamorph.cli import bench as cli_bench
 from anamorph.cli.main import main
 from anamorph.core.errors import ArgumentError
 from fake_cuda import FakeCuda
+from fake_gpu import fake_gpus
 
 CPU = torch.device("cpu")
 
@@ -205,3 +208,44 @@ def test_torchvision():
     except ModuleNotFoundError:
         pytest.skip("torchvision is not installed")
     assert v2() is transforms and transforms.RandomResizedCrop(4)(torch.zeros(3, 8, 8)).shape == (3, 4, 4)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """How often DALI's peer has asked its source for a batch."""
+    dali = pytest.importorskip("nvidia.dali")
+    asked, external_source = [], dali.fn.external_source
+    monkeypatch.setattr(dali.fn, "external_source", lambda source, **options: external_source(
+        source=lambda: asked.append(1) or source(), **options))
+    return asked
+
+
+def test_dalis_peer_makes_no_batch_ahead(asked):
+    step = ENTRIES["dali"].build(Work(photographs(2), CPU))
+    for n in range(1, 4):
+        assert step().shape == (2, 3, SIZE, SIZE) and len(asked) == n
+
+
+def test_dalis_peer_runs_in_torchs_stream(asked, monkeypatch):
+    gpu = fake_gpus(monkeypatch)
+    gpu.stream = 0x70
+    dali = pytest.importorskip("nvidia.dali")
+    given = []
+
+    class Pipeline(dali.Pipeline):
+        """One that stops where DALI would ask the GPU, and refuses before that what DALI refuses."""
+
+        def build(self):
+            assert self.device_id == 1
+
+        def schedule_run(self):
+            self._batches_to_consume = 1
+
+        def _outputs(self, stream=None):
+            given.append((stream.device.index, stream.cuda_stream, gpu.current))
+            return (SimpleNamespace(as_tensor=lambda: np.zeros((2, 3, SIZE, SIZE), np.float32)),)
+
+    monkeypatch.setattr(dali, "Pipeline", Pipeline)
+    step = ENTRIES["dali"].build(Work(photographs(2), torch.device("cuda", 1)))
+    step()
+    assert given == [(1, 0x70, 1)]

@@ -1,7 +1,9 @@
 """The pipeline that decodes on a GPU, run on the CPU: order, damage, orientation, and what it says."""
 
+import ctypes
 import io
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +14,11 @@ import anamorph as am
 
 dali = pytest.importorskip("nvidia.dali")
 
+from anamorph.core.tensors import as_tensor  # noqa: E402
+from anamorph.data import dali as dali_module  # noqa: E402
 from anamorph.data.batch import Batch  # noqa: E402
-from anamorph.data.dali import DaliDecoder, _reason  # noqa: E402
+from anamorph.data.dali import DaliDecoder, PipelineSource, _reason, tensors  # noqa: E402
+from fake_gpu import fake_gpus  # noqa: E402
 
 
 def shade(i, form="PNG", **options):
@@ -73,17 +78,17 @@ def test_what_rejection_raises_comes_after_the_batches_before():
     assert seen == [0, 1, 2]
 
 
-def test_a_failure_that_is_no_images_fault_is_logged(caplog):
+def test_a_failure_that_is_no_images_fault_is_logged(caplog, monkeypatch):
     station = decoder(2)
-    run, calls = station._run, []
+    run, calls = dali_module.next_outputs, []
 
-    def fails_once(pipeline):
+    def fails_once(pipeline, device):
         if not calls:
-            calls.append(run(pipeline))
+            calls.append(run(pipeline, device))
             raise RuntimeError("encountered:\nout of memory")
-        return run(pipeline)
+        return run(pipeline, device)
 
-    station._run = fails_once
+    monkeypatch.setattr(dali_module, "next_outputs", fails_once)
     with caplog.at_level(logging.WARNING, "anamorph"):
         assert list(decoded(station, [shade(i) for i in range(8)], 2, None)) == [*range(8)]
     assert "out of memory" in caplog.text
@@ -130,3 +135,158 @@ def test_the_reason_of_a_dali_error():
     assert _reason(RuntimeError("encountered:\nout of memory\nand more")) == "DALI: out of memory"
     traced = "encountered:\n\n[/opt/dali/x.cc:12] Assert on 'a == b' failed: expected 3\nStacktrace (9 entries):\n[frame 0]: y\n"
     assert _reason(RuntimeError(traced)) == "DALI: Assert on 'a == b' failed: expected 3"
+
+
+# ---- on a GPU that is not there ----
+
+class Sample:
+    """Of a tensor list: DALI's side of DLPack, for memory of the host."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack_device__(self):
+        return 1, 0
+
+    def __dlpack__(self, stream=None):
+        return self.array.__dlpack__()
+
+
+class Samples(list):
+    def layout(self):
+        return "HWC"
+
+
+class Pipeline:
+    """A user's or the decoder's. What its outputs are bound to is found out as DALI does: a stream of handle 0 is the current
+    device's, whatever device it was asked of."""
+
+    __module__ = "nvidia.dali.pipeline"
+    exec_dynamic, max_batch_size = True, 2
+
+    def __init__(self, gpu, source=None):
+        self.gpu, self.source, self.bound, self.built = gpu, source, [], []
+        self.batches = iter(range(3))
+
+    def build(self):
+        self.built.append(self.gpu.current)
+
+    def reader_meta(self):
+        return {}
+
+    def run(self, stream=None):
+        if self.source is not None:
+            self.source()
+        elif next(self.batches, None) is None:
+            raise StopIteration
+        self.bound.append(None if stream is None else self.gpu.current if stream.cuda_stream == 0 else stream.device.index)
+        return (Samples(Sample(np.zeros((4, 5, 3), np.uint8)) for _ in range(2)),)
+
+    def reset(self):
+        pass
+
+
+def runs(source):
+    """What a source takes of its pipeline, before the pixels go to the device."""
+    return list(iter(lambda: source._take(None), None))
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    return fake_gpus(monkeypatch)
+
+
+@pytest.mark.parametrize("stream", [0, 0x70])
+def test_a_users_pipeline_runs_on_its_own_device(gpu, stream):
+    gpu.stream = stream
+    pipe = Pipeline(gpu)
+    source = PipelineSource(pipe, torch.device("cuda", 1), (0, 1), False)
+    assert len(runs(source)) == 3
+    assert pipe.built == [1] and pipe.bound == [1, 1, 1] and gpu.current == 0
+
+
+@pytest.mark.parametrize("stream", [0, 0x70])
+def test_the_decoders_pipeline_runs_on_its_own_device(gpu, monkeypatch, stream):
+    gpu.stream = stream
+    pipes = []
+
+    class Dali:
+        fn, types = SimpleNamespace(external_source=print, decoders=SimpleNamespace(image=print)), dali.types
+
+        @staticmethod
+        def Pipeline(**options):
+            assert options["device_id"] == 1 and options["exec_dynamic"]
+            pipes.append(Built(gpu))
+            return pipes[0]
+
+    class Built(Pipeline):
+        def __enter__(self):
+            Dali.fn.external_source = self.feed
+
+        def __exit__(self, *_):
+            pass
+
+        def feed(self, source, **_):
+            self.source = source
+
+        def set_outputs(self, _):
+            pass
+
+    Dali.fn.decoders.image = lambda encoded, **_: encoded
+    station = DaliDecoder(2, 3, False, torch.device("cuda", 1), 2, 1, str)
+    monkeypatch.setattr(station, "_dali", Dali)
+    batches = (Batch(n, np.arange(2), [shade(0), shade(1)], None) for n in range(3))
+    assert len(list(station.decode(batches, None))) == 3
+    assert pipes[0].built == [1] and pipes[0].bound == [1, 1, 1] and gpu.current == 0
+
+
+def test_the_legacy_executor_is_given_no_stream(gpu):
+    pipe = Pipeline(gpu)
+    pipe.exec_dynamic = False
+    assert len(runs(PipelineSource(pipe, torch.device("cuda", 1), (0, 1), False))) == 3
+    assert pipe.bound == [None] * 3
+
+
+class Pinned:
+    """DALI's memory of the host that a GPU copies from and to, as DLPack names it (kDLCUDAHost), which torch refuses to read."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+        self.kind = type(tensor.__dlpack_device__()[0])
+
+    def __dlpack_device__(self):
+        return self.kind(3), 0
+
+    def __dlpack__(self, stream=None, dl_device=None):
+        assert stream is None, "memory of the host is waited for"
+        if dl_device is not None:  # "downgraded to regular host memory"
+            assert dl_device == (self.kind(1), 0)
+            return self.tensor.__dlpack__(dl_device=dl_device)
+        capsule = np.asarray(self.tensor).__dlpack__()  # DALI's own would ask CUDA when it goes
+        pointer = ctypes.pythonapi.PyCapsule_GetPointer
+        pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+        ctypes.c_int32.from_address(pointer(capsule, b"dltensor") + 8).value = 3  # DLTensor: the data, then the device's type
+        return capsule
+
+
+def one_output(values):
+    """The tensor list that a pipeline of the host makes of some arrays."""
+    pipe = dali.Pipeline(batch_size=len(values), num_threads=1, device_id=None)
+    with pipe:
+        pipe.set_outputs(dali.fn.external_source(source=lambda: values))
+    return pipe.run()[0]
+
+
+def test_outputs_in_pinned_memory_are_read():
+    values = [np.arange(12, dtype=np.uint8).reshape(2, 2, 3), np.full((4, 1, 3), 7, np.uint8)]
+    outputs = one_output(values)
+    for array, found in zip(values, tensors(outputs)):
+        assert np.array_equal(array, found)
+    pinned = [Pinned(outputs[i]) for i in range(2)]
+    with pytest.raises(BufferError, match="device_type: 3"):
+        torch.from_dlpack(pinned[0])  # that it is one
+    for i, found in enumerate(tensors(pinned)):
+        assert np.array_equal(values[i], found) and found.data_ptr() == outputs[i].data_ptr()
+    assert np.array_equal(values[0], as_tensor("images", pinned[0]))
+    del outputs, pinned
+    assert np.array_equal(values[1], found)  # the memory lives as long as the tensor

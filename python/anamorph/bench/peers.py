@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 import torch
 
+from anamorph.core.tensors import from_dlpack
+from anamorph.data.dali import next_outputs
+
 from ._torchvision import v2
 from .work import DEGREES, HUE, JITTER, MEAN, SCALE, SHEAR, SIZE, STD, TRANSLATE, Step, Work, chain_of, entry
 
@@ -99,8 +102,8 @@ def dali(work: Work) -> Step:
 
     What differs: ``color_twist`` is one linear map of a pixel (brightness, contrast about mid-grey, hue and saturation
     by rotation in YIQ) where the chain has four clamped steps in random order; the flip comes last, inside
-    ``crop_mirror_normalize``; the picture is uint8 until there. The pipeline runs synchronously, or work that it does
-    ahead would be counted as another engine's time.
+    ``crop_mirror_normalize``; the picture is uint8 until there. The pipeline prepares one batch at a time, when it is asked
+    for, or work that it does ahead would be counted as another engine's time.
     """
     import nvidia.dali as nd
     from nvidia.dali import fn
@@ -108,8 +111,8 @@ def dali(work: Work) -> Step:
     gpu = work.device.type == "cuda"
     uniform, around, half = fn.random.uniform, (1 - JITTER, 1 + JITTER), SIZE / 2
     images = work.nhwc() if gpu else work.pictures
-    pipeline = nd.Pipeline(batch_size=len(images), num_threads=1, device_id=work.device.index, exec_async=False,
-                           exec_pipelined=False, prefetch_queue_depth=1, seed=0)  # device_id None: no GPU
+    pipeline = nd.Pipeline(batch_size=len(images), num_threads=1, device_id=work.device.index,  # None: no GPU
+                           prefetch_queue_depth=1, exec_dynamic=True, seed=0)
     with pipeline:
         image = fn.external_source(source=lambda: images, layout="HWC", device="gpu" if gpu else "cpu", no_copy=True)
         image = fn.random_resized_crop(image, size=(SIZE, SIZE))
@@ -128,9 +131,7 @@ def dali(work: Work) -> Step:
     pipeline.build()
 
     def step() -> torch.Tensor:
-        # On a GPU the output is ordered after torch's stream, which the timing events are on.
-        stream = torch.cuda.current_stream(work.device) if gpu else None
-        (output,) = pipeline.run(stream)
-        return torch.from_dlpack(output.as_tensor())
+        (output,) = next_outputs(pipeline, work.device)  # on a GPU in torch's stream, which the timing events are on
+        return from_dlpack(output.as_tensor())
 
     return step

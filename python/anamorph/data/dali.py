@@ -16,6 +16,7 @@ import torch
 
 from anamorph.core.errors import ArgumentError, DecodeError, ShapeError
 from anamorph.core.extras import extra
+from anamorph.core.tensors import current, from_dlpack
 from anamorph.data.background import check_process
 from anamorph.data.batch import Batch
 from anamorph.data.codecs import CodecsDecoder, codecs, opened
@@ -135,7 +136,7 @@ class DaliDecoder:
             while True:
                 failure: Exception | None = None
                 try:
-                    outputs = self._run(pipeline)
+                    outputs = next_outputs(pipeline, self._device)
                 except StopIteration:
                     break
                 except Exception as error:
@@ -165,11 +166,6 @@ class DaliDecoder:
             return images
         return [turned(image, orientation(data)) for image, data in zip(images, batch.images)]
 
-    def _run(self, pipeline: Pipeline) -> tuple[Any, ...]:  # tensor lists, whose stubs leave __dlpack__ out
-        if self._device.type == "cuda":
-            return pipeline.run(torch.cuda.current_stream(self._device))
-        return pipeline.run()
-
     def _build(self, source: Callable[[], list[np.ndarray]]) -> Pipeline:
         fn, types = self._dali.fn, self._dali.types
         gpu = self._device.type == "cuda"
@@ -190,7 +186,8 @@ class DaliDecoder:
                 jpeg_fancy_upsampling=True,  # chroma interpolated, as by Pillow
             )
             pipeline.set_outputs(images)
-        pipeline.build()
+        with current(self._device):
+            pipeline.build()
         return pipeline
 
     def _on_the_host(self, feed: _Feed, failure: Exception, reject: Reject) -> Iterator[tuple[Batch, Any]]:
@@ -262,7 +259,8 @@ class PipelineSource:
 
     def __init__(self, pipeline: Pipeline, device: torch.device, shard: tuple[int, int], drop_last: bool):
         try:
-            pipeline.build()
+            with current(device):
+                pipeline.build()
         except Exception as error:
             raise ArgumentError(f"source: the DALI pipeline cannot be built ({_reason(error)})") from error
         self.pipeline = pipeline
@@ -344,7 +342,7 @@ class PipelineSource:
                 if self._device.type == "cuda":
                     torch.cuda.current_stream(self._device).synchronize()
             try:
-                outputs = self._run()
+                outputs = next_outputs(self.pipeline, self._device)
             except StopIteration:
                 self.pipeline.reset()
                 self._ahead, self._rest = _Run([], None, None, []), 0
@@ -359,16 +357,24 @@ class PipelineSource:
         self._rest -= 0 if count is None else used
         return run
 
-    def _run(self) -> tuple[Any, ...]:
-        if self._device.type == "cuda" and self.pipeline.exec_dynamic:
-            return self.pipeline.run(torch.cuda.current_stream(self._device))
-        return self.pipeline.run()
+
+def next_outputs(pipeline: Pipeline, device: torch.device) -> tuple[Any, ...]:  # tensor lists, whose stubs leave out __dlpack__
+    """What a pipeline makes next, before whatever torch's current stream on ``device`` will do.
+
+    That stream waits where it can, the host where the pipeline is one of the legacy executor's or of the host's. The device is
+    the current one meanwhile: torch's default stream has the handle 0, which DALI takes for the current device's, and a source
+    that the pipeline calls may make arrays.
+    """
+    with current(device):
+        if device.type == "cuda" and pipeline.exec_dynamic:
+            return pipeline.run(torch.cuda.current_stream(device))
+        return pipeline.run()
 
 
 def tensors(outputs: Any) -> list[torch.Tensor]:
     """A DALI tensor list as torch tensors that share its memory (and keep it alive)."""
-    # -1: no synchronisation; run() has already ordered the outputs with the stream, or with the host.
-    return [torch.utils.dlpack.from_dlpack(outputs[i].__dlpack__(stream=-1)) for i in range(len(outputs))]
+    # The run has already put the outputs before what the stream, or the host, does next.
+    return [from_dlpack(outputs[i], ordered=True) for i in range(len(outputs))]
 
 
 def _column(outputs: Any, what: str) -> torch.Tensor:

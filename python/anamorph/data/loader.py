@@ -18,6 +18,7 @@ import torch
 from anamorph.core import checks
 from anamorph.core.errors import AnamorphError, ArgumentError, DecodeError, DeviceError
 from anamorph.core.lease import Lease
+from anamorph.core.tensors import current
 from anamorph.data.array import ArraySource
 from anamorph.data.background import Background, Gate, shared_out
 from anamorph.data.batch import Batch
@@ -499,7 +500,7 @@ class Loader:
 
     def _augment(self, batch: Batch, epoch: int) -> Any:
         # The loader's GPU need not be the current one, whose context pinning would open.
-        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
+        with current(self.device):
             if not self._labels:
                 batch.labels = None
             if isinstance(self.source, PipelineSource):

@@ -35,9 +35,9 @@ def from_pil(name: str, image: Any) -> Tensor | None:
     return torch.from_numpy(array if array.ndim == 3 else array[..., None])
 
 
-def as_batch(image: Any) -> tuple[Tensor, str]:
+def as_batch(image: Any, foreign: list[Tensor]) -> tuple[Tensor, str]:
     """One picture as a batch of one, and its layout. A tensor is [C, H, W]; PIL's and an array are [H, W, C], or [H, W] where
-    grey.
+    grey. ``foreign``: as of :func:`as_tensor`.
 
     Raises:
         ArgumentError, ShapeError: it is no picture, or one of a kind that must be converted first.
@@ -47,7 +47,7 @@ def as_batch(image: Any) -> tuple[Tensor, str]:
         return pixels[None], "NHWC"
     if isinstance(image, list | tuple):
         raise ArgumentError(f"image: expected one picture, given a {type(image).__name__}; plan and render do a batch")
-    t, layout = as_tensor("image", image), "NHWC"
+    t, layout = as_tensor("image", image, foreign), "NHWC"
     if isinstance(image, Tensor):
         t, layout = t.as_subclass(Tensor), "NCHW"
     elif t.dim() == 2:

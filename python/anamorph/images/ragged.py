@@ -35,7 +35,8 @@ class Ragged:
     buffer: Tensor | None = None
 
     def __init__(self, buffer: Any, offsets: Any, sizes: Any, channels: int) -> None:
-        given, buffer = buffer, as_tensor("buffer", buffer)
+        foreign: list[Tensor] = []
+        given, buffer = buffer, as_tensor("buffer", buffer, foreign)
         check_dtype("buffer", buffer, given)
         if buffer.dim() != 1 or not buffer.is_contiguous():
             raise ShapeError(f"buffer: expected a contiguous [N], given {list(buffer.shape)}")
@@ -57,7 +58,7 @@ class Ragged:
         table = _new_table(len(offsets))
         torch.mul(offsets, buffer.element_size(), out=table[:len(offsets)])
         table[len(offsets):] = sizes.reshape(-1)
-        self._set(table, channels, (buffer,))
+        self._set(table, channels, (buffer,), foreign)
         self.buffer = buffer
         self._table = to_device(table, buffer.device)
 
@@ -82,17 +83,20 @@ class Ragged:
         if layout is not None:
             layout = checks.choice("layout", layout, ("HWC", "CHW"))
         table = _new_table(len(images))
-        tensors, channels = _native.pictures(images, lambda i: _plain(f"images[{i}]", images[i], layout), _LAYOUTS[layout], table)
+        foreign: list[Tensor] = []
+        tensors, channels = _native.pictures(images, lambda i: _plain(f"images[{i}]", images[i], layout, foreign),
+                                             _LAYOUTS[layout], table)
         self = cls.__new__(cls)
-        self._set(table, channels, tuple(tensors))
+        self._set(table, channels, tuple(tensors), foreign)
         return self
 
-    def _set(self, table: Tensor, channels: int, keep: tuple[Tensor, ...]) -> None:
+    def _set(self, table: Tensor, channels: int, keep: tuple[Tensor, ...], foreign: list[Tensor]) -> None:
         self.sizes = table[len(table) // 3:].view(-1, 2)
         self.channels = channels
         self.dtype = keep[0].dtype
         self.device = keep[0].device
         self.tensors = keep  # where the pictures lie, the buffer or each of the list, which live as long as their addresses
+        self._foreign = foreign  # and on a GPU, where they are another library's, until they have been read
         self._table = table  # as the kernel reads it: where each begins, in bytes, then the sizes
 
     def _arrive(self, table: Tensor, pixels: Tensor | None) -> None:
@@ -118,12 +122,12 @@ def _new_table(count: int) -> Tensor:
     return torch.empty(3 * count, dtype=torch.int64, device="cpu")
 
 
-def _plain(name: str, image: Any, layout: str | None) -> Tensor:
+def _plain(name: str, image: Any, layout: str | None, foreign: list[Tensor]) -> Tensor:
     """What is no plain tensor of pixels as one, if it can be."""
     pixels = from_pil(name, image)
     if pixels is not None:
         return pixels.permute(2, 0, 1) if layout == "CHW" else pixels
-    t = as_tensor(name, image)
+    t = as_tensor(name, image, foreign)
     check_dtype(name, t, image)
     check_grad(name, t)
     return t.detach()

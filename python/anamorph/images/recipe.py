@@ -14,6 +14,7 @@ from torch import Tensor
 from anamorph import _native
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, ShapeError
+from anamorph.core.lease import hold
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_device, as_integers, as_tensor
 from anamorph.images.bounds import has_antialias, reach
@@ -160,12 +161,14 @@ class Recipe:
         Raises:
             ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
         """
-        index = as_integers("index", index)
+        where = None if device is None else as_device(device)
+        foreign: list[Tensor] = []
+        index = as_integers("index", index, foreign, where)
         index = index.clone() if index.is_contiguous() else index.contiguous()  # the caller may use the memory again
         shape = index.shape
         if len(shape) != 1 or shape[0] == 0:
             raise ShapeError(f"index: expected sample ids [B] with B >= 1, given shape {list(shape)}")
-        where = index.device if device is None else as_device(device)
+        where = where or index.device
         if index.device != where:
             index = to_device(index, where)
         if type(seed) is not int or not 0 <= seed < 1 << 64:
@@ -184,7 +187,7 @@ class Recipe:
 
         sizes = None
         if type(size) is not tuple or len(size) != 2 or type(size[0]) is not int or type(size[1]) is not int:
-            size, sizes = _sizes(size, shape[0])
+            size, sizes = _sizes(size, shape[0], foreign, where)
         if sizes is None:
             h, w = size
             out = self._fixed if self._fixed and self._checked == size else self._check_size(size)
@@ -195,6 +198,8 @@ class Recipe:
             each = to_device(sizes, where)
         rows = torch.empty((shape[0], self._row_words), dtype=torch.int32, device=where)
         self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads())
+        if foreign or rows.is_cuda:
+            hold(foreign)
         return Plan._drawn(self, rows, index, seed, epoch, view, size if sizes is None else sizes, out)
 
     def _plan_one(self, size: tuple[int, int], seed: int, device: torch.device) -> Plan:
@@ -224,12 +229,16 @@ class Recipe:
         """
         if self._mixes:
             raise ArgumentError("image: expected a batch for a recipe that mixes, given one picture; plan and render do a batch")
-        batch, layout = as_batch(image)
+        foreign: list[Tensor] = []
+        batch, layout = as_batch(image, foreign)
         size = _pair(tuple(batch.shape[2:] if layout == "NCHW" else batch.shape[1:3]))
         if seed is None:
             seed = int(torch.randint(2**63 - 1, (), dtype=torch.int64, device="cpu"))
         plan = self._plan_one(size, checks.whole("seed", seed, 0, 2**64 - 1), batch.device)
-        return render(batch, plan, layout=layout)[0]
+        view = render(batch, plan, layout=layout)[0]
+        if foreign:
+            hold(foreign)
+        return view
 
     _checked: tuple[int, int] | None = None  # the size that was last found good
 
@@ -302,12 +311,12 @@ def _within(size: tuple[int, int], out: tuple[int, int]) -> tuple[int, int]:
     return out
 
 
-def _sizes(size: Any, count: int) -> tuple[Any, Tensor | None]:
-    """(h, w) and None, or None and the sizes [B, 2], in memory of their own."""
+def _sizes(size: Any, count: int, foreign: list[Tensor], where: torch.device) -> tuple[Any, Tensor | None]:
+    """(h, w) and None, or None and the sizes [B, 2], in memory of their own, for a plan that is drawn on ``where``."""
     each = checks.is_sequence(size) and any(checks.is_sequence(s) for s in size)
     if not each and (checks.is_sequence(size) or isinstance(checks.plain(size), Number | str | None)):
         return _pair(size), None
-    sizes = as_integers("size", size)
+    sizes = as_integers("size", size, foreign, where)
     if sizes.dim() != 2 or sizes.shape[1] != 2 or sizes.shape[0] != count:
         raise ShapeError(f"size: expected (height, width) or int64 [{count}, 2] for {count} samples, given shape "
                          f"{list(sizes.shape)}")

@@ -10,6 +10,7 @@ from torch import Tensor
 from anamorph import _native
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
+from anamorph.core.lease import hold
 from anamorph.core.tensors import as_integers, as_tensor
 from anamorph.images.picture import CODES, check_dtype
 from anamorph.images.plan import Drawer, Plan
@@ -30,7 +31,9 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
             to 16 channels (1 or 3 for brightness, contrast, saturation, hue and greyscale; more than 4 are rendered by fours, a
             launch each), on the plan's device: a tensor or another library's array. Or, for pictures of different sizes, a
             :class:`Ragged` or a list of PIL's, ``[H, W, C]`` or ``[C, H, W]`` pictures of 1 to 4 channels (a shape that fits both
-            is taken for ``[H, W, C]``; the others are copied).
+            is taken for ``[H, W, C]``; the others are copied). On a GPU another library's array is read in torch's current
+            stream, after what its library has queued on it, and kept until it has been read (of a captured graph its owner keeps
+            what it reads). DALI's come without the host waiting from ``pipe.run(torch.cuda.current_stream())``.
         plan: from ``recipe.plan``, drawn for these pictures' sizes.
         targets: class ids, integers ``[B]``, or soft float ``[B, K]``.
         mask: for a recipe with MaskMix: float32 ``[B, 1, H, W]`` at the output's size, in [0, 1].
@@ -51,13 +54,15 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     h, w = plan.output_size
     if layout is not None:
         layout = checks.choice("layout", layout, tuple(_LAYOUTS))
+    foreign: list[Tensor] = []  # other libraries' memory on a GPU
     if type(images) is list or type(images) is tuple:
         images = Ragged.from_list(images, layout and layout[1:])
     if type(images) is Ragged:
         first, table, channels, code, source = False, _check_ragged(images, plan), images.channels, 0, images.buffer
         code = CODES[images.dtype]
+        foreign += images._foreign
     else:
-        source = as_tensor("images", images)
+        source = as_tensor("images", images, foreign)
         table, code = None, 0
         if source.dtype not in CODES:
             check_dtype("images", source, images)
@@ -77,7 +82,7 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
 
     share = means = None
     if recipe._masks:
-        mask, share = _check_mask(mask)
+        mask, share = _check_mask(mask, foreign)
     elif mask is not None:
         raise ArgumentError("mask: expected none for a recipe without MaskMix")
     if recipe._max_contrasts and rows.is_cuda:
@@ -85,7 +90,7 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
 
     soft = y_b = lam = kept = None
     if targets is not None:
-        targets = _as_targets(targets)
+        targets = _as_targets(targets, foreign)
         if recipe._pairs:
             soft, y_b = torch.empty((2, len(rows)), dtype=torch.int64, device=rows.device)
             lam = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
@@ -104,6 +109,8 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
             part = slice(k, k + FOURS)
             four = source[:, part] if first else source[..., part]  # type: ignore[index]  # a list has no more than four
             native.render(rows, four, first, None, 0, 0, out[:, part], *rest)
+    if foreign or rows.is_cuda:
+        hold(foreign)
     if kept is not None:
         return out, kept
     if targets is None:
@@ -214,10 +221,10 @@ def _memory(t: Tensor) -> tuple[int, int]:
     return t.data_ptr(), t.data_ptr() + reach * t.element_size()
 
 
-def _check_mask(mask: Any) -> tuple[Tensor, Tensor]:
+def _check_mask(mask: Any, foreign: list[Tensor]) -> tuple[Tensor, Tensor]:
     if mask is None:
         raise ArgumentError("mask: expected a float32 [B, 1, H, W] for a recipe with MaskMix, given none")
-    mask = as_tensor("mask", mask).detach()
+    mask = as_tensor("mask", mask, foreign).detach()
     if mask.dtype != torch.float32:
         raise DtypeError(f"mask: expected float32, given {mask.dtype}")
     if mask.dim() != 4:
@@ -238,10 +245,10 @@ def _check_kept(targets: Tensor, rows: Tensor) -> Tensor:
     return targets
 
 
-def _as_targets(targets: Any) -> Tensor:
+def _as_targets(targets: Any, foreign: list[Tensor]) -> Tensor:
     if type(targets) is Tensor and targets.dtype is torch.int64 and targets.dim() == 1 and targets.is_contiguous():
         return targets
-    targets = as_tensor("targets", targets).detach()
+    targets = as_tensor("targets", targets, foreign).detach()
     if targets.dim() == 2:
         if not targets.dtype.is_floating_point:
             raise DtypeError(f"targets: expected float [B, K] or class ids [B], given {targets.dtype} {list(targets.shape)}")
