@@ -211,7 +211,7 @@ public:
         words.need_dims(2, "[B, words]");
         words.need_dtype(kDLInt, 32);
         words.need_contiguous();
-        if (words.cuda()) words.need_aligned(16);
+        if (words.cuda()) words.need_aligned(16);  // as long as four words: kernels may read several at once
         if (words.size(1) != info_.row_words)
             fail<ShapeError>("plan: expected rows of ", info_.row_words, " words, given ", words.shape_text());
         a.rows = words.data<int32_t>();

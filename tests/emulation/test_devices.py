@@ -59,19 +59,6 @@ def test_no_context_is_opened_on_a_device_where_nothing_runs(call):
     assert native.current_device() == 1
 
 
-def test_a_thread_of_its_own_is_left_without_a_context():
-    run, seen = launches()["render"], []
-
-    def other():
-        run()
-        seen.append(native.set_device(1) or native.current_device())
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    thread.join()
-    assert seen == [1] and native.current_device() == 0
-
-
 @pytest.mark.parametrize("call", CALLS)
 def test_a_failed_launch_gives_the_device_back(call):
     """Though every call of the runtime and the driver fails from then on."""
