@@ -6,6 +6,7 @@
 #include <array>
 #include <optional>
 
+#include "../core/device.h"
 #include "../core/parallel.h"
 #include "../images/render.h"
 #include "family.h"
@@ -94,22 +95,19 @@ void check_side(const char* name, int64_t h, int64_t w) {
         fail<ShapeError>(name, ": expected sides of 1 to ", int(MAX_SIDE), " pixels, given ", h, " x ", w);
 }
 
-// Makes a tensor's device current for the length of a call, so that kernels go where the tensors are.
-struct OnDevice {
+// f(stream), which launches kernels: on the tensors' device, and on the caller's stream there. Without the interpreter's lock, for a
+// launch waits where the device's queue is full; the stream is fetched with it.
+template <class F> void on_cuda([[maybe_unused]] py::handle object, const Tensor& t, [[maybe_unused]] const F& f) {
 #if defined(AM_CUDA)
-    int before = -1;
-    explicit OnDevice(const Tensor& t) {
-        if (t.cuda()) before = swap_device(t.view.device.device_id);
-    }
-    ~OnDevice() {
-        if (before >= 0) swap_device(before);
-    }
+    void* stream = current_stream(object, t);
+    py::gil_scoped_release free;
+    OnDevice here(t.view.device.device_id);
+    f(stream);
 #else
-    explicit OnDevice(const Tensor& t) {
-        if (t.cuda()) fail<DeviceError>("device: this build of anamorph has no CUDA code; build it with ANAMORPH_CUDA=on");
-    }
+    fail<DeviceError>("device: expected the CPU, because this build of anamorph has no CUDA code (ANAMORPH_CUDA=on builds it), ",
+                      "given ", t.device_text());
 #endif
-};
+}
 
 class Recipe {
 public:
@@ -157,7 +155,6 @@ public:
     void plan(py::handle index, uint64_t seed, py::handle epoch, int view, int64_t h, int64_t w, py::handle sizes, int out_h,
               int out_w, py::handle rows, int threads) const {
         Tensor ids(index, "index"), words(rows, "rows");
-        OnDevice here(words);
         ids.need_dims(1, "[B]");
         ids.need_dtype(kDLInt, 64);
         ids.need_device(words);
@@ -196,12 +193,7 @@ public:
                 fail<ShapeError>("size: expected [", a.batch, ", 2] for ", a.batch, " samples, given ", each->shape_text());
             a.sizes = each->data<int64_t>();
         }
-        if (words.cuda()) {
-#if defined(AM_CUDA)
-            plan_cuda(a, current_stream(rows, words));
-#endif
-            return;
-        }
+        if (words.cuda()) return on_cuda(rows, words, [&](void* stream) { plan_cuda(a, stream); });
         if (a.sizes)
             for (int i = 0; i < a.batch; ++i) check_side("size", a.sizes[2 * i], a.sizes[2 * i + 1]);
         py::gil_scoped_release free;
@@ -212,14 +204,14 @@ public:
     // [B, 2]), a buffer or None (the offsets are then addresses) of packed [h, w, channels] pictures of `ragged_dtype`.
     void render(py::handle rows, py::handle images, bool channels_first, py::handle table, int ragged_channels, int ragged_dtype,
                 py::handle out, py::handle labels, py::handle target, py::handle target_b, py::handle lam, py::handle mask,
-                py::handle mask_lam, [[maybe_unused]] py::handle means, int threads) const {
+                py::handle mask_lam, py::handle means, int threads) const {
         Tensor words(rows, "plan"), result(out, "out");
-        OnDevice here(words);
         RenderArgs a{};
         a.info = info_;
         words.need_dims(2, "[B, words]");
         words.need_dtype(kDLInt, 32);
         words.need_contiguous();
+        if (words.cuda()) words.need_aligned(16);  // as long as four words: kernels may read several at once
         if (words.size(1) != info_.row_words)
             fail<ShapeError>("plan: expected rows of ", info_.row_words, " words, given ", words.shape_text());
         a.rows = words.data<int32_t>();
@@ -302,13 +294,8 @@ public:
             a.mask_x = m.stride(3);
             a.mask_lam = m2.emplace(mask_lam, "mask").data<float>();
         }
-        if (words.cuda()) {
-#if defined(AM_CUDA)
-            if (!means.is_none()) a.means = m3.emplace(means, "means").data<float>();
-            render_cuda(a, current_stream(rows, words));
-#endif
-            return;
-        }
+        if (!means.is_none()) a.means = m3.emplace(means, "means").data<float>();
+        if (words.cuda()) return on_cuda(rows, words, [&](void* stream) { render_cuda(a, stream); });
         py::gil_scoped_release free;
         render_cpu(a, threads);
     }

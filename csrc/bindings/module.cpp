@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "../core/device.h"
 #include "../core/errors.h"
 #include "../core/exact_math.h"
 #include "../core/parallel.h"

@@ -63,6 +63,7 @@ Tensor::Tensor(py::handle object, const char* argument) : name(argument) {
     DLDeviceType where = view.device.device_type;
     if (where != kDLCPU && where != kDLCUDAHost && !cuda())
         fail<DeviceError>(name, ": expected a tensor on a CPU or a CUDA device, given DLPack device type ", int(where));
+    if (cuda()) need_aligned(view.dtype.bits / 8);
 }
 
 int64_t Tensor::stride(int axis) const {
@@ -118,6 +119,12 @@ void Tensor::need_device(const Tensor& other) const {
 }
 void Tensor::need_contiguous() const {
     if (!contiguous()) fail<ArgumentError>(name, ": expected a contiguous tensor, given strides of a view");
+}
+void Tensor::need_aligned(int bytes) const {
+    const auto past = bytes > 1 ? reinterpret_cast<uintptr_t>(data<char>()) % unsigned(bytes) : 0;
+    if (past)
+        fail<ArgumentError>(name, ": expected memory at a multiple of ", bytes, " bytes on a GPU, given an address ", past,
+                            " past one; .clone() has memory of its own");
 }
 
 py::object new_host_tensor(py::handle like, const int64_t (&shape)[4], DLType dtype, bool channels_last) {

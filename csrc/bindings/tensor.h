@@ -37,6 +37,7 @@ struct Tensor {
     void need_dtype(uint8_t code, int bits) const;
     void need_device(const Tensor& other) const;
     void need_contiguous() const;
+    void need_aligned(int bytes) const;  // what a GPU reads whole lies at a multiple of its size, or the kernel fails
 };
 
 // A tensor through its library's exchange table, borrowed while the object lives; false where that cannot be.

@@ -1,5 +1,6 @@
 // launch(name, kernel, grid, block, shared bytes, stream, arguments...): the one way to start a CUDA kernel, and the only place
-// that knows <<<>>>. It counts the launch and turns a refusal into an error that names the kernel.
+// that knows <<<>>>. It counts the launch and turns a refusal into an error that names the kernel. The runtime also tells here what
+// has become of kernels that were queued before, whose name it does not know.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -14,6 +15,7 @@ template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, void* stream,
             Arguments&&... arguments) {
     launches.fetch_add(1, std::memory_order_relaxed);
+    cudaGetLastError();   // a refusal that was reported when it came is not this launch's
 #if defined(AM_EMULATED)  // tests/emulation: the grid runs here and now, on this thread
     static_cast<void>(stream);
     emulated::launch(name, kernel, grid, block, shared, std::forward<Arguments>(arguments)...);
@@ -21,7 +23,7 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
     kernel<<<grid, block, shared, static_cast<cudaStream_t>(stream)>>>(std::forward<Arguments>(arguments)...);
 #endif
     cudaError_t e = cudaGetLastError();
-    if (e != cudaSuccess) fail<Error>(name, ": the CUDA launch failed (", cudaGetErrorString(e), ")");
+    if (e != cudaSuccess) fail<Error>(name, ": the CUDA launch, or an earlier kernel, failed (", cudaGetErrorString(e), ")");
 }
 
 // A block's dynamic shared memory. The linker wants one type for one name, so this is the only `extern __shared__`.

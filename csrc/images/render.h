@@ -8,9 +8,8 @@ namespace anamorph {
 void plan_cpu(const PlanArgs& args, int threads);
 void render_cpu(const RenderArgs& args, int threads);
 
-#if defined(AM_CUDA)
+// Where it is built.
 void plan_cuda(const PlanArgs& args, void* stream);
 void render_cuda(const RenderArgs& args, void* stream);  // and, where contrast asks for it, the statistics before it
-#endif
 
 }  // namespace anamorph

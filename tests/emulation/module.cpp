@@ -30,6 +30,16 @@ PYBIND11_MODULE(_emulated, m) {
 #else
     m.attr("WATCHED") = false;  // a sanitizer has the place of the hooks
 #endif
+    m.def("use_devices", &emulated::use_devices, py::arg("count"), py::arg("stands_on") = 0,
+          "So many devices, the tensors on the first; this thread has no context yet.");
+    m.def("set_device", [](int device) { return int(cudaSetDevice(device)); }, "cudaSetDevice: its error's number.");
+    m.def("current_device", &emulated::current_device);
+    m.def("open_contexts", &emulated::open_contexts, "The devices that have one.");
+    m.def("launched_on", &emulated::launched_on, "The device of the last launch.");
+    m.def("break_device", &emulated::break_device, "From the next launch on every call says that an earlier kernel failed.");
+    m.def("fill_queue", &emulated::fill_queue, "The next launch waits for empty_queue(), at most so many seconds.");
+    m.def("empty_queue", &emulated::empty_queue);
+    m.def("queue_waits", &emulated::queue_waits, "Does a launch wait?");
     m.def(
         "run_kernel",
         [](const std::string& name, std::vector<unsigned> grid, std::vector<unsigned> block, size_t shared, uintptr_t in,

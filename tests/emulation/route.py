@@ -9,6 +9,7 @@ import importlib.util
 import os
 import runpy
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,19 +55,23 @@ def emulated(seed=0):
         _native.Recipe, _native.launch_count = theirs
 
 
+_one_call = threading.RLock()  # there is one list of what kernels may touch
+
+
 @contextmanager
 def memory(inputs, outputs, more=()):
-    """What kernels may read and write; what they are to write is filled with noise."""
+    """What kernels may read and write; what they are to write is filled with noise. One thread at a time."""
     allowed = [span(name, t, False) for name, t in inputs.items() if isinstance(t, torch.Tensor)]
     for name, t in outputs.items():
         if t is not None:
             t.fill_(float("nan") if t.dtype.is_floating_point else 0xA5 if t.dtype == torch.uint8 else -0x5A5A5A5B)
             allowed.append(span(name, t, True))
-    native.allow_memory([*allowed, *more])
-    try:
-        yield
-    finally:
-        native.allow_memory([])
+    with _one_call:
+        native.allow_memory([*allowed, *more])
+        try:
+            yield
+        finally:
+            native.allow_memory([])
 
 
 def span(name, t, writable):

@@ -200,7 +200,7 @@ def test_a_warp_that_synchronises_in_halves(seed):
 ])
 def test_what_a_device_refuses(grid, block, shared, why):
     """By the runtime's own error, and the next launch is free of it. `sums` has 128 bytes of shared memory of its own."""
-    with pytest.raises(am.AnamorphError, match=f"sums: the CUDA launch failed .*{why}"):
+    with pytest.raises(am.AnamorphError, match=f"sums: the CUDA launch, .* failed .*{why}"):
         run("sums", np.ones(32, np.float32), 1, grid, block, shared)
     assert run("sums", np.ones(32, np.float32), 1, shared=48 * 1024 - 128).view(np.float32) == 32
 

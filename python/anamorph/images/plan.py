@@ -79,6 +79,8 @@ class Plan:
         self.size = size
         self.output_size = output_size
         _check(self)
+        if rows.data_ptr() % 16:  # as a file's may; a GPU reads words where they lie whole, or several at once
+            self.rows = rows.clone()
 
     @staticmethod
     def _drawn(*attributes: Any) -> Plan:

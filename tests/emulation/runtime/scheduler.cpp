@@ -361,6 +361,7 @@ void set_seed(uint64_t seed) {
 }
 
 void run_grid(const char* name, dim3 grid, dim3 block, size_t shared, const Call& call) {
+    if (begin_launch() != cudaSuccess) return;
     std::lock_guard<std::mutex> g(s.lock);
     s.variables = &shared_variables(call.kernel);
     if (set_error(refused(grid, block, shared, call.kernel)) != cudaSuccess) return;

@@ -260,8 +260,9 @@ void __tsan_func_exit() {}
 void __tsan_init() {}
 void __tsan_vptr_update(void**, void*) {}
 void __tsan_vptr_read(void**) {}
-// The host's code beside the kernels counts launches.
+// The host's code beside the kernels counts launches, and looks whether a static variable is there.
 long __tsan_atomic64_fetch_add(long* p, long v, int) { return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
+char __tsan_atomic8_load(const char* p, int) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
 }
 // clang-format on
 #undef AM_HOOKS

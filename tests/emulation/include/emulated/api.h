@@ -1,4 +1,4 @@
-// The runtime's host calls: one device, whose memory is the host's; and a launch, which runs the grid before it returns.
+// The runtime's host calls, for devices whose memory is the host's; and a launch, which runs the grid before it returns.
 #pragma once
 #include <stdexcept>
 #include <tuple>
@@ -12,16 +12,22 @@ enum cudaError_t {
     cudaErrorInvalidValue = 1,
     cudaErrorInvalidConfiguration = 9,
     cudaErrorInvalidDevice = 101,
+    cudaErrorIllegalAddress = 700,
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaDriverEntryPointQueryResult { cudaDriverEntryPointSuccess = 0 };
+enum : unsigned long long { cudaEnableDefault = 0 };
+#define CUDART_VERSION 13000
 
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDevice(int* device);
-cudaError_t cudaSetDevice(int device);
-cudaError_t cudaGetLastError();  // and forgets it
+cudaError_t cudaSetDevice(int device);  // and opens its context, as since CUDA 12
+cudaError_t cudaGetLastError();         // and forgets it
 cudaError_t cudaPeekAtLastError();
 const char* cudaGetErrorName(cudaError_t error);
 const char* cudaGetErrorString(cudaError_t error);
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned version, unsigned long long flags,
+                                             cudaDriverEntryPointQueryResult* result = nullptr);
 
 namespace emulated {
 
