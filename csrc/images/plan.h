@@ -326,10 +326,10 @@ struct RowWriter {
 
     // p: degrees low, high, centre given, x, y, fill
     AM_HD void rotate(const Slot& s, Draw& d) {
-        double angle = d.uniform(s.p[0], s.p[1]), turns = angle / 90.0;
-        bool quarters = s.p[2] == 0.0 && turns == exact::floor(turns), level = exact::floor(turns * 0.5) == turns * 0.5;
+        double angle = d.uniform(s.p[0], s.p[1]), turns = exact::round_even(angle * (1.0 / 90.0));
+        bool quarters = s.p[2] == 0.0 && turns * 90.0 == angle, level = exact::floor(turns * 0.5) == turns * 0.5;
         if (quarters && (level || (s.flags & SLOT_EXPAND) || view.w == view.h)) {
-            view.turn(int(turns - 4.0 * exact::floor(turns * 0.25)));
+            view.turn(int(int64_t(turns) & 3));
             return;
         }
         resampled(s);
@@ -341,7 +341,7 @@ struct RowWriter {
     AM_HD void perspective(const Slot& s, Draw& d) {
         double w = view.w, h = view.h, hw = exact::floor(w * 0.5), hh = exact::floor(h * 0.5);
         double rx = exact::floor(s.p[0] * hw) + 1.0, ry = exact::floor(s.p[0] * hh) + 1.0;
-        double from[8] = {0.0, 0.0, w - 1.0, 0.0, w - 1.0, h - 1.0, 0.0, h - 1.0}, to[8];
+        double to[8];
         to[0] = d.below(rx);
         to[1] = d.below(ry);
         to[2] = w - 1.0 - d.below(rx);
@@ -351,7 +351,7 @@ struct RowWriter {
         to[6] = d.below(rx);
         to[7] = h - 1.0 - d.below(ry);
         resampled(s);
-        view.perspective(from, to, s.p + 1);
+        view.perspective(to, s.p + 1);
     }
 
     // k: EraseMode
