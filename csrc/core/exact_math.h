@@ -66,7 +66,7 @@ template <int N> AM_HD double polynomial(double x, const double (&terms)[N]) {
     }
 }
 
-AM_HD double exp(double x) {
+AM_CALLED double exp(double x) {
     if (x > 700.0) x = 700.0;
     if (x < -700.0) return 0.0;
     double k = floor(x * 1.4426950408889634 + 0.5);
@@ -76,7 +76,7 @@ AM_HD double exp(double x) {
     return s * bits_to_double(uint64_t(int64_t(k) + 1023) << 52);
 }
 
-AM_HD double log(double x) {  // x > 0, normal
+AM_CALLED double log(double x) {  // x > 0, normal
     uint64_t u = double_to_bits(x);
     int e = int(u >> 52) - 1023;
     double m = bits_to_double((u & 0x000FFFFFFFFFFFFFull) | 0x3FF0000000000000ull);
@@ -90,17 +90,19 @@ AM_HD double log(double x) {  // x > 0, normal
     return 2.0 * z * s + double(e) * 0.69314718055994530942;
 }
 
-// sin and cos of an angle in degrees: the reduction to [-45, 45] is exact there.
-AM_HD void sincos_deg(double deg, double& s, double& c) {
+struct SinCos {
+    double sin, cos;
+};
+// Of an angle in degrees: the reduction to [-45, 45] is exact there.
+AM_CALLED SinCos sincos_deg(double deg) {
     double q = floor(deg * (1.0 / 90.0) + 0.5);
     double r = (deg - q * 90.0) * 0.017453292519943295769, r2 = r * r;
-    double sr = r + r * (r2 * polynomial(r2, {-1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880, -1.0 / 39916800, 1.0 / 6227020800,
-                                              -1.0 / 1307674368000, 1.0 / 355687428096000}));
-    double cr = 1.0 + r2 * polynomial(r2, {-1.0 / 2, 1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800, 1.0 / 479001600,
-                                           -1.0 / 87178291200, 1.0 / 20922789888000});
+    double s = r + r * (r2 * polynomial(r2, {-1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880, -1.0 / 39916800, 1.0 / 6227020800,
+                                             -1.0 / 1307674368000, 1.0 / 355687428096000}));
+    double c = 1.0 + r2 * polynomial(r2, {-1.0 / 2, 1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800, 1.0 / 479001600,
+                                          -1.0 / 87178291200, 1.0 / 20922789888000});
     int n = int(int64_t(q) & 3);
-    s = n == 0 ? sr : n == 1 ? cr : n == 2 ? -sr : -cr;
-    c = n == 0 ? cr : n == 1 ? -sr : n == 2 ? -cr : sr;
+    return {n == 0 ? s : n == 1 ? c : n == 2 ? -s : -c, n == 0 ? c : n == 1 ? -s : n == 2 ? -c : s};
 }
 
 }}  // namespace anamorph::exact

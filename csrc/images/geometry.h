@@ -162,15 +162,12 @@ struct View {
                       double cx, double cy, const double* color) {
         fill_outside(color);
         direct = false;
-        double s_rs, c_rs, s_sx, c_sx, s_sy, c_sy, s_r, c_r;
-        exact::sincos_deg(angle - shear_y, s_rs, c_rs);
-        exact::sincos_deg(shear_x, s_sx, c_sx);
-        exact::sincos_deg(shear_y, s_sy, c_sy);
-        exact::sincos_deg(angle, s_r, c_r);
-        double tan_x = s_sx / c_sx, per_cos = 1.0 / c_sy, per_x = 1.0 / scale_x;
+        const exact::SinCos turn = exact::sincos_deg(angle), slanted = exact::sincos_deg(angle - shear_y);
+        const exact::SinCos x = exact::sincos_deg(shear_x), y = exact::sincos_deg(shear_y);
+        double tan_x = x.sin / x.cos, per_cos = 1.0 / y.cos, per_x = 1.0 / scale_x;
         double per_y = scale_y == scale_x ? per_x : 1.0 / scale_y;
-        double a = c_rs * per_cos, b = -(a * tan_x) - s_r;
-        double c = s_rs * per_cos, d = -(c * tan_x) + c_r;
+        double a = slanted.cos * per_cos, b = -(a * tan_x) - turn.sin;
+        double c = slanted.sin * per_cos, d = -(c * tan_x) + turn.cos;
         double n[9] = {d * per_x, -b * per_x, 0.0, -c * per_y, a * per_y, 0.0, 0.0, 0.0, 1.0};
         n[2] = (n[0] * (-cx - tx) + n[1] * (-cy - ty)) + cx;
         n[5] = (n[3] * (-cx - tx) + n[4] * (-cy - ty)) + cy;
@@ -187,8 +184,8 @@ struct View {
     AM_HD void rotate(double angle, double cx, double cy, bool expand, const double* color) {
         fill_outside(color);
         direct = false;
-        double s, c;
-        exact::sincos_deg(-angle, s, c);
+        const exact::SinCos turn = exact::sincos_deg(-angle);
+        const double s = turn.sin, c = turn.cos;
         double n[9] = {c, s, 0.0, -s, c, 0.0, 0.0, 0.0, 1.0};
         double ow = w, oh = h, ox = cx, oy = cy;
         if (expand) {

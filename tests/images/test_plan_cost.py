@@ -1,4 +1,4 @@
-"""What a row of a plan takes: divisions and square roots of doubles, a GPU's slowest steps, which a thread does one after another."""
+"""What a row of a plan takes: divisions and square roots of doubles, a GPU's slowest steps, one after another in a thread."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def counts(transforms, size, count):
 
 
 def test_the_benchmark_chain():
-    """Three each for the affine map, two for the crop's scale, two for the frame, and for each try of the crop one."""
+    """Three for the affine map, two for the crop's scale, two for the frame, and for each try of the crop one."""
     found = counts(BENCHMARK, (work.SOURCE, work.SOURCE), 2000)
     assert (found[:, 0] - (found[:, 1] - 2) // 2 == 7).all()  # two roots a try, two for the filter's support
     assert found.min(0).tolist() == [8, 4]
