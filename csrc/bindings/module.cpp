@@ -54,9 +54,8 @@ void bind_core(py::module_& m) {
     m.def("exact_log", [](double x) { return exact::log(x); });
     m.def("exact_sqrt", [](double x) { return exact::sqrt(x); });
     m.def("exact_sincos_deg", [](double x) {
-        double s, c;
-        exact::sincos_deg(x, s, c);
-        return py::make_tuple(s, c);
+        exact::SinCos both = exact::sincos_deg(x);
+        return py::make_tuple(both.sin, both.cos);
     });
 }
 

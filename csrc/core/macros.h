@@ -4,9 +4,13 @@
 #if defined(__CUDACC__)
 #define AM_HD __host__ __device__ __forceinline__
 #define AM_D __device__ __forceinline__
+#define AM_CALLED inline __host__ __device__ __noinline__
 #else
 #define AM_HD inline __attribute__((always_inline))
+#define AM_CALLED AM_HD
 #endif
+// AM_CALLED: of numbers alone, and needed in many places of a kernel that few threads run. Such a kernel waits for its own
+// instructions, so one copy that is called is better than many. A CPU has no reason to.
 
 // Before a loop of constant length over a small array: unrolled, the array lies in registers.
 #if defined(__CUDACC__)

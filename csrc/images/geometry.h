@@ -90,10 +90,11 @@ struct View {
         set_fill(color);
         double box[4];
         in_source(x0, y0, x1, y1, box);
+        const double across = 1.0 / pixel(0), down = 1.0 / pixel(1);
         for (int i = 0; i < 4; ++i) {
             if (framed && (i < 2 ? box[i] <= frame[i] : box[i] >= frame[i])) continue;
             frame[i] = box[i];
-            slope[i] = 1.0 / pixel(i % 2);
+            slope[i] = i % 2 ? down : across;
         }
         for (int i = 0; i < 2; ++i)
             if (!(frame[i] < frame[i + 2])) show_nothing(i);
@@ -152,11 +153,10 @@ struct View {
 
     // Quarter turns, counter-clockwise: every pixel stays one.
     AM_HD void turn(int quarters) {
-        const double to[4][6] = {{1, 0, 0, 0, 1, 0}, {0, -1, w, 1, 0, 0}, {-1, 0, w, 0, -1, h}, {0, 1, 0, -1, 0, h}};
-        const double* t = to[quarters & 3];
-        double n[9] = {t[0], t[1], t[2], t[3], t[4], t[5], 0.0, 0.0, 1.0};
-        bool across = quarters & 1;
-        compose(n, across ? h : w, across ? w : h);
+        const int q = quarters & 3;
+        const double c = q == 0 ? 1.0 : q == 2 ? -1.0 : 0.0, s = q == 1 ? 1.0 : q == 3 ? -1.0 : 0.0;
+        const double n[9] = {c, 0.0 - s, q == 1 || q == 2 ? w : 0.0, s, c, q >= 2 ? h : 0.0, 0.0, 0.0, 1.0};
+        compose(n, q % 2 ? h : w, q % 2 ? w : h);
     }
 
     // torchvision's affine: rotation about the centre (clockwise degrees), translation, scale (the picture's own axes), shear
@@ -165,15 +165,13 @@ struct View {
                       double cx, double cy, const double* color) {
         fill_outside(color);
         direct = false;
-        double s_rs, c_rs, s_sx, c_sx, s_sy, c_sy, s_r, c_r;
-        exact::sincos_deg(angle - shear_y, s_rs, c_rs);
-        exact::sincos_deg(shear_x, s_sx, c_sx);
-        exact::sincos_deg(shear_y, s_sy, c_sy);
-        exact::sincos_deg(angle, s_r, c_r);
-        double tan_x = s_sx / c_sx;
-        double a = c_rs / c_sy, b = -(c_rs * tan_x) / c_sy - s_r;
-        double c = s_rs / c_sy, d = -(s_rs * tan_x) / c_sy + c_r;
-        double n[9] = {d / scale_x, -b / scale_x, 0.0, -c / scale_y, a / scale_y, 0.0, 0.0, 0.0, 1.0};
+        const exact::SinCos turn = exact::sincos_deg(angle), slanted = exact::sincos_deg(angle - shear_y);
+        const exact::SinCos x = exact::sincos_deg(shear_x), y = exact::sincos_deg(shear_y);
+        double tan_x = x.sin / x.cos, per_cos = 1.0 / y.cos, per_x = 1.0 / scale_x;
+        double per_y = scale_y == scale_x ? per_x : 1.0 / scale_y;
+        double a = slanted.cos * per_cos, b = -(a * tan_x) - turn.sin;
+        double c = slanted.sin * per_cos, d = -(c * tan_x) + turn.cos;
+        double n[9] = {d * per_x, -b * per_x, 0.0, -c * per_y, a * per_y, 0.0, 0.0, 0.0, 1.0};
         n[2] = (n[0] * (-cx - tx) + n[1] * (-cy - ty)) + cx;
         n[5] = (n[3] * (-cx - tx) + n[4] * (-cy - ty)) + cy;
         compose(n, w, h);
@@ -189,8 +187,8 @@ struct View {
     AM_HD void rotate(double angle, double cx, double cy, bool expand, const double* color) {
         fill_outside(color);
         direct = false;
-        double s, c;
-        exact::sincos_deg(-angle, s, c);
+        const exact::SinCos turn = exact::sincos_deg(-angle);
+        const double s = turn.sin, c = turn.cos;
         double n[9] = {c, s, 0.0, -s, c, 0.0, 0.0, 0.0, 1.0};
         double ow = w, oh = h, ox = cx, oy = cy;
         if (expand) {
@@ -210,49 +208,45 @@ struct View {
     AM_HD void warp(const double map[9], double new_w, double new_h, const double* color) {
         fill_outside(color);
         direct = false;
-        double z = (map[6] * (new_w * 0.5) + map[7] * (new_h * 0.5)) + map[8], n[9];
-        for (int i = 0; i < 9; ++i) n[i] = z != 0.0 ? map[i] / z : map[i];
+        double z = (map[6] * (new_w * 0.5) + map[7] * (new_h * 0.5)) + map[8], per_z = z != 0.0 ? 1.0 / z : 1.0, n[9];
+        for (int i = 0; i < 9; ++i) n[i] = map[i] * per_z;
         compose(n, new_w, new_h);
     }
 
-    // The homography that takes the quad `to` (in the new view) to the quad `from` (in this one): corners in the order
-    // top left, top right, bottom right, bottom left.
-    AM_HD void perspective(const double from[8], const double to[8], const double* color) {
+    // The line through corners a and b of a quad (x, y of each): line[0] x + line[1] y + line[2] is 0 on it, and at corner c twice
+    // the area of the triangle a b c.
+    static AM_HD void line_through(const double quad[8], int a, int b, double line[3]) {
+        line[0] = quad[2 * a + 1] - quad[2 * b + 1];
+        line[1] = quad[2 * b] - quad[2 * a];
+        line[2] = quad[2 * a] * quad[2 * b + 1] - quad[2 * b] * quad[2 * a + 1];
+    }
+
+    // The view drawn so that the corners of its pixel centres (top left, top right, bottom right, bottom left) lie at the quad's.
+    //
+    // How far across the view a point lies is L / (L + R), where L is 0 on the quad's left side and R on its right one: weighted so
+    // that in the corners L + R is also what top and bottom give, by the areas of the corners' triangles. Where the corners
+    // are whole numbers the lines and areas are exact.
+    AM_HD void perspective(const double quad[8], const double* color) {
         fill_outside(color);
         direct = false;
-        double a[8][9];
-        for (int i = 0; i < 4; ++i) {
-            double x = to[2 * i], y = to[2 * i + 1], u = from[2 * i], v = from[2 * i + 1];
-            double r0[9] = {x, y, 1.0, 0.0, 0.0, 0.0, -(u * x), -(u * y), u};
-            double r1[9] = {0.0, 0.0, 0.0, x, y, 1.0, -(v * x), -(v * y), v};
-            for (int j = 0; j < 9; ++j) {
-                a[2 * i][j] = r0[j];
-                a[2 * i + 1][j] = r1[j];
-            }
+        double top[3], right[3], bottom[3], left[3];
+        line_through(quad, 0, 1, top);
+        line_through(quad, 1, 2, right);
+        line_through(quad, 2, 3, bottom);
+        line_through(quad, 3, 0, left);
+        auto area = [&](const double side[3], int corner) {
+            return (side[0] * quad[2 * corner] + side[1] * quad[2 * corner + 1]) + side[2];
+        };
+        double no_0 = area(right, 3), no_1 = area(bottom, 0), no_2 = area(left, 1), no_3 = area(top, 2);
+        double of_left = no_3 * no_0, of_right = no_1 * no_2, of_top = no_1 * no_0;
+        double z = of_left * left[2] + of_right * right[2];
+        if (z == 0.0) return;  // hardly a quad: the view stays as it is
+        double per_z = 1.0 / z, of_x = (w - 1.0) * of_left * per_z, of_y = (h - 1.0) * of_top * per_z, n[9];
+        for (int i = 0; i < 3; ++i) {
+            n[i] = of_x * left[i];
+            n[3 + i] = of_y * top[i];
+            n[6 + i] = (of_left * left[i] + of_right * right[i]) * per_z;
         }
-        for (int k = 0; k < 8; ++k) {
-            int best = k;
-            for (int i = k + 1; i < 8; ++i)
-                if (exact::absolute(a[i][k]) > exact::absolute(a[best][k])) best = i;
-            if (a[best][k] == 0.0) return;  // degenerate quad: the view stays as it is
-            for (int j = k; j < 9; ++j) {
-                double t = a[k][j];
-                a[k][j] = a[best][j];
-                a[best][j] = t;
-            }
-            for (int i = k + 1; i < 8; ++i) {
-                double f = a[i][k] / a[k][k];
-                for (int j = k; j < 9; ++j) a[i][j] = a[i][j] - f * a[k][j];
-            }
-        }
-        double n[9];
-        n[8] = 1.0;
-        for (int k = 7; k >= 0; --k) {
-            double s = a[k][8];
-            for (int j = k + 1; j < 8; ++j) s = s - a[k][j] * n[j];
-            n[k] = s / a[k][k];
-        }
-        if (to[0] == to[6] && to[1] == to[3] && to[2] == to[4] && to[5] == to[7]) n[1] = n[3] = n[6] = n[7] = 0.0;  // square
         compose(n, w, h);
     }
 };

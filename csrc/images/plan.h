@@ -6,11 +6,15 @@
 
 namespace anamorph {
 
+AM_CALLED Philox4 block(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t k0, uint32_t k1) {
+    return philox4x32_10(c0, c1, c2, c3, k0, k1);
+}
+
 // The numbers of one slot: words of Philox with the counter (view, slot, block | sample | epoch), key = seed.
 struct Draw {
     uint32_t k0, k1, c0, c1, c2, c3;
-    uint32_t buffer[4];
-    int used;
+    Philox4 ready;  // the first `left` words of it
+    int left;
 
     // `again`: not 0 where the slot runs several times.
     AM_HD void begin(uint64_t seed, uint32_t epoch, int64_t sample, uint32_t view, uint32_t slot, uint32_t again) {
@@ -20,16 +24,19 @@ struct Draw {
         c1 = uint32_t(uint64_t(sample));
         c2 = uint32_t(uint64_t(sample) >> 32);
         c3 = epoch;
-        used = 4;
+        left = 0;
     }
     AM_HD uint32_t word() {
-        if (used == 4) {
-            Philox4 p = philox4x32_10(c0, c1, c2, c3, k0, k1);
-            for (int i = 0; i < 4; ++i) buffer[i] = p.v[i];
+        if (left == 0) {
+            ready = block(c0, c1, c2, c3, k0, k1);
             c0 = c0 + 1;
-            used = 0;
+            left = 4;
         }
-        return buffer[used++];
+        --left;
+        uint32_t first = ready.v[0];
+        AM_UNROLL
+        for (int i = 1; i < 4; ++i) ready.v[i - 1] = ready.v[i];  // registers have no index
+        return first;
     }
     AM_HD double unit() { return double(word()) * 2.3283064365386963e-10; }          // [0, 1), 32 bits, exact
     AM_HD double open() { return (double(word()) + 0.5) * 2.3283064365386963e-10; }  // (0, 1)
@@ -37,9 +44,8 @@ struct Draw {
     AM_HD double below(double n) { return exact::floor(unit() * n); }  // an integer 0 .. n-1
 
     AM_HD double normal() {  // Box-Muller
-        double r = exact::sqrt(-2.0 * exact::log(open())), s, c;
-        exact::sincos_deg(360.0 * unit(), s, c);
-        return r * c;
+        double r = exact::sqrt(-2.0 * exact::log(open()));
+        return r * exact::sincos_deg(360.0 * unit()).cos;
     }
     // log of a Gamma(a, 1) number: Marsaglia & Tsang (2000), with their boost for a < 1 taken in logarithms so that
     // the very small numbers of a tiny `a` do not underflow. Accepts at least 95% of tries; 64 bound the loop.
@@ -326,10 +332,10 @@ struct RowWriter {
 
     // p: degrees low, high, centre given, x, y, fill
     AM_HD void rotate(const Slot& s, Draw& d) {
-        double angle = d.uniform(s.p[0], s.p[1]), turns = angle / 90.0;
-        bool quarters = s.p[2] == 0.0 && turns == exact::floor(turns), level = exact::floor(turns * 0.5) == turns * 0.5;
+        double angle = d.uniform(s.p[0], s.p[1]), turns = exact::round_even(angle * (1.0 / 90.0));
+        bool quarters = s.p[2] == 0.0 && turns * 90.0 == angle, level = exact::floor(turns * 0.5) == turns * 0.5;
         if (quarters && (level || (s.flags & SLOT_EXPAND) || view.w == view.h)) {
-            view.turn(int(turns - 4.0 * exact::floor(turns * 0.25)));
+            view.turn(int(int64_t(turns) & 3));
             return;
         }
         resampled(s);
@@ -341,7 +347,7 @@ struct RowWriter {
     AM_HD void perspective(const Slot& s, Draw& d) {
         double w = view.w, h = view.h, hw = exact::floor(w * 0.5), hh = exact::floor(h * 0.5);
         double rx = exact::floor(s.p[0] * hw) + 1.0, ry = exact::floor(s.p[0] * hh) + 1.0;
-        double from[8] = {0.0, 0.0, w - 1.0, 0.0, w - 1.0, h - 1.0, 0.0, h - 1.0}, to[8];
+        double to[8];
         to[0] = d.below(rx);
         to[1] = d.below(ry);
         to[2] = w - 1.0 - d.below(rx);
@@ -351,7 +357,7 @@ struct RowWriter {
         to[6] = d.below(rx);
         to[7] = h - 1.0 - d.below(ry);
         resampled(s);
-        view.perspective(from, to, s.p + 1);
+        view.perspective(to, s.p + 1);
     }
 
     // k: EraseMode

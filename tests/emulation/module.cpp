@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "../../csrc/bindings/family.h"
+#include "divisions.h"
 #include "include/emulated/api.h"
 #include "kernels.h"
 #include "runtime/control.h"
@@ -48,4 +49,13 @@ PYBIND11_MODULE(_emulated, m) {
                        reinterpret_cast<void*>(out), a, b);
         },
         "One of kernels.cu's; `in` and `out` are addresses.");
+    m.def(
+        "counted_plan",
+        [](const std::vector<std::tuple<int, int, int, int, std::array<double, 12>>>& slots, const std::vector<int64_t>& index,
+           std::pair<int64_t, int64_t> size, std::pair<int, int> output, int max_colors, int row_words) {
+            CountedPlan plan =
+                counted_plan(slots, index, size.first, size.second, output.first, output.second, max_colors, row_words);
+            return std::make_pair(plan.rows, plan.divisions_roots);
+        },
+        "The rows of a plan (seed, epoch and view 0), and the divisions and square roots of each.");
 }

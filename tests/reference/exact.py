@@ -21,12 +21,16 @@ def round_even(x):
 
 
 def sqrt(x):
-    if not x > 0:
-        return 0.0
-    y = from_bits((bits(x) >> 1) + 0x1FF7A3BEA91D9B1B)
-    for _ in range(5):
-        y = 0.5 * (y + x / y)
-    return y
+    return math.sqrt(x) if x > 0 else 0.0
+
+
+def polynomial(x, terms):
+    """Neighbours first: (a + b x) + (c + d x) x^2 ..."""
+    while len(terms) > 1:
+        alone = terms[-1:] if len(terms) % 2 else []
+        terms = [a + b * x for a, b in zip(terms[::2], terms[1::2])] + alone
+        x = x * x
+    return terms[0]
 
 
 def exp(x):
@@ -35,10 +39,7 @@ def exp(x):
         return 0.0
     k = floor(x * 1.4426950408889634 + 0.5)
     r = (x - k * 0.693147180369123816490) - k * 1.90821492927058770002e-10
-    s = 1.0
-    for i in range(14, 0, -1):
-        s = 1.0 + s * r / float(i)
-    return s * from_bits((int(k) + 1023) << 52)
+    return (1.0 + r * polynomial(r, [1.0 / math.factorial(i) for i in range(1, 14)])) * from_bits((int(k) + 1023) << 52)
 
 
 def log(x):
@@ -48,19 +49,14 @@ def log(x):
     if m > 1.4142135623730951:
         m, e = m * 0.5, e + 1
     z = (m - 1.0) / (m + 1.0)
-    z2, s = z * z, 0.0
-    for i in range(21, 0, -2):
-        s = s * z2 + 1.0 / float(i)
+    s = 1.0 + z * z * polynomial(z * z, [1.0 / i for i in range(3, 22, 2)])
     return 2.0 * z * s + float(e) * 0.69314718055994530942
 
 
 def sincos_deg(deg):
-    q = floor(deg / 90.0 + 0.5)
+    q = floor(deg * (1.0 / 90.0) + 0.5)
     r = (deg - q * 90.0) * 0.017453292519943295769
-    r2, s, c = r * r, 1.0, 1.0
-    for i in range(9, 0, -1):
-        s = 1.0 - s * r2 / float((2 * i) * (2 * i + 1))
-        c = 1.0 - c * r2 / float((2 * i - 1) * (2 * i))
-    s = s * r
-    n = int(q - 4.0 * floor(q / 4.0))
-    return [(s, c), (c, -s), (-s, -c), (-c, s)][n]
+    r2 = r * r
+    s = r + r * (r2 * polynomial(r2, [(-1) ** i / math.factorial(2 * i + 1) for i in range(1, 9)]))
+    c = 1.0 + r2 * polynomial(r2, [(-1) ** i / math.factorial(2 * i) for i in range(1, 9)])
+    return [(s, c), (c, -s), (-s, -c), (-c, s)][int(q) % 4]

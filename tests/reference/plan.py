@@ -415,10 +415,10 @@ class Row:
         sin_x, cos_x = exact.sincos_deg(shear_x)
         cos_y = exact.sincos_deg(shear_y)[1]
         sin_r, cos_r = exact.sincos_deg(angle)
-        tan_x = sin_x / cos_x
-        a, b = cos_t / cos_y, -(cos_t * tan_x) / cos_y - sin_r
-        c, e = sin_t / cos_y, -(sin_t * tan_x) / cos_y + cos_r
-        n = [e / scale_x, -b / scale_x, 0.0, -c / scale_y, a / scale_y, 0.0, 0.0, 0.0, 1.0]
+        tan_x, per_cos, per_x, per_y = sin_x / cos_x, 1.0 / cos_y, 1.0 / scale_x, 1.0 / scale_y
+        a, c = cos_t * per_cos, sin_t * per_cos
+        b, e = -(a * tan_x) - sin_r, -(c * tan_x) + cos_r
+        n = [e * per_x, -b * per_x, 0.0, -c * per_y, a * per_y, 0.0, 0.0, 0.0, 1.0]
         n[2] = (n[0] * (-cx - tx) + n[1] * (-cy - ty)) + cx
         n[5] = (n[3] * (-cx - tx) + n[4] * (-cy - ty)) + cy
         self.place(n, self.w, self.h)
@@ -449,14 +449,13 @@ class Row:
         w, h = self.w, self.h
         reach_x = floor(p[0] * floor(w * 0.5)) + 1.0
         reach_y = floor(p[0] * floor(h * 0.5)) + 1.0
-        old, new = [], []
+        corners = []
         for right, low in ((0, 0), (1, 0), (1, 1), (0, 1)):
             x, y = d.below(reach_x), d.below(reach_y)
-            old.append((w - 1.0 if right else 0.0, h - 1.0 if low else 0.0))
-            new.append((w - 1.0 - x if right else x, h - 1.0 - y if low else y))
+            corners.append((w - 1.0 - x if right else x, h - 1.0 - y if low else y))
         self.fill_outside(p[1:5])
         self.resampled = True
-        n = homography(new, old)
+        n = homography(corners, w - 1.0, h - 1.0)
         if n:
             self.place(n, w, h)
 
@@ -465,7 +464,8 @@ class Row:
         self.fill_outside(more[:4])
         self.resampled = True
         z = (p[6] * (w * 0.5) + p[7] * (h * 0.5)) + p[8]
-        self.place([v / z if z else v for v in p[:9]], w, h)
+        per_z = 1.0 / z if z else 1.0
+        self.place([v * per_z for v in p[:9]], w, h)
 
     def crop_and_pad(self, p, more, k: int, flags: int, d: Draw) -> None:
         w, h, u = self.w, self.h, 0.0
@@ -588,28 +588,27 @@ def expanded(side: float, across: float, shift: float) -> float:
     return -floor(-cut((side + across) * 0.5 + shift)) - floor(cut((side - across) * 0.5 + shift))
 
 
-def homography(new, old) -> list[float] | None:
-    """The map that takes the points ``new`` to ``old``: Gauss with the largest pivot. None: there is none."""
-    rows = []
-    for (x, y), (u, v) in zip(new, old, strict=True):
-        rows.append([x, y, 1.0, 0.0, 0.0, 0.0, -(u * x), -(u * y), u])
-        rows.append([0.0, 0.0, 0.0, x, y, 1.0, -(v * x), -(v * y), v])
-    for k in range(8):
-        best = max(range(k, 8), key=lambda i: abs(rows[i][k]))  # the first of the largest
-        if rows[best][k] == 0.0:
-            return None
-        rows[k], rows[best] = rows[best], rows[k]
-        for i in range(k + 1, 8):
-            f = rows[i][k] / rows[k][k]
-            rows[i][k:] = [a - f * b for a, b in zip(rows[i][k:], rows[k][k:], strict=True)]
-    n = [0.0] * 8 + [1.0]
-    for k in range(7, -1, -1):
-        s = rows[k][8]
-        for j in range(k + 1, 8):
-            s = s - rows[k][j] * n[j]
-        n[k] = s / rows[k][k]
-    (a, b), (c, d), (e, f), (g, h) = new
-    if a == g and b == d and c == e and f == h:  # a rectangle
-        n[1] = n[3] = n[6] = n[7] = 0.0
-    return n
+def homography(quad, right: float, low: float) -> list[float] | None:
+    """The map that takes the quad's corners to (0, 0), (right, 0), (right, low), (0, low). None: there is none.
 
+    What is 0 on a side is linear in the numerator of the coordinate that is 0 there; the weights make the two ways to write the
+    denominator, left and right or top and bottom, the same in all four corners.
+    """
+    def line(a: int, b: int) -> tuple[float, float, float]:
+        (ax, ay), (bx, by) = quad[a], quad[b]
+        return ay - by, bx - ax, ax * by - bx * ay
+
+    def at(side: tuple[float, float, float], corner: int) -> float:
+        x, y = quad[corner]
+        return (side[0] * x + side[1] * y) + side[2]
+
+    top, east, bottom, west = line(0, 1), line(1, 2), line(2, 3), line(3, 0)
+    area = [at(east, 3), at(bottom, 0), at(west, 1), at(top, 2)]  # of the triangle without this corner, twice
+    weight_west, weight_east, weight_top = area[3] * area[0], area[1] * area[2], area[1] * area[0]
+    z = weight_west * west[2] + weight_east * east[2]
+    if z == 0.0:
+        return None
+    per_z = 1.0 / z
+    x, y = right * weight_west * per_z, low * weight_top * per_z
+    return ([x * v for v in west] + [y * v for v in top]
+            + [(weight_west * a + weight_east * b) * per_z for a, b in zip(west, east, strict=True)])
