@@ -2,11 +2,19 @@ import zlib
 from contextlib import nullcontext
 
 import pytest
+import torch
 
 from anamorph import _native
 from emulation.route import FOUND, emulated
 
 LEVELS = ["base", "avx2", "avx512"]
+
+
+def pytest_runtest_setup(item):
+    """``pytest.mark.gpu`` or, of several, ``gpu(2)``."""
+    needed = max((mark.args[0] if mark.args else 1 for mark in item.iter_markers("gpu")), default=0)
+    if needed > torch.cuda.device_count():
+        pytest.skip(f"needs {needed} CUDA device{'s' * (needed > 1)}")
 
 
 def pytest_generate_tests(metafunc):

@@ -1,11 +1,14 @@
 """The benchmark runs, says what it measured and what it could not. Nothing here depends on a time."""
 
+import gc
 import json
 import sys
+import weakref
 
 import pytest
 import torch
 
+import anamorph as am
 from anamorph import bench
 from anamorph.bench import host, ours, rounds
 from anamorph.bench._torchvision import v2
@@ -13,6 +16,7 @@ from anamorph.bench.work import ENTRIES, SIZE, SOURCE, Work, photographs
 from anamorph.cli import bench as cli_bench
 from anamorph.cli.main import main
 from anamorph.core.errors import ArgumentError
+from fake_cuda import FakeCuda
 
 CPU = torch.device("cpu")
 
@@ -144,10 +148,41 @@ def test_bytes():
 
 def test_bytes_without_chance(monkeypatch):
     """A whole picture scaled down is read once."""
-    import anamorph as am
-
     monkeypatch.setattr(ours, "chain", lambda mode: am.Recipe([am.Resize((SIZE, SIZE))]))
     assert ours.bytes_per_image(count=2) == pytest.approx(3 * 4 * SIZE**2 + 3 * SOURCE**2, rel=1e-4)
+
+
+def test_a_graph_keeps_what_it_reads_and_writes(monkeypatch):
+    """A graph holds addresses and no tensors: what lies there must live as long as the step that replays it."""
+    cuda, given, where = FakeCuda(monkeypatch), [], []
+    plan, render = am.Recipe.plan, am.render
+
+    def spied_plan(recipe, index, *, epoch, **rest):
+        given.extend((index, epoch))
+        return plan(recipe, index, epoch=epoch, **rest)
+
+    def spied_render(images, plan, *, out):
+        given.extend((images, out))
+        where.append(cuda.current_stream())
+        return render(images, plan, out=out)
+
+    monkeypatch.setattr(am.Recipe, "plan", spied_plan)
+    monkeypatch.setattr(am, "render", spied_render)
+    step = ours.graph(Work(photographs(2), CPU))
+    (graph,) = cuda.graphs
+    assert where[1] is graph.captured_on and where[0] is not cuda.current_stream()  # warmed up on a side stream, then captured
+    assert where[0] in cuda.current_stream().waits_for and cuda.current_stream() in where[0].waits_for
+    warm_up, captured = given[:4], given[4:]
+    assert all(a is b for a, b in zip(warm_up, captured, strict=True))
+
+    held = [weakref.ref(tensor) for tensor in captured]
+    del given[:], warm_up, captured
+    gc.collect()
+    assert all(one() is not None for one in held), "the graph would read or write freed memory"
+    assert step() is step() and step() is held[3]() and graph.replays == 3
+    del step
+    gc.collect()
+    assert all(one() is None for one in held)  # and no longer
 
 
 def test_host_calls():

@@ -113,6 +113,7 @@ AM_COMPARE(<, _CMP_LT_OQ, _MM_CMPINT_LT) AM_COMPARE(>, _CMP_GT_OQ, _MM_CMPINT_NL
 AM_COMPARE(<=, _CMP_LE_OQ, _MM_CMPINT_LE) AM_COMPARE(>=, _CMP_GE_OQ, _MM_CMPINT_NLT)
 AM_HD Mask operator&&(Mask a, Mask b) { return {__mmask16(a.v & b.v)}; }
 // clang-format on
+AM_HD bool all(Mask m) { return m.v == 0xFFFF; }
 AM_HD Floats select(Mask m, Floats a, Floats b) { return Floats((FloatBits)_mm512_mask_blend_ps(m.v, (__m512)b.v, (__m512)a.v)); }
 AM_HD Ints select(Mask m, Ints a, Ints b) { return Ints((IntBits)_mm512_mask_blend_epi32(m.v, (__m512i)b.v, (__m512i)a.v)); }
 #else
@@ -126,6 +127,15 @@ struct Mask {
 AM_COMPARE(<) AM_COMPARE(>) AM_COMPARE(==) AM_COMPARE(<=) AM_COMPARE(>=)
 AM_HD Mask operator&&(Mask a, Mask b) { return {a.v & b.v}; }
 // clang-format on
+AM_HD bool all(Mask m) {
+#if defined(__AVX2__)
+    return _mm256_movemask_ps((__m256)m.v) == 0xFF;
+#else
+    int lanes = -1;
+    for (int i = 0; i < LANES; ++i) lanes &= m.v[i];
+    return lanes != 0;
+#endif
+}
 AM_HD Floats select(Mask m, Floats a, Floats b) { return Floats((FloatBits)(m.v ? a.v : b.v)); }
 AM_HD Ints select(Mask m, Ints a, Ints b) { return Ints((IntBits)(m.v ? a.v : b.v)); }
 #endif

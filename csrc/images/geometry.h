@@ -71,6 +71,12 @@ struct View {
     // How large a pixel of a square view is in the source.
     AM_HD double pixel(int axis) const { return exact::absolute(m[3 * axis]) + exact::absolute(m[3 * axis + 1]); }
 
+    // The frame has room for no pixel.
+    AM_HD void show_nothing(int axis) {
+        frame[axis] = BEYOND;
+        frame[axis + 2] = -BEYOND;
+    }
+
     AM_HD void set_fill(const double* color) {
         for (int i = 0; i < 4; ++i) fill[i] = color[i];
         fill_step = colors;
@@ -89,11 +95,8 @@ struct View {
             frame[i] = box[i];
             slope[i] = 1.0 / pixel(i % 2);
         }
-        for (int i = 0; i < 2; ++i) {
-            if (frame[i] < frame[i + 2]) continue;
-            frame[i] = BEYOND;
-            frame[i + 2] = -BEYOND;
-        }
+        for (int i = 0; i < 2; ++i)
+            if (!(frame[i] < frame[i + 2])) show_nothing(i);
         framed = true;
     }
     AM_HD void fill_outside(const double* color) { fill_outside(0.0, 0.0, w, h, color); }
@@ -136,7 +139,7 @@ struct View {
             double y0 = y < 0.0 ? 0.0 : -BEYOND, y1 = bottom > h ? h : BEYOND;
             fill_outside(x0, y0, x1, y1, color);
             bool nothing = x >= w || y >= h || right <= 0.0 || bottom <= 0.0;  // of the view itself is in it
-            for (int i = 0; i < 4 && nothing && square(); ++i) frame[i] = i < 2 ? BEYOND : -BEYOND;
+            for (int i = 0; i < 2 && nothing && square(); ++i) show_nothing(i);
         } else if (square()) {  // pixels that were made on the way: their positions are folded
             in_source(0.0, 0.0, w, h, fold);
             for (int i = 0; i < 4 && border_mode != BORDER_SYMMETRIC; ++i)

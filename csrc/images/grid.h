@@ -24,10 +24,16 @@ struct Grid {
         if (exact) {
             pixels(r.m[1], r.m[2], top, bottom, w, x0, dx);
             pixels(r.m[3], r.m[5], left, right, h, y0, dy);
-            per_x = 1.0f / dx;
-            per_y = 1.0f / dy;
-            return;
+        } else {
+            between(r, left, top, right, bottom);
         }
+        per_x = 1.0f / dx;
+        per_y = 1.0f / dy;
+    }
+
+private:
+    // Points so near that what lies between them is known.
+    AM_HD void between(const Reading& r, int left, int top, int right, int bottom) {
         float box[4] = {float(r.reach.x0), float(r.reach.y0), float(r.reach.x1 + 1), float(r.reach.y1 + 1)};
         if (!r.perspective && !r.folded)
             for (int axis = 0; axis < 2; ++axis) {
@@ -41,11 +47,7 @@ struct Grid {
             }
         points(box[0], box[2], r.filter_x, w, x0, dx);
         points(box[1], box[3], r.filter_y, h, y0, dy);
-        per_x = 1.0f / dx;
-        per_y = 1.0f / dy;
     }
-
-private:
     // Those of the pixels [from, to), and one more on either side.
     static AM_HD void pixels(float step, float shift, int from, int to, int& n, float& first, float& distance) {
         distance = abs_(step);

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import anamorph as am
+from anamorph.data.dali import DaliDecoder
 
 try:
     import nvidia.dali as dali
@@ -159,3 +160,22 @@ def test_a_dali_pipeline_in_a_fork_is_a_named_error(folder):
     with pytest.raises(am.ArgumentError, match=r"build a DALI pipeline .* there"):
         in_a_fork(lambda: sums(shared))
     assert len(before) == len(sums(shared)) == 3
+
+
+@needs_dali
+def test_a_decoder_for_a_gpu_in_a_fork_is_a_named_error():
+    """Its pipeline has threads, and nvJPEG a context; the decoder itself runs here, on a CPU."""
+    station = DaliDecoder(4, 3, False, torch.device("cpu"), 2, 1, str)
+    assert list(station.decode(iter(()), None)) == []
+    with pytest.raises(am.ArgumentError, match="build a DALI pipeline or a loader on a GPU there"):
+        in_a_fork(lambda: list(station.decode(iter(()), None)))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_loader_on_a_gpu_in_a_fork_says_so(folder, decoder):
+    shared = loader(folder, decoder, device="cuda")
+    list(shared)
+    with pytest.raises((am.ArgumentError, RuntimeError), match="fork"):
+        in_a_fork(lambda: sums(shared))
+    assert len(sums(shared)) == 3

@@ -955,32 +955,3 @@ def test_a_view_does_not_depend_on_batch_size_or_rank(array):
     assert whole.keys() == parts.keys()
     for label, image in whole.items():
         assert torch.equal(image, parts[label])
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_the_gpu_makes_the_views_of_the_cpu(folder, decoder):
-    recipe = am.Recipe([am.RandomResizedCrop(16), am.RandomHorizontalFlip()], num_classes=2)
-    host = list(am.Loader(folder, recipe, 3, decoder=decoder))
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        device = [(x.clone(), y.clone()) for x, y in am.Loader(folder, recipe, 3, decoder=decoder, device="cuda")]
-    stream.synchronize()
-    for (images, targets), (expected, labels) in zip(device, host, strict=True):
-        assert images.is_cuda and targets.is_cuda
-        # nvJPEG and libjpeg interpolate chroma differently; a smooth picture keeps them close
-        assert (images.cpu() - expected).abs().mean() < 4 / 255
-        torch.testing.assert_close(targets.cpu(), labels)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("where", ["cpu", "cuda"])
-def test_arrays_on_the_gpu(array, where):
-    recipe = am.Recipe([am.RandomResizedCrop(4)], num_classes=10)
-    source = (torch.from_numpy(array), torch.arange(10))
-    moved = (source[0].to(where), source[1])
-    for (images, targets), (expected, labels) in zip(
-        am.Loader(moved, recipe, 4, device="cuda"), am.Loader(source, recipe, 4), strict=True
-    ):
-        torch.testing.assert_close(images.cpu(), expected, rtol=0, atol=1e-5)
-        torch.testing.assert_close(targets.cpu(), labels)

@@ -123,12 +123,14 @@ def test_any_recipe(transforms, n, h, w, epoch):
 def test_any_strides():
     """A view of a bigger buffer: channels of an RGBA picture, every other column, a batch broadcast from one picture."""
     big = torch.from_numpy(batch(4, 60, 80, 4))
-    recipe = am.Recipe([am.RandomResizedCrop(16), am.ColorJitter(0.3, 0.3)])
-    for images in (big[..., :3], big[:, ::2, ::2, 1:], big[:, 5:44, 7:40].transpose(1, 2)[..., :3],
-                   big[:1, :, :, :3].expand(4, -1, -1, -1)):
-        plan = recipe.plan(range(4), size=tuple(images.shape[1:3]))
-        views = am.render(images, plan)
-        torch.testing.assert_close(views, am.render(images.contiguous(), plan), atol=1e-6, rtol=0)
+    whole = am.RandomHorizontalFlip(), am.RandomRotation(30, "bilinear"), am.RandomRotation(30), am.Resize((50, 40)), am.D4()
+    for transforms in ([am.RandomResizedCrop(16), am.ColorJitter(0.3, 0.3)], *([transform] for transform in whole)):
+        recipe = am.Recipe(transforms)
+        for images in (big[:, :60, :60, :3], big[:, ::2, :60:2, 1:], big[:, 5:38, 7:40].transpose(1, 2)[..., :3],
+                       big[:1, :60, :60, :3].expand(4, -1, -1, -1)):
+            plan = recipe.plan(range(4), size=tuple(images.shape[1:3]))
+            views = am.render(images, plan)
+            torch.testing.assert_close(views, am.render(images.contiguous(), plan), atol=1e-6, rtol=0)
 
 
 def test_ragged(route):
@@ -303,6 +305,21 @@ def test_out():
 
 
 @pytest.mark.cpu
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.uint8])
+def test_outputs_that_no_cache_holds(dtype, memory_format, simd):
+    """They are written past the caches in whole lines, of which rows of other widths begin and end within: all are the rows of
+    pictures rendered alone."""
+    for w in (500, 509, 512):
+        images = torch.from_numpy(batch(16, 190, w))
+        recipe = am.Recipe([am.RandomInvert(), am.RandomHorizontalFlip()], dtype, memory_format=memory_format)
+        views = am.render(images, recipe.plan(range(16), size=(190, w)), layout="NHWC")
+        assert views.nbytes > 4 << 20
+        for i in (0, 7, 15):
+            assert torch.equal(views[i:i + 1], am.render(images[i:i + 1], recipe.plan([i], size=(190, w)), layout="NHWC"))
+
+
+@pytest.mark.cpu
 def test_large_outputs_take_over_freed_memory():
     """Two at a time are two; one that is gone gives its memory, also to a view's last owner and in a forked process."""
     recipe = am.Recipe([am.RandomResizedCrop(256)])
@@ -392,7 +409,6 @@ def test_dali_client():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", SINGLE)
 def test_cuda_agrees(name):
     """The same bits in the plan, the same views within rounding, the same labels."""
@@ -408,7 +424,6 @@ def test_cuda_agrees(name):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("given", [torch.uint8, torch.float32, torch.float16, torch.bfloat16])
@@ -429,7 +444,6 @@ def test_cuda_forms(channels, given, dtype, memory_format):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_ragged_masks_and_pairs():
     sizes = [(20, 30), (41, 17), (5, 5), (64, 80)]
     images = [torch.from_numpy(batch(1, h, w, seed=h)[0]) for h, w in sizes]
@@ -445,7 +459,6 @@ def test_cuda_ragged_masks_and_pairs():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_graph_replays_with_a_new_epoch():
     recipe = am.Recipe(SINGLE["chain"], num_classes=CLASSES)
     images, labels = torch.from_numpy(batch(5, 37, 45)).cuda(), torch.arange(5, device="cuda")

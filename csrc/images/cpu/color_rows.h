@@ -122,12 +122,14 @@ template <int N, class T> struct Line {
             std::memcpy(to + int64_t(x) * N, room, sizeof(T) * N * n);
         }
     }
+    // STREAMS: whole packs, past the caches. Else at least one, the last of them over the one before.
     template <bool STREAMS> AM_HD void packs(int x, int end) const {
         const Line line = *this;  // what is stored might else be taken for a part of it
-        T* p = to + int64_t(x) * N;
         for (; x < end; x += LANES) {
+            if (!STREAMS) x = min_(x, end - LANES);
             Floats v[N];
             line.load(line.buf + x, line.pitch, v);
+            T* p = line.to + int64_t(x) * N;
             for (int k = 0; k < N; ++k, p += LANES) {
                 if (STREAMS) stream_pack(v[k], p);
                 else store_pack(v[k], p);
@@ -136,18 +138,22 @@ template <int N, class T> struct Line {
     }
     void all(int width, bool streams) const {
         int head = 0;
-        const int line = streams ? max_(int(CACHE_LINE / sizeof(T)), int(LANES)) : int(LANES);  // pixels, which fill whole lines
-        if (streams) {  // up to a line's edge
+        const int whole = max_(int(CACHE_LINE / sizeof(T)), int(LANES));  // pixels that fill lines
+        if (streams) {                                                    // up to a line's edge
             auto edge = [&](int x) { return reinterpret_cast<uintptr_t>(to + int64_t(x) * N) % CACHE_LINE == 0; };
-            while (head < line && !edge(head)) ++head;
-            streams = head < line && head <= width;
-            if (!streams) head = 0;
+            while (head < whole && !edge(head)) ++head;
+            streams = head < whole && head <= width;
         }
-        const int end = head + (width - head) / line * line;
-        some(0, head);
-        if (streams) packs<true>(head, end);
-        else packs<false>(head, end);
-        some(end, width);
+        if (streams) {
+            const int end = head + (width - head) / whole * whole;
+            some(0, head);
+            packs<true>(head, end);
+            some(end, width);
+        } else if (width >= LANES) {
+            packs<false>(0, width);
+        } else {
+            some(0, width);
+        }
     }
 };
 

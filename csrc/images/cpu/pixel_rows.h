@@ -33,13 +33,6 @@ template <int C, class T> void fetch_tap(const Dense& d, int64_t plane, int64_t 
     }
 }
 
-// The weight of tap i of an axis.
-AM_HD Floats axis_weight(const Reading& r, Floats behind, int i, float inverse) {
-    if (r.kernel == NEAREST) return Floats(1.0f);
-    if (r.kernel == LINEAR) return i == 0 ? Floats(1.0f) - behind : behind;
-    return tap_weight(r.kernel, r.cubic, behind - Floats(float(i)), inverse);
-}
-
 // Windows of N taps a line, of packed pixels: each pixel's lines are summed up as they lie, a pack of its own, and the packs turned.
 template <int C, int N, class T> void window_row(const Reading& r, const Dense& d, int xa, int xb, const Stage& s, float* buf) {
     enum : int { PACKS = (N * C + LANES - 1) / LANES };
@@ -48,16 +41,10 @@ template <int C, int N, class T> void window_row(const Reading& r, const Dense& 
     for (int x = xa; x < xb; x += LANES) {
         const Floats behind_x = Floats::load(s.x + x), behind_y = Floats::load(s.y + x);
         float down[N * LANES], sums[PACKS][LANES * LANES];
-        Floats across[N], total_x(0.0f), total_y(0.0f), out[C];
-        for (int i = 0; i < N; ++i) {
-            across[i] = axis_weight(r, behind_x, i, r.inverse_x);
-            total_x = total_x + across[i];
-        }
-        for (int j = 0; j < r.ny; ++j) {
-            Floats weight = axis_weight(r, behind_y, j, r.inverse_y);
-            weight.store(down + j * LANES);
-            total_y = total_y + weight;
-        }
+        Floats across[N], weights[N], out[C];
+        const Floats total_x = axis_weights<N>(r, behind_x, r.inverse_x, across);
+        const Floats total_y = axis_weights<N>(r, behind_y, r.inverse_y, weights, r.ny);
+        for (int j = 0; j < r.ny; ++j) weights[j].store(down + j * LANES);
         for (int k = 0; k < LANES; ++k) {
             const T* from = data + s.at[x + k];
             Floats sum[PACKS];

@@ -112,6 +112,36 @@ template <int C, int N, int K = 0> AM_HD void unpack(const Ints* words, Floats (
     }
 }
 
+// The weight of tap i of an axis.
+AM_HD Floats axis_weight(const Reading& r, Floats behind, int i, float inverse) {
+    if (r.kernel == NEAREST) return Floats(1.0f);
+    if (r.kernel == LINEAR) return i == 0 ? Floats(1.0f) - behind : behind;
+    return tap_weight(r.kernel, r.cubic, behind - Floats(float(i)), inverse);
+}
+
+// Those of n taps, at most N; their sum. Four of a cubic as wide as itself, around the position, are polynomials of it, and their
+// sum is 1.
+template <int N>
+AM_HD Floats axis_weights(const Reading& r, Floats behind, float inverse, Floats* weights, int n = N) {
+    if constexpr (N == 4) {
+        const Floats t = behind - Floats(1.0f), u = Floats(1.0f) - t;
+        if (r.kernel == CUBIC && inverse == 1.0f && n == N && all(t >= Floats(0.0f) && u >= Floats(0.0f))) {
+            const Floats a(r.cubic);
+            weights[0] = a * t * u * u;
+            weights[1] = t * t * (Floats(r.cubic + 2.0f) * t - Floats(r.cubic + 3.0f)) + Floats(1.0f);
+            weights[3] = a * u * t * t;
+            weights[2] = Floats(1.0f) - weights[1] - (weights[0] + weights[3]);
+            return Floats(1.0f);
+        }
+    }
+    Floats total(0.0f);
+    for (int i = 0; i < n; ++i) {
+        weights[i] = axis_weight(r, behind, i, inverse);
+        total = total + weights[i];
+    }
+    return total;
+}
+
 // The windows' values, from slots of N taps a line, into buf's channels `channel` and on.
 template <int C, int N, Kernel KERNEL> void weigh(Reading r, int channel, int xa, int xb, Stage s, float* buf) {
     enum : int { WORDS = (N * C + 3) / 4, SLOT = WORDS > 2 ? 16 : WORDS * 4 };
@@ -133,19 +163,15 @@ template <int C, int N, Kernel KERNEL> void weigh(Reading r, int channel, int xa
             unpack<C, N>(words, v);
             for (int c = 0; c < C; ++c) out[c] = lerp(out[c], lerp(v[0][c], v[1][c], behind_x), behind_y) * scale;
         } else {
-            Floats weight[N], total_x(0.0f), total_y(0.0f);
-            for (int i = 0; i < N; ++i) {
-                weight[i] = tap_weight(KERNEL, r.cubic, behind_x - Floats(float(i)), r.inverse_x);
-                total_x = total_x + weight[i];
-            }
+            Floats across[N], down[Stage::MAX_TAPS];
+            const Floats total_x = axis_weights<N>(r, behind_x, r.inverse_x, across);
+            const Floats total_y = axis_weights<N>(r, behind_y, r.inverse_y, down, r.ny);
             for (int c = 0; c < C; ++c) out[c] = Floats(0.0f);
             for (int j = 0;;) {
-                Floats wy = tap_weight(KERNEL, r.cubic, behind_y - Floats(float(j)), r.inverse_y);
-                total_y = total_y + wy;
                 for (int c = 0; c < C; ++c) {
-                    Floats sum = weight[0] * v[0][c];
-                    for (int i = 1; i < N; ++i) sum = sum + weight[i] * v[i][c];
-                    out[c] = out[c] + wy * sum;
+                    Floats sum = across[0] * v[0][c];
+                    for (int i = 1; i < N; ++i) sum = sum + across[i] * v[i][c];
+                    out[c] = out[c] + down[j] * sum;
                 }
                 if (++j == r.ny) break;
                 slots += line;

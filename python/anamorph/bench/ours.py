@@ -44,24 +44,31 @@ def graph(work: Work) -> Step:
     epoch = torch.zeros((), dtype=torch.int64, device=work.device)
     out = torch.empty((len(images), 3, SIZE, SIZE), device=work.device)
 
-    def once() -> None:
+    def once() -> torch.Tensor:
         am.render(images, recipe.plan(index, epoch=epoch, size=(SOURCE, SOURCE), device=work.device), out=out)
         epoch.add_(1)
-
-    side = torch.cuda.Stream(work.device)  # what is made on first use must not be made during the capture
-    side.wait_stream(torch.cuda.current_stream(work.device))
-    with torch.cuda.stream(side):
-        once()
-    torch.cuda.current_stream(work.device).wait_stream(side)
-    captured = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(captured):
-        once()
-
-    def step() -> torch.Tensor:
-        captured.replay()
         return out
 
-    return step
+    return Captured(once, work.device)
+
+
+class Captured:
+    """``once`` as a CUDA graph. A graph knows addresses alone, so ``once`` is kept too, and with it what lies there."""
+
+    def __init__(self, once: Step, device: torch.device):
+        self._once = once
+        side = torch.cuda.Stream(device)  # what is made on first use must not be made during the capture
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            once()
+        torch.cuda.current_stream(device).wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._out = once()
+
+    def __call__(self) -> torch.Tensor:
+        self._graph.replay()
+        return self._out
 
 
 def bytes_per_image(contrast_mode: str = "exact", count: int = 1024, grid: int = 32) -> float:

@@ -110,7 +110,8 @@ class Loader:
         recipe: an ``am.Recipe``.
         batch_size: images per batch and rank.
         device: where the batches are made, ``"cpu"``, ``"cuda[:i]"`` or the number of a GPU. On a GPU files are decoded there
-            by nvJPEG, and all work is queued on the stream that is current when a batch is asked for.
+            by nvJPEG, and all work is queued on the stream that is current when a batch is asked for. Its threads call CUDA:
+            capture a CUDA graph before iterating, or with ``capture_error_mode="thread_local"``.
         seed: key of the order and of all augmentation, an integer in [0, 2**64).
         epoch: the first epoch. Each full pass moves on to the next epoch by itself, until ``set_epoch`` is
             called; from then on the caller counts. A pass left early does not move on. A pass begins, and takes its epoch,
