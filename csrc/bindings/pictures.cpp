@@ -31,7 +31,10 @@ bool plain(py::handle image, DLTensor& view) {
     const DLDeviceType where = view.device.device_type;
     bool pixels = false;
     for (DLType type : PIXELS) pixels = pixels || same(view.dtype, type);
-    return pixels && (where == kDLCPU || where == kDLCUDA) && is(PyObject_GetAttr(image.ptr(), gradient), Py_False) &&
+    if (!pixels || (where != kDLCPU && where != DEVICE)) return false;
+    const auto address = reinterpret_cast<uintptr_t>(view.data) + view.byte_offset;
+    const bool aligned = where != DEVICE || address % (view.dtype.bits / 8u) == 0;
+    return aligned && is(PyObject_GetAttr(image.ptr(), gradient), Py_False) &&
            is(PyObject_CallMethodNoArgs(image.ptr(), negated), Py_False);
 }
 

@@ -46,13 +46,13 @@ if FOUND:
 @contextmanager
 def emulated(seed=0):
     """Recipes made inside run their CUDA kernels, in an order that the seed decides."""
-    theirs = _native.Recipe, _native.launch_count
+    theirs = _native.Recipe, _native.launch_count, _native.pictures
     native.set_seed(seed)
-    _native.Recipe, _native.launch_count = Recipe, native.launch_count
+    _native.Recipe, _native.launch_count, _native.pictures = Recipe, native.launch_count, native.pictures
     try:
         yield
     finally:
-        _native.Recipe, _native.launch_count = theirs
+        _native.Recipe, _native.launch_count, _native.pictures = theirs
 
 
 _one_call = threading.RLock()  # there is one list of what kernels may touch

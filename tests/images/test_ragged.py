@@ -22,7 +22,7 @@ def table_of(tensors):
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_the_table_is_where_the_pictures_are(channels, dtype):
+def test_the_table_is_where_the_pictures_are(route, channels, dtype):
     images = pictures(channels, dtype)
     ragged = am.Ragged.from_list(images)
     assert ragged._table.tolist() == table_of(images) == table_of(ragged.tensors)
@@ -30,7 +30,7 @@ def test_the_table_is_where_the_pictures_are(channels, dtype):
     assert (ragged.channels, ragged.dtype, len(ragged)) == (channels, dtype, 4)
 
 
-def test_only_what_is_not_packed_is_copied():
+def test_only_what_is_not_packed_is_copied(route):
     packed = torch.randint(0, 256, (9, 7, 3), dtype=torch.uint8)
     wide = torch.randint(0, 256, (9, 20, 3), dtype=torch.uint8)
     turned = torch.randint(0, 256, (3, 9, 8), dtype=torch.uint8)
@@ -97,6 +97,17 @@ def test_the_layout_told_in_an_error():
     chw = A.permute(2, 0, 1).repeat(1, 2, 1)
     with pytest.raises(am.ShapeError, match=r"^images\[0\]: expected \[H, W, C\] with .*; without layout= both are told apart$"):
         am.Ragged.from_list([chw], "HWC")
+
+
+def test_an_odd_address_on_a_gpu_is_named(route):
+    memory = torch.zeros(6 * 5 * 3 * 4 + 4, dtype=torch.uint8)
+    odd = torch.from_numpy(memory.numpy()[2:-2].view(np.float32)).view(6, 5, 3)
+    images = [torch.zeros(6, 5, 3), odd]
+    if route == "cpu":
+        assert am.Ragged.from_list(images)._table.tolist() == table_of(images)
+    else:
+        with pytest.raises(am.ArgumentError, match=r"^images\[1\]: expected memory at a multiple of 4 bytes on a GPU"):
+            am.Ragged.from_list(images)
 
 
 def calls_of(count):
