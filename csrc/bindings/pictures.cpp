@@ -31,7 +31,7 @@ bool plain(py::handle image, DLTensor& view) {
     const DLDeviceType where = view.device.device_type;
     bool pixels = false;
     for (DLType type : PIXELS) pixels = pixels || same(view.dtype, type);
-    if (!pixels || (where != kDLCPU && where != DEVICE)) return false;
+    if (!pixels || !view.data || (where != kDLCPU && where != DEVICE)) return false;
     const auto address = reinterpret_cast<uintptr_t>(view.data) + view.byte_offset;
     const bool aligned = where != DEVICE || address % (view.dtype.bits / 8u) == 0;
     return aligned && is(PyObject_GetAttr(image.ptr(), gradient), Py_False) &&
@@ -103,6 +103,20 @@ py::tuple pictures(const py::sequence& images, const py::function& read, int giv
     return py::make_tuple(tensors, channels);
 }
 
+// Whether the tensors still lie where the table says.
+void check(const py::sequence& tensors, py::handle table) {
+    Tensor words(table, "table");
+    const int64_t count = words.count() / 3;
+    const int64_t *address = words.data<int64_t>(), *size = address + count;
+    for (int64_t i = 0; i < count; ++i) {
+        const Tensor t(tensors[size_t(i)], "images");
+        if (int64_t(reinterpret_cast<intptr_t>(t.data<char>())) != address[i] || t.view.ndim != 3 || t.size(0) != size[2 * i] ||
+            t.size(1) != size[2 * i + 1])
+            fail<ArgumentError>("images[", i, "]: expected the memory that it had when the list was read, given a tensor that has ",
+                                "been moved since");
+    }
+}
+
 // Copies the pictures of a table of addresses on the host, of `pixel` bytes a pixel, one after the other to `buffer`; the table
 // then says where in it they begin.
 void pack(py::handle table, int64_t pixel, py::handle buffer) {
@@ -127,6 +141,7 @@ void pack(py::handle table, int64_t pixel, py::handle buffer) {
 
 void bind_pictures(py::module_& m) {
     m.def("pictures", &pictures);
+    m.def("check_pictures", &check);
     m.def("pack", &pack);
 }
 

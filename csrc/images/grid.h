@@ -19,8 +19,8 @@ struct Grid {
     Grid() = default;
     // For output columns [left, right) of rows [top, bottom).
     AM_HD Grid(const Reading& r, int left, int top, int right, int bottom) {
-        exact = !r.perspective && !r.folded && r.m[0] == 0.0f && r.m[4] == 0.0f;  // a quarter turn, not enlarged
-        exact = exact && float(GRID) * abs_(r.m[1]) >= r.filter_x && float(GRID) * abs_(r.m[3]) >= r.filter_y;
+        exact = !r.perspective && !r.folded && r.m[0] == 0.0f && r.m[4] == 0.0f;  // a quarter turn, not of shrunk and enlarged
+        exact = exact && near(r.m[1], r.filter_x) && near(r.m[3], r.filter_y);
         if (exact) {
             pixels(r.m[1], r.m[2], top, bottom, w, x0, dx);
             pixels(r.m[3], r.m[5], left, right, h, y0, dy);
@@ -32,6 +32,8 @@ struct Grid {
     }
 
 private:
+    // Are the pixels no nearer to one another than points need be, or is what they show the source's own?
+    static AM_HD bool near(float step, float filter) { return filter <= 1.0f || float(GRID) * abs_(step) >= filter; }
     // Points so near that what lies between them is known.
     AM_HD void between(const Reading& r, int left, int top, int right, int bottom) {
         float box[4] = {float(r.reach.x0), float(r.reach.y0), float(r.reach.x1 + 1), float(r.reach.y1 + 1)};

@@ -131,11 +131,16 @@ def test_clips_that_differ_in_size_are_named():
 
 def test_what_no_batch_can_be_is_said_at_once(folder, array):
     loose = am.Recipe([am.RandomRotation(30, expand=True)])
-    for source in (folder, array, Items([(picture(9, 9), 0)])):
-        with pytest.raises(am.ArgumentError, match="differ between samples; end the geometry with"):
-            am.Loader(source, loose, 2, decoder="pillow")
+    differ = pytest.raises(am.ArgumentError, match="differ between samples; end the geometry with")
+    with differ:
+        am.Loader(array, loose, 2)
+    with differ:  # whose size nobody knows before
+        next(iter(am.Loader(Items([(picture(9, 9), 0)]), loose, 1)))
     with pytest.raises(am.ShapeError, match=r"RandomCrop\.size: expected at most the padded picture's 6 x 8"):
         am.Loader(array, am.Recipe([am.RandomCrop(9)]), 2)
+    kept = am.RandomApply([am.RandomCrop(9, padding=2)]), am.RandomOrder([am.RandomCrop(9, padding=2), am.RandomRotation(10)])
+    for transform in kept:  # the size, of pictures of this one
+        assert next(iter(am.Loader(Items([(picture(9, 9), 0)]), am.Recipe([transform]), 1)))[0].shape == (1, 3, 9, 9)
     turned = am.Recipe([am.RandomRotate90()])  # of square pictures
     assert am.Loader(folder, turned, 2, decoder="pillow").recipe == turned
     with pytest.raises(am.ArgumentError, match="differ between samples"):

@@ -180,6 +180,18 @@ def test_a_quarter_turn_of_what_was_shrunk(size, mode, dtype):
 
 
 @here
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("size", [(224, 224), (224, 17), (17, 224), (100, 90)])
+def test_a_quarter_turn_of_what_was_enlarged(size, mode):
+    """Noise, of which no point between two says anything: the resize alone, transposed."""
+    noise = np.random.default_rng(3).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    plain = render([am.Resize(size, mode)], noise)[0]
+    for degrees in (90, 270):
+        theirs = plain.rot90(degrees // 90, (2, 3))
+        close(render([am.Resize(size, mode), turn(degrees, "bilinear", expand=True)], noise)[0], theirs, 3e-5)
+
+
+@here
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
 @pytest.mark.parametrize(("angle", "center"), [(-10.9, (1.2, 4.9)), (33, (90.5, 3)), (-110, (0, 0)), (90, (10, 20)),
                                                (45, (-20, 150))])

@@ -145,3 +145,11 @@ def test_pil_in_a_list():
         assert torch.equal(am.render(pictures, plan, layout=layout), torch.stack(theirs))
     grey = am.render([picture.convert("L") for picture in pictures[:2]], plan[:2])
     assert grey.shape == (2, 1, 8, 12)
+
+
+def test_torchs_default_device_changes_nothing():
+    image = torch.randint(0, 256, (3, 20, 24), dtype=torch.uint8)
+    recipe = [am.RandomCrop(8), am.RandomErasing(1.0, value=0.5), am.Normalize(0.5, 0.2)]
+    views = am.Recipe(recipe)(image, seed=3)
+    with torch.device("meta"):
+        assert torch.equal(am.Recipe(recipe)(image, seed=3), views)

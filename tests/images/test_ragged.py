@@ -1,5 +1,8 @@
 """Lists of pictures and their table: one native pass, one copy to a device."""
 
+import copy
+import io
+import pickle
 import sys
 
 import numpy as np
@@ -68,6 +71,29 @@ def test_of_whatever_kind():
 
 
 A = torch.zeros(6, 5, 3, dtype=torch.uint8)
+
+
+class Broken:
+    def __dlpack__(self, **_):
+        raise OSError("lost")
+
+    __dlpack_device__ = __dlpack__
+
+
+def emptied():
+    t = torch.zeros(6, 5, 3, dtype=torch.uint8)
+    t.untyped_storage().resize_(0)
+    return t
+
+
+def half_a_file():
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(file, "PNG")
+    return Image.open(io.BytesIO(file.getvalue()[:2000]))
+
+
 MISTAKES = {
     "dtype": ([A, A, A.float()], am.DtypeError, r"^images\[2\]: expected uint8 as the first picture, given float32$"),
     "channels": ([A, A[..., :1]], am.ShapeError, r"^images\[1\]: expected 3 channels as the first picture, given 1$"),
@@ -82,6 +108,11 @@ MISTAKES = {
     "gradient": ([A, A.float().requires_grad_()], am.ArgumentError, r"^images\[1\]: .* expected images\[1\].detach\(\)$"),
     "sparse": ([A, A.to_sparse()], am.ArgumentError, r"^images\[1\]: expected a plain strided tensor, given one of .*sparse_coo"),
     "meta": ([A, A.to("meta")], am.ArgumentError, r"^images\[1\]: expected a plain strided tensor, given a meta one"),
+    "pictures": (A[0, 0, 0], am.ArgumentError, r"^images: expected a list of pictures, given Tensor$"),
+    "no list": ({"a": A}, am.ArgumentError, r"^images: expected a list of pictures, given dict$"),
+    "no memory": ([A, emptied()], am.ArgumentError, r"^images\[1\]: this Tensor has no memory"),
+    "its own error": ([A, Broken()], am.ArgumentError, r"^images\[1\]: .*Broken that cannot be read as one .*lost"),
+    "half a file": ([A, half_a_file()], am.ArgumentError, r"^images\[1\]: expected a PIL image, .* cannot be read .*truncated"),
     "text": ([A, "a.jpg"], am.ArgumentError, r"^images\[1\]: expected a tensor or an array that speaks DLPack, given str"),
 }
 
@@ -91,6 +122,38 @@ def test_mistakes_are_named(mistake):
     images, error, message = MISTAKES[mistake]
     with pytest.raises(error, match=message):
         am.Ragged.from_list(images)
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, copy.copy, lambda ragged: pickle.loads(pickle.dumps(ragged))])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_copy_has_addresses_of_its_own(how, packed):
+    """Also that of another process, which a DataLoader's worker has sent."""
+    images = pictures()
+    ragged = am.Ragged.from_list(images)
+    if packed:
+        ends = [t.numel() for t in images]
+        ragged = am.Ragged(torch.cat([t.flatten() for t in images]), [0, *np.cumsum(ends)[:-1].tolist()], SIZES, 3)
+    plan = am.Recipe([am.Resize((8, 8))]).plan(range(4), size=SIZES)
+    right, other = am.render(ragged, plan), how(ragged)
+    del ragged, images[:]
+    assert torch.equal(am.render(other, plan), right)
+
+
+@pytest.mark.parametrize("how", [lambda t: t.set_(torch.empty(0, dtype=torch.uint8)), lambda t: t.resize_(400, 400, 3),
+                                 lambda t: t.untyped_storage().resize_(0)])
+def test_pictures_that_have_been_moved_are_named(how):
+    images = pictures()
+    ragged = am.Ragged.from_list(images)
+    how(images[2])
+    with pytest.raises(am.ArgumentError, match=r"^images(\[2\])?: (expected the memory that it had|this Tensor has no memory)"):
+        am.render(ragged, am.Recipe([am.Resize((8, 8))]).plan(range(4), size=SIZES))
+
+
+def test_a_batch_is_a_list_of_its_pictures():
+    batch = torch.randint(0, 256, (3, 9, 7, 3), dtype=torch.uint8)
+    for given in (batch, batch.numpy(), tuple(batch)):
+        ragged = am.Ragged.from_list(given)
+        assert all(torch.equal(t, g) for t, g in zip(ragged.tensors, batch, strict=True))
 
 
 def test_the_layout_told_in_an_error():

@@ -41,7 +41,9 @@ def as_tensor(name: str, value: Any, foreign: list[Tensor] | None = None) -> Ten
             if foreign is not None and tensor.is_cuda:
                 foreign.append(tensor)
             return tensor
-    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of the other library's, whichever it is
         raise ArgumentError(f"{name}: expected a tensor, given {type(value).__name__} that cannot be read as one "
                             f"({error})") from error
     hint = "; numpy.asarray(...) makes an array of it" if hasattr(value, "__array_interface__") else ""  # PIL's pictures

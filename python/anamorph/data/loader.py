@@ -253,8 +253,6 @@ class Loader:
         if isinstance(self.source, ArraySource):
             height, width = self.source.images.shape[1:3]
             self.recipe.output_size((height, width))
-        else:
-            self.recipe._check_ends()
         # A dataset is read by one thread at a time, also by two passes, or by one that is just being left.
         self._alone = not getattr(self.source, "thread_safe", True) and self._num_threads == 1
         self._gate = Gate()

@@ -31,7 +31,12 @@ def from_pil(name: str, image: Any) -> Tensor | None:
     if image.mode not in _MODES:
         raise ArgumentError(f"{name}: expected a PIL image of mode {', '.join(_MODES[:-1])} or {_MODES[-1]}, given "
                             f"{image.mode!r}; convert it: {name}.convert('RGB')")
-    array = np.array(image)
+    try:
+        array = np.array(image)  # decodes it, if that has not been done
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ArgumentError(f"{name}: expected a PIL image, given one whose pixels cannot be read ({error})") from error
     return torch.from_numpy(array if array.ndim == 3 else array[..., None])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,7 +79,10 @@ class Ragged:
     @classmethod
     def _of_list(cls, images: Sequence[Any], layout: str | None = None) -> Ragged:
         """The same, its table still on the host."""
-        if not len(images):
+        if isinstance(images, Tensor | np.ndarray) and images.ndim == 0 or not isinstance(images, Sequence | Tensor | np.ndarray):
+            raise ArgumentError(f"images: expected a list of pictures, given {type(images).__name__}")
+        images = list(images)  # of which nobody else takes anything away
+        if not images:
             raise ShapeError("images: expected at least one picture, given an empty list")
         if layout is not None:
             layout = checks.choice("layout", layout, ("HWC", "CHW"))
@@ -97,6 +101,7 @@ class Ragged:
         self.device = keep[0].device
         self.tensors = keep  # where the pictures lie, the buffer or each of the list, which live as long as their addresses
         self._foreign = foreign  # and on a GPU, where they are another library's, until they have been read
+        self._host = table
         self._table = table  # as the kernel reads it: where each begins, in bytes, then the sizes
 
     def _arrive(self, table: Tensor, pixels: Tensor | None) -> None:
@@ -105,6 +110,18 @@ class Ragged:
         if pixels is not None:
             self.buffer = pixels
             self.tensors, self.device = (pixels,), pixels.device
+
+    def _check_there(self) -> None:
+        """Raises where a picture has been given other memory since its address was noted, as by ``set_`` or ``resize_``."""
+        if self.buffer is None:
+            _native.check_pictures(self.tensors, self._host)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Addresses are no other process's, and no copy's.
+        if self.buffer is None:
+            return _of_tensors, self.tensors
+        offsets = self._table[:len(self)].cpu() // self.buffer.element_size()
+        return type(self), (self.buffer, offsets, self.sizes, self.channels)
 
     def _values(self) -> int:
         """How many the pictures have."""
@@ -116,6 +133,10 @@ class Ragged:
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+
+def _of_tensors(*images: Tensor) -> Ragged:
+    return Ragged.from_list(images, "HWC")
 
 
 def _new_table(count: int) -> Tensor:

@@ -129,11 +129,6 @@ class Recipe:
         raise ArgumentError(f"transforms: the output's size would differ between samples; {ENDS}, or give pictures one by one: "
                             "recipe(image)")
 
-    def _check_ends(self) -> None:
-        """Raises where even of square pictures of one size the output's would differ: where no batch can have one."""
-        if chain_size(self.transforms, (checks.MAX_SIDE, checks.MAX_SIDE)) is None:
-            self._no_size()
-
     def _size_of(self, size: tuple[int, int]) -> tuple[int, int] | None:
         """The output's for sources of ``size``; None where the draw decides."""
         found = chain_size(self.transforms, size)  # also for its checks
@@ -204,9 +199,9 @@ class Recipe:
 
     def _plan_one(self, size: tuple[int, int], seed: int, device: torch.device) -> Plan:
         """The plan of sample 0 alone, which may have a size of its own: the row that was drawn says it."""
-        if self._size_of(size):
-            return self.plan([0], size=size, seed=seed, device=device)
         index = torch.zeros(1, dtype=torch.int64, device=device)
+        if self._size_of(size):
+            return self.plan(index, size=size, seed=seed)
         rows = torch.empty((1, self._row_words), dtype=torch.int32, device=device)
         self._native.plan(index, seed, 0, 0, *size, None, 0, 0, rows, 1)
         return Plan._drawn(self, rows, index, seed, 0, 0, size, _within(size, view_size(rows)))
@@ -363,7 +358,7 @@ def _check_finite(transforms: Sequence[Transform], mean: tuple[float, ...] | Non
     if not dtype.is_floating_point:
         return
     most, normalised = torch.finfo(dtype).max, False
-    m, s = torch.tensor(mean or [0.0], dtype=torch.float64), torch.tensor(std or [1.0], dtype=torch.float64)
+    m, s = (torch.tensor(v, dtype=torch.float64, device="cpu") for v in (mean or [0.0], std or [1.0]))
     given: list[tuple[str, float, Tensor]] = [("pixels", v, (v - m) / s) for v in (0.0, 1.0)]
     for top in transforms:
         normalised = normalised or isinstance(top, Normalize)
@@ -371,7 +366,8 @@ def _check_finite(transforms: Sequence[Transform], mean: tuple[float, ...] | Non
             name = type(t).__name__
             given += [(f"{name}.fill", v, (v / 255 - m) / s) for v in _floats(getattr(t, "fill", ()))]
             for v in _floats(getattr(t, "value", ())):
-                given.append((f"{name}.value", v, torch.tensor([v, v * s.max() + m.abs().max()]) if normalised else (v - m) / s))
+                noise = torch.tensor([v, v * s.max() + m.abs().max()], device="cpu")
+                given.append((f"{name}.value", v, noise if normalised else (v - m) / s))
     for name, value, becomes in given:
         if not bool((becomes.abs() <= most).all()):
             raise ArgumentError(f"{name}: expected values that {str(dtype).removeprefix('torch.')} can hold in the output, given "

@@ -55,11 +55,12 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     if layout is not None:
         layout = checks.choice("layout", layout, tuple(_LAYOUTS))
     foreign: list[Tensor] = []  # other libraries' memory on a GPU
-    if type(images) is list or type(images) is tuple:
+    if isinstance(images, list | tuple):
         images = Ragged.from_list(images, layout and layout[1:])
     if type(images) is Ragged:
         first, table, channels, code, source = False, _check_ragged(images, plan), images.channels, 0, images.buffer
         code = CODES[images.dtype]
+        images._check_there()
         foreign += images._foreign
     else:
         source = as_tensor("images", images, foreign)
