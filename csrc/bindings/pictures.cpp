@@ -112,7 +112,8 @@ void check(const py::sequence& tensors, py::handle table) {
         const Tensor t(tensors[size_t(i)], "images");
         if (int64_t(reinterpret_cast<intptr_t>(t.data<char>())) != address[i] || t.view.ndim != 3 || t.size(0) != size[2 * i] ||
             t.size(1) != size[2 * i + 1])
-            fail<ArgumentError>("images[", i, "]: expected the memory that it had when the list was read, given a tensor that has ",
+            fail<ArgumentError>("images[", i,
+                                "]: expected the memory that it had when the list was read, given a tensor that has ",
                                 "been moved since");
     }
 }
