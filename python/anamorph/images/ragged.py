@@ -79,7 +79,8 @@ class Ragged:
     @classmethod
     def _of_list(cls, images: Sequence[Any], layout: str | None = None) -> Ragged:
         """The same, its table still on the host."""
-        if (isinstance(images, Tensor | np.ndarray) and images.ndim == 0) or not isinstance(images, Sequence | Tensor | np.ndarray):
+        single = isinstance(images, Tensor | np.ndarray) and images.ndim == 0
+        if single or not isinstance(images, Sequence | Tensor | np.ndarray):
             raise ArgumentError(f"images: expected a list of pictures, given {type(images).__name__}")
         images = list(images)  # of which nobody else takes anything away
         if not images:
