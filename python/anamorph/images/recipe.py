@@ -199,9 +199,10 @@ class Recipe:
 
     def _plan_one(self, size: tuple[int, int], seed: int, device: torch.device) -> Plan:
         """The plan of sample 0 alone, which may have a size of its own: the row that was drawn says it."""
-        index = torch.zeros(1, dtype=torch.int64, device=device)
+        index = torch.zeros(1, dtype=torch.int64, device="cpu")
         if self._size_of(size):
-            return self.plan(index, size=size, seed=seed)
+            return self.plan(index, size=size, seed=seed, device=device)
+        index = to_device(index, device)
         rows = torch.empty((1, self._row_words), dtype=torch.int32, device=device)
         self._native.plan(index, seed, 0, 0, *size, None, 0, 0, rows, 1)
         return Plan._drawn(self, rows, index, seed, 0, 0, size, _within(size, view_size(rows)))
