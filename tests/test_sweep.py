@@ -42,7 +42,7 @@ def swept(tmp_path, *options):
 
 def test_result(short, tmp_path, capsys):
     result = swept(tmp_path, "--only", "flip, 12x16, packed")
-    assert set(result) == {"date", "machine", "versions", "anamorph", "sweep", "median", "below", "outputs"}
+    assert set(result) == {"date", "machine", "versions", "anamorph", "sweep", "device", "median", "below", "outputs"}
     rows = result["sweep"]
     recipes = [name for name in RECIPES if "flip" in name]
     assert {(row["recipe"], row["output"]) for row in rows} == {(r, o) for r in recipes for o in sweep.OUTPUTS}

@@ -31,7 +31,14 @@ struct Grid {
         per_y = 1.0f / dy;
     }
 
+    // Not where a square view enlarges what no filter has smoothed: between points there may be more of it, and its windows are small.
+    static AM_HD bool smooth(const Reading& r) {
+        bool square = !r.perspective && r.m[1] == 0.0f && r.m[3] == 0.0f;
+        return !square || (smooth(r.m[0], r.filter_x) && smooth(r.m[4], r.filter_y));
+    }
+
 private:
+    static AM_HD bool smooth(float step, float filter) { return filter > 1.0f || abs_(step) >= 1.0f; }
     // Are the pixels no nearer to one another than points need be, or is what they show the source's own?
     static AM_HD bool near(float step, float filter) { return filter <= 1.0f || float(GRID) * abs_(step) >= filter; }
     // Points so near that what lies between them is known.

@@ -10,7 +10,7 @@ struct Strip : Grid {
     // Not for the small windows whose bytes staged_rows.h lays side by side, unless the points are the pixels.
     bool allowed(const Reading& r) const {
         bool small = r.bytes ? max_(r.nx, r.ny) <= Stage::MAX_TAPS : r.nx * r.ny <= 16;
-        return r.beyond == Beyond::DROPPED && (exact || !small);
+        return r.beyond == Beyond::DROPPED && (exact || !small) && smooth(r);
     }
 
     // Of a whole view, whatever part of it is drawn: a point is the same for all.

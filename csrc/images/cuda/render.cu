@@ -35,7 +35,7 @@ template <int C> struct View : Layer {
     float points[POINTS][C];
 
     AM_D void open() {
-        large = reading.beyond == Beyond::DROPPED && !reading.padded && reading.nx * reading.ny > 16;
+        large = reading.beyond == Beyond::DROPPED && !reading.padded && reading.nx * reading.ny > 16 && Grid::smooth(reading);
         few = false;
         grid = {};
     }

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .sweep import BAR, SOURCES
+from .sweep import BAR, ON_GPU, SOURCES
 
 Status = Callable[[str], None]
 PAUSE = 10.0  # seconds between two lines in a file
@@ -43,8 +43,10 @@ def show_sweep(results: dict[str, Any]) -> None:
     console, rows = Console(highlight=False), results["sweep"]
     done = [row for row in rows if not row["error"]]
     sources = [source for source in SOURCES if any(row["source"] == source for row in done)]
-    table = Table(title=escape(f"anamorph over torchvision v2 per sample: the lowest ratio by source, one thread, "
-                               f"{results['machine']['cpu']}, {results['anamorph']['simd']}"),
+    machine = results["machine"]
+    where = (f"on batches of {ON_GPU}, {machine['gpu']}" if results["device"] == "cuda" else
+             f"per sample, one thread, {machine['cpu']}, {results['anamorph']['simd']}")
+    table = Table(title=escape(f"anamorph over torchvision v2 {where}: the lowest ratio by source"),
                   title_justify="left", title_style="bold")
     table.add_column("recipe", overflow="fold")
     for heading in (*(source.replace(" ", "\n") for source in sources), "median", f"below {BAR:g}x"):

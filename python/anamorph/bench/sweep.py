@@ -1,7 +1,8 @@
 """``anamorph bench --sweep``: recipes x picture sizes x sources x outputs against torchvision, to find the slow corners.
 
-Both libraries get the same memory, one thread and the same recipe, written once for both. torchvision takes one picture after
-another, as the transform of a Dataset does. Each draws the same views at every step, so its best round is not its luckiest.
+Both libraries get the same memory, one thread and the same recipe, written once for both. On a CPU torchvision takes one picture
+after another, as the transform of a Dataset does; on a GPU the whole batch at once with one draw for all of it, which is the best
+it can do. Each draws the same views at every step, so its best round is not its luckiest.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .work import MEAN, STD, Step, Work, chain_of, check, photographs
 BAR = 2.0  # times torchvision: nothing should be slower
 ROUNDS = 5  # of a case
 FEWEST, MOST, PIXELS = 4, 16, 2**20  # pictures in a batch, and their pixels together
-CPU = torch.device("cpu")
+ON_GPU = 128  # pictures in a batch there
 
 SIZES = (32, 32), (96, 96), (256, 256), (375, 500), (600, 800)
 SOURCES: dict[str, Callable[[Work], torch.Tensor]] = {
@@ -105,7 +106,8 @@ class Case:
         early, late = self.transforms(T)
         normalize = [T.ToDtype(torch.float32, scale=True), T.Normalize(MEAN, STD)] if dtype.is_floating_point else []
         pictures = images.permute(0, 3, 1, 2) if self.source == "packed uint8" else images  # as decoders give them
-        step = peers.per_sample(T.Compose([*early, *normalize, *late, T.ToDtype(dtype, scale=not normalize)]), pictures)
+        transform = T.Compose([*early, *normalize, *late, T.ToDtype(dtype, scale=not normalize)])
+        step = (lambda: transform(pictures)) if images.is_cuda else peers.per_sample(transform, pictures)
 
         def seeded() -> torch.Tensor:
             torch.manual_seed(0)
@@ -123,18 +125,18 @@ def cases(quick: bool = False, only: str = "") -> list[Case]:
     return [c for c in found if (c.recipe, c.output) != ("erasing, random", "uint8") and all(w in str(c).lower() for w in words)]
 
 
-def run(chosen: Sequence[Case], seconds: float, status: Callable[[str], None]) -> dict[str, Any]:
+def run(chosen: Sequence[Case], device: torch.device, seconds: float, status: Callable[[str], None]) -> dict[str, Any]:
     """Race each case by itself, for about ``seconds``; its row, the slowest ratio first, and what all of them say together."""
     rows: list[dict[str, Any]] = []
     for (size, source), same in groupby(chosen, lambda case: (case.size, case.source)):
-        count = min(max(PIXELS // (size[0] * size[1]), FEWEST), MOST)
-        images = SOURCES[source](Work(photographs(count, size), CPU))
+        count = ON_GPU if device.type == "cuda" else min(max(PIXELS // (size[0] * size[1]), FEWEST), MOST)
+        images = SOURCES[source](Work(photographs(count, size), device))
         for case in same:
             status(f"{len(rows) + 1} of {len(chosen)}: {case}")
             rows.append(measure(case, images, seconds))
     rows.sort(key=lambda row: row["ratio"] or 0)  # what failed comes first
     ratios = [row["ratio"] for row in rows if row["ratio"]]
-    return {"sweep": rows, "median": median(ratios) if ratios else None, "below": sum(r < BAR for r in ratios),
+    return {"sweep": rows, "device": device.type, "median": median(ratios) if ratios else None, "below": sum(r < BAR for r in ratios),
             "outputs": output_speeds(rows)}
 
 
@@ -159,7 +161,7 @@ def measure(case: Case, images: torch.Tensor, seconds: float) -> dict[str, Any]:
     except Exception as error:  # the other cases go on
         return row | {"error": reason(error)}
     a, b = (Contender(str(case), 1, step, len(images)) for step in (ours, theirs))
-    race([a, b], ROUNDS, seconds, CPU, warm_ups=1, clock=process_time)  # whatever else the machine does meanwhile
+    race([a, b], ROUNDS, seconds, images.device, warm_ups=1, clock=process_time)  # whatever else the machine does meanwhile
     if a.error or b.error:
         return row | {"error": a.error or b.error}
     return row | {"images_per_second": a.best, "torchvision": b.best, "ratio": a.best / b.best}

@@ -28,15 +28,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", metavar="FILE", help="write everything measured there too")
     p.add_argument("--seconds", type=float, help=f"about how long all rounds take, warm-up not counted: {COMPARISON:g} of the "
                    f"comparison, {CASE:g} of each case of the sweep if not given")
+    p.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto: a GPU if there is one")
     chain = p.add_argument_group("the comparison")
     chain.add_argument("--batch", type=int, default=64, help="pictures in a batch")
     chain.add_argument("--rounds", type=int, default=7, help="turns that every engine gets; medians are over these")
     chain.add_argument("--engines", help=f"a comma-separated part of: {', '.join(ENTRIES)}; all of the device if not given")
-    chain.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto: a GPU if there is one")
     chain.add_argument("--threads", default="1,2", help="of anamorph on a CPU; 1 is always among them, peers have 1")
     many = p.add_argument_group("the sweep")
     many.add_argument("--sweep", action="store_true", default=None, help="instead: many recipes, sizes, layouts and dtypes "
-                      "against torchvision, on one thread of a CPU, the slowest first (about a quarter of an hour)")
+                      "against torchvision, the slowest first (about a quarter of an hour)")
     many.add_argument("--quick", action="store_true", default=None, help="of the sweep two sizes and float32 out (a minute)")
     many.add_argument("--only", metavar="WORDS", help="of the sweep the cases that have all of these, parted by "
                       "commas: --only bicubic,planar,256x256")
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     with steady(), torch.no_grad(), report.progress() as status:
         if options.sweep:
-            results |= sweep.run(cases, options.seconds, status)
+            results |= sweep.run(cases, device, options.seconds, status)
         else:
             results["settings"] = {"device": device.type, "batch": options.batch, "rounds": options.rounds,
                                    "seconds": options.seconds, "threads": threads}
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def check_kind(p: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """The sweep's options come with ``--sweep``, the comparison's without."""
-    for name in ("batch", "rounds", "engines", "device", "threads") if options.sweep else ("quick", "only"):
+    for name in ("batch", "rounds", "engines", "threads") if options.sweep else ("quick", "only"):
         if getattr(options, name) != p.get_default(name):
             raise ArgumentError(f"bench: expected --{name} only {'without' if options.sweep else 'with'} --sweep")
 
