@@ -212,8 +212,8 @@ class View:
         return pads + made > 1 or bool(pads and later) or framed
 
     def by_row(self, nudge: tuple[float, float] = (0, 0), wider: float = 0, shift: Any = 0) -> Tensor:
-        """What the plan's row says, by the float64 renderer. ``nudge``: of the positions. ``wider``: of its frame. ``shift``: of the
-        picture's channels."""
+        """What the plan's row says, by the float64 renderer. ``nudge``: of the positions. ``wider``: of its frame. ``shift``: of
+        the picture's channels."""
         f, size = self.case.finish, self.geometry[-1].after
         picture = self.as_float.permute(1, 2, 0).numpy() + shift
         mean, std = f.mean or [0.0] * len(self.ours), f.std or [1.0] * len(self.ours)
@@ -257,14 +257,18 @@ class View:
         return self.fringe() | torch.from_numpy(near & bool(self.row.framed))
 
     def cut_by_warp(self) -> Tensor:
-        """Where the filter of its one resampling reaches over the view of a warp before that."""
-        near = np.zeros(self.geometry[-1].after, bool)
-        before = self.done[:self.geometry.index(self.resampling)] if self.resampling else []
-        for (step, drawn), m in zip(before, self.maps()[1:], strict=False):
-            if isinstance(step, steps.Warp) and steps.framed(step, drawn):
-                px, py, _ = steps.positions(m, self.geometry[-1].after)
-                for p, side in ((px, step.after[1]), (py, step.after[0])):
-                    near |= (p < self.row.interp) | (p > side - self.row.interp)
+        """Where the filter of its one resampling reaches over a side of the view of a warp before that, or of a crop of it."""
+        last = next((at for at, s in enumerate(self.geometry) if s is self.resampling), 0)
+        first = next((at for at, (s, d) in enumerate(self.done[:last]) if isinstance(s, steps.Warp) and steps.framed(s, d)), last)
+        maps, size, reach = self.maps(), self.geometry[-1].after, self.row.interp
+        sides = [(maps[at], (0, 0, *self.geometry[at].before[::-1])) for at in range(first + 1, last + 1)]
+        if sides and isinstance(self.resampling, steps.ResizedCrop):
+            x, y, w, h = self.drawn[last]
+            sides.append((maps[last], (x, y, x + w, y + h)))
+        near = np.zeros(size, bool)
+        for m, box in sides:
+            for p, low, high in zip(steps.positions(m, size)[:2], box[:2], box[2:], strict=True):
+                near |= (p < low + reach) | (p > high - reach)
         return torch.from_numpy(near)
 
     def fading(self) -> Tensor:

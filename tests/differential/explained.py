@@ -84,7 +84,7 @@ def one_map(view: Any) -> Iterator[Allowed]:
                       "one counts, a frame inside it is not seen again in it, and a later filter reads nothing beyond it")
 def one_border(view: Any) -> Iterator[Allowed]:
     if view.borders:
-        for nudge in itertools.product((-TIE, TIE), repeat=2) if view.mode == "nearest" else [(0, 0)]:
+        for nudge in itertools.product((0, -TIE, TIE), repeat=2) if view.mode == "nearest" else [(0, 0)]:
             exact = view.by_row(nudge)
             yield None, exact, exact
 
@@ -108,8 +108,8 @@ def frame_before_resize(view: Any) -> Iterator[Allowed]:
         framed |= isinstance(step, (steps.Crop, steps.CenterCrop, steps.Warp))
 
 
-@reason("cut by a warp", "what a warp that moves whole pixels has cut off its view may still be read by a resize after it; "
-                         "torchvision's repeats the view's edge")
+@reason("cut by a warp", "a warp counts as a resampling where it moves whole pixels, too: what it or a crop after it has cut off "
+                         "may still be read by a resize; torchvision's repeats the edge")
 def cut_by_warp(view: Any) -> Iterator[Allowed]:
     if view.resampling and not isinstance(view.resampling, steps.Warp) and view.cut_by_warp().any():
         exact = view.by_row()
@@ -130,7 +130,7 @@ def nearest_tie(view: Any) -> Iterator[Allowed]:
 
 
 @reason("threshold", "posterize and solarize are steps: where rounding puts a value on the other side of one, the other side's "
-                     "result")
+                     "result, and a later contrast's mean between the two")
 def threshold(view: Any) -> Iterator[Allowed]:
     count, channels = sum(op in ("posterize", "solarize") for op, _ in view.colors), len(view.ours)
     if count:
@@ -139,7 +139,9 @@ def threshold(view: Any) -> Iterator[Allowed]:
         shifts += [tuple((s,) * channels for s in one) for one in itertools.product(sides, repeat=count)]  # steps apart
         for values in zip(*(view.forms(shift=shift) for shift in shifts), strict=True):
             each = torch.stack(values)
-            yield None, each.amin(0), each.amax(0)
+            means = each.mean((-2, -1))
+            moved = (means.amax(0) - means.amin(0)).max() * sum(abs(1 - v) for op, v in view.colors if op == "contrast")
+            yield None, each.amin(0) - moved, each.amax(0) + moved
         if view.borders:
             each = torch.stack([view.by_row(shift=shift) for shift in itertools.product(sides, repeat=channels)])
             yield None, each.amin(0), each.amax(0)

@@ -41,6 +41,8 @@ def test_no_difference_is_unexplained(part):
     (3, 14594, "fused"),  # its frame fades over a 68th of a pixel of the source
     (5, 20538, "threshold"),  # 101.5 is not 102
     (1, 19310, "threshold"),  # beside a border of positions
+    (2, 1687, "threshold"),  # of some pixels of a column, before a mean
+    (2, 18781, "cut by a warp"),
 ])
 def test_rare_differences(seed, number, reason):
     tally = Tally()
