@@ -96,7 +96,7 @@ template <int C, class Source> AM_D void linear_inside(const Source& s, float sx
                  lerp(lerp(above.at(0, c), above.at(1, c), share_x), lerp(below.at(0, c), below.at(1, c), share_x), share_y);
 }
 
-enum : int { CHUNK = 4 };  // taps each way that are read at a time
+enum : int { CHUNK = 4 };  // taps of a line that are read at a time
 
 // Of the taps at `behind`, behind - 1 .. ; the first n of them count.
 template <Kernel KERNEL> AM_D void weights_of(const Reading& r, float behind, float inverse, int n, float* out) {
@@ -114,26 +114,22 @@ AM_D void tap_weights(const Reading& r, float behind, float inverse, int n, floa
 
 template <int C, class Source> AM_D void weighed_inside(const Source& s, const Reading& r, float sx, float sy, float* out) {
     int x, y;
-    float behind_x, behind_y, total = 0.0f, wx[CHUNK], wy[CHUNK];
+    float behind_x, behind_y, total = 0.0f, wx[CHUNK];
     window(sx, r.reach_x, 0, int(MAX_SIDE), x, behind_x);
     window(sy, r.reach_y, 0, int(MAX_SIDE), y, behind_y);
     AM_UNROLL
     for (int c = 0; c < C; ++c) out[c] = 0.0f;
-    for (int j = 0; j < r.ny; j += CHUNK) {
-        tap_weights(r, behind_y - float(j), r.inverse_y, r.ny - j, wy);
-        for (int i = 0; i < r.nx; i += CHUNK) {
-            tap_weights(r, behind_x - float(i), r.inverse_x, r.nx - i, wx);
-            const float across = wx[0] + wx[1] + (wx[2] + wx[3]);
+    for (int i = 0; i < r.nx; i += CHUNK) {
+        tap_weights(r, behind_x - float(i), r.inverse_x, r.nx - i, wx);
+        const float across = wx[0] + wx[1] + (wx[2] + wx[3]);
+        AM_UNROLL_BY(1)  // a short program: a multiprocessor keeps little of it at hand
+        for (int j = 0; j < r.ny; ++j) {
+            const Line<CHUNK, C, Source> line(s, x + i, y + j, r.nx - i);
+            const float wy = tap_weight(r.kernel, r.cubic, behind_y - float(j), r.inverse_y);
+            total += across * wy;
             AM_UNROLL
-            for (int k = 0; k < CHUNK; ++k) {
-                if (j + k >= r.ny) break;
-                const Line<CHUNK, C, Source> line(s, x + i, y + j + k, r.nx - i);
-                total += across * wy[k];
-                AM_UNROLL
-                for (int c = 0; c < C; ++c)
-                    out[c] +=
-                        wy[k] * (wx[0] * line.at(0, c) + wx[1] * line.at(1, c) + (wx[2] * line.at(2, c) + wx[3] * line.at(3, c)));
-            }
+            for (int c = 0; c < C; ++c)
+                out[c] += wy * (wx[0] * line.at(0, c) + wx[1] * line.at(1, c) + (wx[2] * line.at(2, c) + wx[3] * line.at(3, c)));
         }
     }
     const float scale = Source::SCALE / total;

@@ -107,13 +107,13 @@ template <int C, class Source> struct Column {
                 else sample<C>(source, r, x, y, pixel);
             });
         else if (r.kernel == LINEAR)
-            each_to<2>(at, last, px, [&](float x, float y, float* pixel) {
+            each_to<1>(at, last, px, [&](float x, float y, float* pixel) {
                 float sx, sy;
                 affine(r, x, y, sx, sy);
                 linear_inside<C>(source, sx, sy, pixel);
             });
         else if (r.kernel == NEAREST)
-            each_to<2>(at, last, px, [&](float x, float y, float* pixel) {
+            each_to<1>(at, last, px, [&](float x, float y, float* pixel) {
                 float sx, sy;
                 affine_to_nearest(r, x, y, sx, sy);
                 nearest_inside<C>(source, sx, sy, pixel);
