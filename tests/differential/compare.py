@@ -66,7 +66,8 @@ class View:
         if not (self.case.fused and self.readable):
             return False
         moved = sum(bool(s.mode) and not s.exact(d) for s, d in zip(self.geometry, self.drawn, strict=True))
-        return moved > 1 or (moved == 1 and len({(s.mode, s.antialias) for s in self.geometry if s.mode}) > 1)
+        filters = {(s.mode, s.antialias) for s in self.geometry if s.mode and not (isinstance(s, steps.Rotation) and s.turns)}
+        return moved > 1 or (moved == 1 and len(filters) > 1)
 
     @property
     def readable(self) -> bool:
@@ -99,9 +100,11 @@ class View:
     @staticmethod
     def recolor(x: Any, op: str, value: float, of_bytes: bool, how: How, shifts: Iterator[tuple[float, ...]]) -> Any:
         shift = next(shifts, None) if op in ("posterize", "solarize") else None
-        if shift:
-            x = (x + torch.tensor(shift, dtype=x.dtype)[:, None, None]).clamp(0, 1)
-        return steps.recolor(x, op, value, of_bytes, how)
+        if not shift:
+            return steps.recolor(x, op, value, of_bytes, how)
+        moved = (x + torch.tensor(shift, dtype=x.dtype)[:, None, None]).clamp(0, 1)
+        out = steps.recolor(moved, op, value, of_bytes, how)
+        return torch.where(out == moved, x, 1 - x) if op == "solarize" else out  # the side is another, not the value
 
     def finish(self, x: Tensor) -> Tensor:
         """Values in [0, 1] to the output."""
@@ -208,13 +211,15 @@ class View:
         framed = any(isinstance(s, steps.Warp) and steps.framed(s, d) for s, d in before)
         return pads + made > 1 or bool(pads and later) or framed
 
-    def by_row(self, nudge: tuple[float, float] = (0, 0)) -> Tensor:
-        """What the plan's row says, by the float64 renderer. ``nudge``: of the positions."""
+    def by_row(self, nudge: tuple[float, float] = (0, 0), wider: float = 0, shift: Any = 0) -> Tensor:
+        """What the plan's row says, by the float64 renderer. ``nudge``: of the positions. ``wider``: of its frame. ``shift``: of
+        the picture's channels."""
         f, size = self.case.finish, self.geometry[-1].after
-        picture = self.as_float.permute(1, 2, 0).numpy()
+        picture = self.as_float.permute(1, 2, 0).numpy() + shift
         mean, std = f.mean or [0.0] * len(self.ours), f.std or [1.0] * len(self.ours)
         row = copy.copy(self.row)
         row.m = np.array([[1, 0, nudge[0]], [0, 1, nudge[1]], [0, 0, 1]]) @ row.m
+        row.frame = row.frame + wider * np.array([-1, -1, 1, 1])
         values, _ = reference.draw(picture, row, *size, np.array(mean), np.array(std), self.bytes)
         x = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)
         return steps.F.normalize(x, f.mean, f.std) if f.mean else x * 255 if self.bytes else x
@@ -251,6 +256,33 @@ class View:
             near |= (np.abs(p - self.row.frame[axis]) < reach) | (np.abs(p - self.row.frame[axis + 2]) < reach)
         return self.fringe() | torch.from_numpy(near & bool(self.row.framed))
 
+    def cut_by_warp(self) -> Tensor:
+        """Where the filter of its one resampling reaches over a side of the view of a warp before that, or of a crop of it."""
+        last = next((at for at, s in enumerate(self.geometry) if s is self.resampling), 0)
+        first = next((at for at, (s, d) in enumerate(self.done[:last]) if isinstance(s, steps.Warp) and steps.framed(s, d)), last)
+        maps, size, reach = self.maps(), self.geometry[-1].after, self.row.interp
+        sides = [(maps[at], (0, 0, *self.geometry[at].before[::-1])) for at in range(first + 1, last + 1)]
+        if sides and isinstance(self.resampling, steps.ResizedCrop):
+            x, y, w, h = self.drawn[last]
+            sides.append((maps[last], (x, y, x + w, y + h)))
+        near = np.zeros(size, bool)
+        for m, box in sides:
+            for p, low, high in zip(steps.positions(m, size)[:2], box[:2], box[2:], strict=True):
+                near |= (p < low + reach) | (p > high - reach)
+        return torch.from_numpy(near)
+
+    def fading(self) -> Tensor:
+        """Where the row's frame fades."""
+        px, py, _ = steps.positions(self.row.m, self.geometry[-1].after)
+        f, s = self.row.frame, self.row.slope
+        near = [np.abs(p - f[side]) * s[side] < 1 for p, axis in ((px, 0), (py, 1)) for side in (axis, axis + 2)]
+        return torch.from_numpy(np.any(near, 0) & bool(self.row.framed))
+
+    def covers_a_side(self) -> bool:
+        """Is the row's window at least as long as a side of what may be read?"""
+        sides = self.row.reach[2:] - self.row.reach[:2]
+        return bool((2 * reference.SUPPORT.get(self.row.interp, 1) * self.row.filter >= sides).any())
+
     def maps(self) -> list[np.ndarray]:
         """From the last view to each view before a step."""
         m, out = np.eye(3), []
@@ -263,8 +295,9 @@ class View:
         z = np.min([steps.positions(m, self.geometry[-1].after)[2] for m in self.maps()], 0)
         return torch.from_numpy(z < 1e-6).expand_as(self.ours)
 
-    def tolerance(self) -> float:
-        """Of a float output: 1e-5 of the range, and what float32 positions cost where a pixel's neighbours differ by it all."""
+    def tolerance(self, steep: float = 1) -> float:
+        """Of a float output: 1e-5 of the range, and what float32 positions cost where a pixel's neighbours differ by it all.
+        ``steep``: how many times over in one pixel of the source they do."""
         error = 0.0
         size = self.geometry[-1].after
         for m, step in zip(self.maps(), self.geometry, strict=True):
@@ -273,7 +306,9 @@ class View:
             inside = (z > 1e-3) & (x > -2) & (y > -2) & (x < step.before[1] + 2) & (y < step.before[0] + 2)
             if inside.any():
                 z = z[inside]
-                error = max(error, *((terms[k] / z + np.abs(p[inside]) * terms[2] / z).max() for k, p in ((0, x), (1, y))))
+                far = max((terms[k] / z + np.abs(p[inside]) * terms[2] / z).max() for k, p in ((0, x), (1, y)))
+                error = max(error, far * steep)
+            steep = 1
         gain = float(np.prod([max(abs(v), 1) for op, v in self.colors if op in ("brightness", "contrast", "saturation")]))
         gain *= 3 ** sum(op == "hue" for op, _ in self.colors)
         return (FLOAT + ROUND * error) * gain / min(self.case.finish.std or [1])
@@ -357,16 +392,17 @@ def judge(view: View, pil: Tensor | None = None) -> tuple[set[str], Any]:
 
 def judge_by_row(view: View, grid: bool) -> tuple[set[str], Any]:
     """The same of a fused view and the float64 renderer, borders and all. What is read from a grid differs as
-    docs/architecture.md says: by half a level in the mean (of a view that is not all border), and by 8 at most."""
+    docs/architecture.md says: by 8 levels at most, and by half a level in the mean, or by two where a window is as long as a
+    side of what may be read. A frame fades over one pixel of its view, which may be a small part of one of the source."""
     level = 1 if view.bytes else 1 / 255
     nudges = itertools.product((-explained.TIE, explained.TIE), repeat=2) if view.row.interp == 0 else [(0, 0)]
     forms = torch.stack([view.by_row(nudge) for nudge in nudges])
     off, which = (view.ours - forms).abs().min(0)
-    wrong = off > view.tolerance() * 255 * level + (0.501 if view.bytes else 0)
+    limit = torch.where(view.fading(), view.tolerance(max(*view.row.slope, 1)), view.tolerance())
+    wrong = off > limit * 255 * level + (0.501 if view.bytes else 0)
     if not wrong.any():
         return set(), None
-    small = off[0].numel() < 256
-    if grid and (small or off.mean() <= 0.5 * level) and off.max() <= 8 * level:
+    if grid and off.mean() <= (2 if view.covers_a_side() else 0.5) * level and off.max() <= 8 * level:
         return {"grid"}, None
     at = tuple(np.argwhere(wrong.numpy())[0].tolist())
     return set(), (at, view.ours[at].item(), forms[which[at], *at].item())
@@ -383,18 +419,21 @@ def ramp_differs(view: View) -> tuple[Tensor, Tensor]:
     px, py, _ = (torch.from_numpy(p) for p in steps.positions(maps[0], size))
     value = x[:, :1, :1] + step_x[:, :1] * (px - 0.5) + step_y[:, :, :1] * (py - 0.5)
     inside = torch.from_numpy(np.ones(size, bool))
-    loose = 0.0
+    loose, direct = 0.0, True
     for at, (step, m) in enumerate(zip(view.geometry, maps, strict=True)):
         qx, qy, qz = steps.positions(m, size)
-        sh, sw = step.before
+        (x0, y0), (x1, y1) = (0, 0), step.before[::-1]
+        if isinstance(step, steps.ResizedCrop) and direct:  # cut out of the source
+            x0, y0, x1, y1 = (step.inverse(view.drawn[at]) @ [[0, step.after[1]], [0, step.after[0]], [1, 1]])[:2].T.ravel()
         reach = np.abs(m[:2, :2]).sum(1) if not m[2, :2].any() else np.full(2, 1e9)
         margin = 2 * np.maximum(reach, 1) + 1.5
         if step.mode and not step.exact(view.drawn[at]):
             loose += 0.6 if step.mode == "nearest" else 0.15
         elif not (steps.framed(step, view.drawn[at]) or steps.bordered(step, view.drawn[at])):
             margin = np.zeros(2)
-        inside &= torch.from_numpy((qx >= margin[0]) & (qx <= sw - margin[0]) & (qy >= margin[1]) & (qy <= sh - margin[1])
-                                   & (qz > 1e-3))
+        inside &= torch.from_numpy((qx >= x0 + margin[0]) & (qx <= x1 - margin[0]) & (qy >= y0 + margin[1])
+                                   & (qy <= y1 - margin[1]) & (qz > 1e-3))
+        direct = direct and step.exact(view.drawn[at])
         if isinstance(step, (steps.Resize, steps.ResizedCrop)):
             loose *= max(step.inverse(view.drawn[at])[0, 0], step.inverse(view.drawn[at])[1, 1], 1)
     largest = max([float(np.abs(m[:2, :2]).max()) for m in maps] + [1.0])

@@ -33,7 +33,8 @@ REASONS: list[Reason] = []
 PIL: list[Reason] = []  # more of them, for PIL
 FUSED = {"fused": "several resamplings are one, with the best of their filters, and blur once",
          "grid": "a large antialiased window under a map that is aslant, or enlarges again, is read between the points of a "
-                 "grid: half a level off in the mean, 8 at most"}
+                 "grid: 8 levels off at most, half a level in the mean, or two where a window is as long as a side of what may "
+                 "be read"}
 
 
 def reason(name: str, sentence: str, always: bool = False, to: list[Reason] = REASONS) -> Callable[[Any], Any]:
@@ -83,7 +84,7 @@ def one_map(view: Any) -> Iterator[Allowed]:
                       "one counts, a frame inside it is not seen again in it, and a later filter reads nothing beyond it")
 def one_border(view: Any) -> Iterator[Allowed]:
     if view.borders:
-        for nudge in itertools.product((-TIE, TIE), repeat=2) if view.mode == "nearest" else [(0, 0)]:
+        for nudge in itertools.product((0, -TIE, TIE), repeat=2) if view.mode == "nearest" else [(0, 0)]:
             exact = view.by_row(nudge)
             yield None, exact, exact
 
@@ -107,26 +108,42 @@ def frame_before_resize(view: Any) -> Iterator[Allowed]:
         framed |= isinstance(step, (steps.Crop, steps.CenterCrop, steps.Warp))
 
 
-@reason("nearest tie", "a position within 2e-4 of the boundary of two pixels may take either of them")
+@reason("cut by a warp", "a warp counts as a resampling where it moves whole pixels, too: what it or a crop after it has cut off "
+                         "may still be read by a resize; torchvision's repeats the edge")
+def cut_by_warp(view: Any) -> Iterator[Allowed]:
+    if view.resampling and not isinstance(view.resampling, steps.Warp) and view.cut_by_warp().any():
+        exact = view.by_row()
+        yield (None if view.has_mean else view.cut_by_warp()), exact, exact
+
+
+@reason("nearest tie", "a position within 2e-4 of the boundary of two pixels may take either of them, in a mirrored border also "
+                       "the one beyond its view")
 def nearest_tie(view: Any) -> Iterator[Allowed]:
     if view.mode == "nearest":
         for x in (-TIE, TIE):
             for y in (-TIE, TIE):
                 for exact in view.forms(How(True, (x, y))):
                     yield None, exact, exact
+                if view.borders:
+                    exact = view.by_row((x, y), 2 * TIE)
+                    yield None, exact, exact
 
 
 @reason("threshold", "posterize and solarize are steps: where rounding puts a value on the other side of one, the other side's "
-                     "result")
+                     "result, and a later contrast's mean between the two")
 def threshold(view: Any) -> Iterator[Allowed]:
     count, channels = sum(op in ("posterize", "solarize") for op, _ in view.colors), len(view.ours)
     if count:
-        most = 1 / 255 if view.bytes else 1e-4
-        sides = -most, 0, most
+        sides = -1e-4, 0, 1e-4
         shifts = [(one,) * count for one in itertools.product(sides, repeat=channels)]  # channels apart
         shifts += [tuple((s,) * channels for s in one) for one in itertools.product(sides, repeat=count)]  # steps apart
         for values in zip(*(view.forms(shift=shift) for shift in shifts), strict=True):
             each = torch.stack(values)
+            means = each.mean((-2, -1))
+            moved = (means.amax(0) - means.amin(0)).max() * sum(abs(1 - v) for op, v in view.colors if op == "contrast")
+            yield None, each.amin(0) - moved, each.amax(0) + moved
+        if view.borders:
+            each = torch.stack([view.by_row(shift=shift) for shift in itertools.product(sides, repeat=channels)])
             yield None, each.amin(0), each.amax(0)
 
 

@@ -384,6 +384,7 @@ class Perspective(Warp):
         end = corners[:, :2] / corners[:, 2:]
         whole = np.round(end)
         assert np.abs(end - whole).max() < 1e-2, end
+        assert (whole >= 0).all() and (whole < self.before[::-1]).all(), end
         return whole.astype(int).tolist()
 
     def inverse(self, drawn):

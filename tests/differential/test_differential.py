@@ -33,6 +33,23 @@ def test_no_difference_is_unexplained(part):
     assert not tally.unexplained, [line for _, line in tally.smallest.values()]
 
 
+@pytest.mark.parametrize(("seed", "number", "reason"), [
+    (11, 16962, "cut by a warp"),
+    (11, 23423, "nearest tie"),  # of a mirrored position and its frame's side
+    (11, 23677, "row: grid"),  # its window is longer than the picture
+    (3, 23936, None),  # a turn brings no filter: there is one resampling
+    (3, 14594, "fused"),  # its frame fades over a 68th of a pixel of the source
+    (5, 20538, "threshold"),  # 101.5 is not 102
+    (1, 19310, "threshold"),  # beside a border of positions
+    (2, 1687, "threshold"),  # of some pixels of a column, before a mean
+    (2, 18781, "cut by a warp"),
+])
+def test_rare_differences(seed, number, reason):
+    tally = Tally()
+    run(Draw(number, seed).case(), tally)
+    assert not tally.unexplained and (reason in tally.reasons if reason else tally.equal == BATCH)
+
+
 @pytest.mark.parametrize("wrong", [0.01, -3 / 255])
 def test_a_wrong_value_is_seen(wrong):
     """The same cases with one pixel of ours changed."""
