@@ -241,7 +241,7 @@ public:
             in.h = int(t.size(y));
             in.w = int(t.size(y + 1));
             in.stride_n = t.stride(0);
-            in.stride_c = t.stride(ch);
+            in.stride_c = in.channels == 1 ? 1 : t.stride(ch);  // of a single one it may be anything
             in.stride_h = t.stride(y);
             in.stride_w = t.stride(y + 1);
         }

@@ -36,6 +36,7 @@ struct Progress {
     bool filled;
 };
 
+// choose_window comes after this, and after place_layer.
 AM_HD void open_layer(const RenderArgs& a, int i, Layer& v) {
     v.row = a.rows + int64_t(i) * a.info.row_words;
     v.picture = picture_of(a.in, i, dtype_bytes(a.in.dtype));

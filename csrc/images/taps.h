@@ -93,6 +93,7 @@ AM_HD int whole_above(float x) {
     return float(i) < x ? i + 1 : i;
 }
 
+// After open_reading and shrink_reading.
 AM_HD void choose_window(Reading& r) {
     bool wider = r.antialias && (r.filter_x > 1.0f || r.filter_y > 1.0f);
     switch (r.interp) {
@@ -153,7 +154,7 @@ AM_HD Box box_of(const int32_t* words) {
     return {at[0], at[1], upper(at[2], at[0]), upper(at[3], at[1])};
 }
 
-AM_HD void open_reading(const int32_t* row, const Picture& pic, Reading& r) {
+AM_HD void open_reading(const int32_t* __restrict__ row, const Picture& pic, Reading& __restrict__ r) {
     const float far = 1e9f;
     float input_scale = pic.dtype == U8 ? 1.0f / 255.0f : 1.0f;  // of the fill
     for (int i = 0; i < 9; ++i) r.m[i] = word_float(row[W_MATRIX + i]);
@@ -191,7 +192,6 @@ AM_HD void open_reading(const int32_t* row, const Picture& pic, Reading& r) {
     r.fill_step = row[W_FILL_STEP];
     r.late = r.fill_step > 0;
     r.bytes = pic.dtype == U8;
-    choose_window(r);
 }
 
 // Which place of a view an output pixel shows: output (x, y) -> view (sx * x + tx, sy * y + ty).
@@ -218,7 +218,6 @@ AM_HD void shrink_reading(Reading& r, const Place& p) {
     r.filter_x = shrink_support(r, 0);
     r.filter_y = shrink_support(r, 3);
     r.antialias = true;
-    choose_window(r);
 }
 
 namespace AM_LEVEL {
@@ -322,16 +321,20 @@ template <class F> AM_HD F tap_weight(Kernel kernel, float cubic, F d, float inv
 }
 
 constexpr float FAR = 1e6f;  // far outside is all the same
-// Where output pixel (x, y) (edge coordinates) lies in the source. z: below 1e-8 it lies behind the viewer. Where the nearest tap
-// is taken a tie would fall to whoever rounds last, so there each product is rounded everywhere.
+// Where output pixel (x, y) (edge coordinates) lies in the source, but for a perspective.
+template <class F> AM_HD void affine(const Reading& r, F x, F y, F& sx, F& sy) {
+    sx = F(r.m[0]) * x + (F(r.m[1]) * y + F(r.m[2]));
+    sy = F(r.m[3]) * x + (F(r.m[4]) * y + F(r.m[5]));
+}
+// The same with each product rounded everywhere: where the nearest tap is taken a tie would fall to whoever rounds last.
+template <class F> AM_HD void affine_to_nearest(const Reading& r, F x, F y, F& sx, F& sy) {
+    sx = product(F(r.m[0]), x) + (product(F(r.m[1]), y) + F(r.m[2]));
+    sy = product(F(r.m[3]), x) + (product(F(r.m[4]), y) + F(r.m[5]));
+}
+// Of any map. z: below 1e-8 it lies behind the viewer.
 template <class F> AM_HD void position(const Reading& r, F x, F y, F& sx, F& sy, F& z) {
-    if (r.kernel == NEAREST) {
-        sx = product(F(r.m[0]), x) + (product(F(r.m[1]), y) + F(r.m[2]));
-        sy = product(F(r.m[3]), x) + (product(F(r.m[4]), y) + F(r.m[5]));
-    } else {
-        sx = F(r.m[0]) * x + (F(r.m[1]) * y + F(r.m[2]));
-        sy = F(r.m[3]) * x + (F(r.m[4]) * y + F(r.m[5]));
-    }
+    if (r.kernel == NEAREST) affine_to_nearest(r, x, y, sx, sy);
+    else affine(r, x, y, sx, sy);
     z = F(1.0f);
     if (r.perspective) {
         z = product(F(r.m[6]), x) + (product(F(r.m[7]), y) + F(r.m[8]));

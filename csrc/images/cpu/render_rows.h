@@ -19,6 +19,7 @@ template <int C> struct View : Layer {
     static Layer layer(const RenderArgs& a, int i) {
         Layer v;
         open_layer(a, i, v);
+        choose_window(v.reading);
         return v;
     }
     View(const RenderArgs& a, int i)
@@ -166,6 +167,7 @@ template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
         open(other, other_table, other_strip, other_packed, other_room);
         if (rule == MIX_RESIZED_BOX) {  // drawn anew, in the box
             place_layer(a, own.row, other);
+            choose_window(other.reading);
             other.sampler = Sampler<C>(other.picture, other.reading, own.pitch);
             other.sampler.open(other_table, other_strip, other_packed, a.out_h, a.out_w);
             other.cache = nullptr;

@@ -8,6 +8,7 @@
 #include "../grid.h"
 #include "../render.h"
 #include "../stages.h"
+#include "interior.h"
 
 namespace anamorph {
 namespace {
@@ -31,10 +32,13 @@ template <class Source> constexpr int MEAN_BLOCKS = BLOCKS<Source> > 2 ? BLOCKS<
 // A view in shared memory; where its windows are large also grid.h's points that the pixels of a tile lie between, if these are few.
 template <int C> struct View : Layer {
     bool large, few;
+    Interior interior;
     Grid grid;
     float points[POINTS][C];
 
-    AM_D void open() {
+    template <class Source> AM_D void open() {
+        choose_window(reading);
+        interior = Interior(reading, whole_lines(Source(picture), picture, reading.taps));
         large = reading.beyond == Beyond::DROPPED && !reading.padded && reading.nx * reading.ny > 16 && Grid::smooth(reading);
         few = false;
         grid = {};
@@ -78,14 +82,6 @@ template <int C> AM_D void read(const View<C>& v, const Reading& r, float sx, fl
     for (int k = 0; k < C && r.bytes; ++k) out[k] = unit_clamp(out[k]);
 }
 
-// A source of which it is known that windows are LINEAR.
-template <class Source> struct TwoTaps {
-    const Source& source;
-};
-template <int C, class Source> AM_D void read(const TwoTaps<Source>& s, const Reading& r, float sx, float sy, float* out) {
-    bilinear<C>(s.source, r, sx, sy, out);
-}
-
 // The four pixels of a thread: stages.h's walk.
 template <int C, class Source> struct Column {
     static constexpr bool NARROWS = false;
@@ -102,14 +98,31 @@ template <int C, class Source> struct Column {
 
     AM_D Pixels begin() const { return {}; }
     AM_D Progress taps(const View<C>& v, const At& at, Pixels& px) const {
-        Source source(v.picture);
+        const Source source(v.picture);
         const Reading& r = v.reading;
-        if (r.kernel == LINEAR)
-            each<2>(at, px, [&](float x, float y, float* pixel) { sample<C>(TwoTaps<Source>{source}, r, x, y, pixel); });
-        else
+        const At last = {min_(at.x, args.out_w - 1), min_(at.y + LANES, args.out_h) - 1};
+        if (v.few || !inside(v, last.x, at.y) || !inside(v, last.x, last.y))
             each<1>(at, px, [&](float x, float y, float* pixel) {
                 if (v.few) sample<C>(v, r, x, y, pixel);
                 else sample<C>(source, r, x, y, pixel);
+            });
+        else if (r.kernel == LINEAR)
+            each_to<1>(at, last, px, [&](float x, float y, float* pixel) {
+                float sx, sy;
+                affine(r, x, y, sx, sy);
+                linear_inside<C>(source, sx, sy, pixel);
+            });
+        else if (r.kernel == NEAREST)
+            each_to<1>(at, last, px, [&](float x, float y, float* pixel) {
+                float sx, sy;
+                affine_to_nearest(r, x, y, sx, sy);
+                nearest_inside<C>(source, sx, sy, pixel);
+            });
+        else
+            each_to<1>(at, last, px, [&](float x, float y, float* pixel) {
+                float sx, sy;
+                affine(r, x, y, sx, sy);
+                weighed_inside<C>(source, r, sx, sy, pixel);
             });
         return {0, 0, !r.late};
     }
@@ -183,6 +196,15 @@ private:
             }
         }
     }
+    // The same with no pixel right of or below `last`.
+    template <int COPIES, class F> AM_D void each_to(const At& at, const At& last, Pixels& px, const F& f) const {
+        each<COPIES>({last.x, at.y}, px, [&](float x, float y, float* pixel) { f(x, min_(y, float(last.y) + 0.5f), pixel); });
+    }
+    static AM_D bool inside(const View<C>& v, int x, int y) {
+        float sx, sy;
+        affine(v.reading, float(x) + 0.5f, float(y) + 0.5f, sx, sy);
+        return v.interior.has(sx, sy);
+    }
     AM_D bool shown(int x, int y) const { return x < args.out_w && y < args.out_h; }
     template <class T> AM_D void put(T* out, const At& at, const Pixels& px) const {
         out += i * args.out_n + at.y * args.out_y + at.x * args.out_x;
@@ -205,35 +227,38 @@ AM_D void read_means(const RenderArgs& a, int i, int end, int lane, Layer& v) {
 
 template <int C, class Source>
 __global__ void __launch_bounds__(THREADS, BLOCKS<Source>) render_kernel(const __grid_constant__ RenderArgs a, int tiles) {
-    __shared__ View<C> own, other;
+    // An array, and no choice between two: the compiler would load from both, and racecheck see one warp read what another writes.
+    __shared__ View<C> views[2];
     __shared__ float4 kept[C][THREADS];
-    int i = int(blockIdx.x) / tiles, tile = int(blockIdx.x) % tiles, lane = int(threadIdx.x) % WARP,
-        warp = int(threadIdx.x) / WARP;
+    const int i = int(blockIdx.x) / tiles, lane = int(threadIdx.x % WARP), warp = int(threadIdx.x / WARP);
     const int32_t* row = a.rows + int64_t(i) * a.info.row_words;
     if (warp < 2) {  // a warp for each view
-        View<C>& v = warp == 0 ? own : other;
+        View<C>& v = views[warp];
         int from = warp == 0 ? i : partner_of(a, row, i);
         if (lane == 0) {
             open_layer(a, from, v);
             if (warp == 1) place_layer(a, row, v);
-            v.open();
+        }
+        __syncwarp();  // and what lies in registers goes to shared memory
+        if (lane == 0) {
+            v.template open<Source>();
             if (warp == 1 && row[W_MIX] == MIX_NONE) v.large = false;
         }
         if (a.means) read_means(a, from, a.info.most.means, lane, v);
     }
+    const int tile = int(blockIdx.x) - i * tiles;
     if (tile == 0) write_targets(a, i, int(threadIdx.x), THREADS);
     __syncthreads();
 
+    const View<C>&own = views[0], &other = views[1];
     int across = (a.out_w + TILE - 1) / TILE;
     int left = tile % across * TILE, top = tile / across * (TILE * ROUNDS);
     Column<C, Source> walk{a, i, kept};
     for (int round = 0; round < ROUNDS && top < a.out_h; ++round, top += TILE) {
         if (own.large || other.large) {
             __syncthreads();
-            for (View<C>* v = &own;; v = &other) {  // a loop, so that the program has it once
-                v->template draw_points<Source>(a, left, top);
-                if (v == &other) break;
-            }
+            AM_UNROLL_BY(1)
+            for (View<C>& v : views) v.template draw_points<Source>(a, left, top);
             __syncthreads();
         }
         int y = top + warp * LANES;
@@ -248,10 +273,10 @@ __global__ void __launch_bounds__(THREADS, MEAN_BLOCKS<Source>) mean_kernel(cons
     __shared__ float room[THREADS / WARP];
     __shared__ int step;
     int i = int(blockIdx.x) / MEAN_PARTS, part = int(blockIdx.x) % MEAN_PARTS;
-    int lane = int(threadIdx.x) % WARP, warp = int(threadIdx.x) / WARP;
+    int lane = int(threadIdx.x % WARP), warp = int(threadIdx.x / WARP);
     if (threadIdx.x == 0) {
         open_layer(a, i, view);
-        view.open();
+        view.template open<Source>();
         step = step_of_mean(view, n);
     }
     if (warp == 0) read_means(a, i, n, lane, view);
