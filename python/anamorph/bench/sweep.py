@@ -136,8 +136,8 @@ def run(chosen: Sequence[Case], device: torch.device, seconds: float, status: Ca
             rows.append(measure(case, images, seconds))
     rows.sort(key=lambda row: row["ratio"] or 0)  # what failed comes first
     ratios = [row["ratio"] for row in rows if row["ratio"]]
-    return {"sweep": rows, "device": device.type, "median": median(ratios) if ratios else None, "below": sum(r < BAR for r in ratios),
-            "outputs": output_speeds(rows)}
+    return {"sweep": rows, "device": device.type, "median": median(ratios) if ratios else None,
+            "below": sum(r < BAR for r in ratios), "outputs": output_speeds(rows)}
 
 
 def output_speeds(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
