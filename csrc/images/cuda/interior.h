@@ -28,17 +28,14 @@ template <int N> struct Bytes {
 };
 
 // `n` of up to N neighbouring taps of a line; of the others something finite.
-template <int N, int C, class Source> struct Line {
-    float taps[N][C];
-    AM_D Line(const Source& s, int x, int y, int n) {
-        AM_UNROLL
-        for (int k = 0; k < N; ++k) {
-            AM_UNROLL
-            for (int c = 0; c < C; ++c) taps[k][c] = 0.0f;
-            if (k < n) s.tap(x + k, y, taps[k]);
-        }
-    }
-    AM_D float at(int k, int c) const { return taps[k][c]; }
+template <int N, int C, class Source> struct Line;
+template <int N, int C, class T> struct Line<N, C, StridedSource<C, T>> {
+    const StridedSource<C, T>& s;
+    const T* first;
+    int n;
+    AM_D Line(const StridedSource<C, T>& source, int x, int y, int count)
+        : s(source), first(s.data + y * s.stride_h + x * s.stride_w), n(count) {}
+    AM_D float at(int k, int c) const { return k < n ? to_float(first[k * s.stride_w + c * s.stride_c]) : 0.0f; }
 };
 template <int N, int C> struct Line<N, C, ByteSource<C>> {
     Bytes<N * C> bytes;

@@ -28,6 +28,7 @@ static_assert(int(TILE) == WARP && TILE == THREADS / WARP * LANES, "a warp is as
 template <class Source> constexpr int BLOCKS = AM_STRIDED_BLOCKS;
 template <int C> constexpr int BLOCKS<ByteSource<C>> = C < 4 ? 4 : 3;
 template <class Source> constexpr int MEAN_BLOCKS = BLOCKS<Source> > 2 ? BLOCKS<Source> - 1 : 2;  // a grey sum is one value more
+template <class T> constexpr int MEAN_BLOCKS<StridedSource<4, T>> = 1;  // and here more than 128 registers hold
 
 // A view in shared memory; where its windows are large also grid.h's points that the pixels of a tile lie between, if these are few.
 template <int C> struct View : Layer {
@@ -274,8 +275,9 @@ __global__ void __launch_bounds__(THREADS, MEAN_BLOCKS<Source>) mean_kernel(cons
     __shared__ int step;
     int i = int(blockIdx.x) / MEAN_PARTS, part = int(blockIdx.x) % MEAN_PARTS;
     int lane = int(threadIdx.x % WARP), warp = int(threadIdx.x / WARP);
+    if (threadIdx.x == 0) open_layer(a, i, view);
+    __syncwarp();
     if (threadIdx.x == 0) {
-        open_layer(a, i, view);
         view.template open<Source>();
         step = step_of_mean(view, n);
     }
