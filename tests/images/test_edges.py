@@ -54,6 +54,15 @@ def test_evaluation_transforms(simd, size, mode):
     close(render(steps, images)[0], F.normalize(theirs, [0.4] * 3, [0.2] * 3), 2e-5)
 
 
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("size", "to"), [((2, 68), (76, 2)), ((3, 90), (300, 4)), ((3, 60), (100, 2))])
+def test_a_resize_that_shrinks_one_side_and_enlarges_the_other(simd, size, to, mode):
+    """The enlarged side is not smooth: nothing may be read between the points of a grid."""
+    images = np.random.default_rng(1).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    theirs = F.resize(unit(images), list(to), Mode(mode), antialias=True).clamp(0, 1)
+    close(render([am.Resize(to, mode)], images)[0], theirs, 2e-5)
+
+
 @here
 def test_a_crop_before_a_resize_reads_no_more_than_it():
     images = pictures(60, 80)

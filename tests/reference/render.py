@@ -77,12 +77,13 @@ def folded(p, low, high, border):
 
 def _from_a_grid(row, shrunk=False):
     """May this view be read from a grid's points (grid.h)? It is where windows are wide, and the map is not square to the source
-    or the pixels lie closer than the points."""
+    or the pixels lie closer than the points; not where a square one enlarges an axis that no filter has smoothed."""
     aslant = row.m[2, :2].any() or row.m[0, 1] or row.m[1, 0]
     scale = np.abs(row.m.diagonal()[:2])
     close = scale.prod() * 14 < np.prod(row.filter) or (scale * 8 < row.filter).any()
     wide = shrunk or (row.antialias and 2 * SUPPORT.get(row.interp, 1) * max(row.filter) > 4)
-    return bool((aslant or close) and wide)
+    smooth = aslant or shrunk or not ((row.filter <= 1) & (scale < 1)).any()
+    return bool((aslant or close) and wide and smooth)
 
 
 def loose(recipe, plan):

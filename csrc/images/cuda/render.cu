@@ -28,7 +28,7 @@ static_assert(int(TILE) == WARP && TILE == THREADS / WARP * LANES, "a warp is as
 template <class Source> constexpr int BLOCKS = AM_STRIDED_BLOCKS;
 template <int C> constexpr int BLOCKS<ByteSource<C>> = C < 4 ? 4 : 3;
 template <class Source> constexpr int MEAN_BLOCKS = BLOCKS<Source> > 2 ? BLOCKS<Source> - 1 : 2;  // a grey sum is one value more
-template <class T> constexpr int MEAN_BLOCKS<StridedSource<4, T>> = 1;  // and here more than 128 registers hold
+template <class T> constexpr int MEAN_BLOCKS<StridedSource<4, T>> = 1;  // and four channels' strides yet more
 
 // A view in shared memory; where its windows are large also grid.h's points that the pixels of a tile lie between, if these are few.
 template <int C> struct View : Layer {
@@ -103,32 +103,23 @@ template <int C, class Source> struct Column {
         const Reading& r = v.reading;
         const At last = {min_(at.x, args.out_w - 1), min_(at.y + LANES, args.out_h) - 1};
         if (v.few || !inside(v, last.x, at.y) || !inside(v, last.x, last.y))
-            each<1>(at, px, [&](float x, float y, float* pixel) {
+            each(at, px, [&](float x, float y, float* pixel) {
                 if (v.few) sample<C>(v, r, x, y, pixel);
                 else sample<C>(source, r, x, y, pixel);
             });
-        else if (r.kernel == LINEAR)
-            each_to<1>(at, last, px, [&](float x, float y, float* pixel) {
-                float sx, sy;
-                affine(r, x, y, sx, sy);
-                linear_inside<C>(source, sx, sy, pixel);
-            });
         else if (r.kernel == NEAREST)
-            each_to<1>(at, last, px, [&](float x, float y, float* pixel) {
+            each_to(at, last, px, [&](float x, float y, float* pixel) {
                 float sx, sy;
                 affine_to_nearest(r, x, y, sx, sy);
                 nearest_inside<C>(source, sx, sy, pixel);
             });
-        else
-            each_to<1>(at, last, px, [&](float x, float y, float* pixel) {
-                float sx, sy;
-                affine(r, x, y, sx, sy);
-                weighed_inside<C>(source, r, sx, sy, pixel);
-            });
+        else if (r.kernel == LINEAR)
+            each_inside(r, at, last, px, [&](float sx, float sy, float* pixel) { linear_inside<C>(source, sx, sy, pixel); });
+        else each_inside(r, at, last, px, [&](float sx, float sy, float* pixel) { weighed_inside<C>(source, r, sx, sy, pixel); });
         return {0, 0, !r.late};
     }
     AM_D void fill(const View<C>& v, const At& at, Pixels& px) const {
-        each<1>(at, px, [&](float x, float y, float* pixel) { sample_fill<C>(v.reading, x, y, pixel); });
+        each(at, px, [&](float x, float y, float* pixel) { sample_fill<C>(v.reading, x, y, pixel); });
     }
     AM_D void color(int op, float number, float mean, const At&, Pixels& px) const {
         color_step<C>(op, number, mean, args.in.dtype == U8, px.c);
@@ -180,10 +171,9 @@ template <int C, class Source> struct Column {
     }
 
 private:
-    // f for each pixel. Those of COPIES are in the program side by side: as many as the registers hold for what is common, which
-    // hides the memory's latency, one for what is long. Each goes to the end of the line, because registers have no index.
-    template <int COPIES, class F> AM_D void each(const At& at, Pixels& px, const F& f) const {
-        AM_UNROLL_BY(COPIES)
+    // f for each pixel, which is in the program once. Each goes to the end of the line, because registers have no index.
+    template <class F> AM_D void each(const At& at, Pixels& px, const F& f) const {
+        AM_UNROLL_BY(1)
         for (int p = 0; p < LANES; ++p) {
             float pixel[C];
             AM_UNROLL
@@ -198,8 +188,16 @@ private:
         }
     }
     // The same with no pixel right of or below `last`.
-    template <int COPIES, class F> AM_D void each_to(const At& at, const At& last, Pixels& px, const F& f) const {
-        each<COPIES>({last.x, at.y}, px, [&](float x, float y, float* pixel) { f(x, min_(y, float(last.y) + 0.5f), pixel); });
+    template <class F> AM_D void each_to(const At& at, const At& last, Pixels& px, const F& f) const {
+        each({last.x, at.y}, px, [&](float x, float y, float* pixel) { f(x, min_(y, float(last.y) + 0.5f), pixel); });
+    }
+    // The same of their positions in the source.
+    template <class F> AM_D void each_inside(const Reading& r, const At& at, const At& last, Pixels& px, const F& f) const {
+        each_to(at, last, px, [&](float x, float y, float* pixel) {
+            float sx, sy;
+            affine(r, x, y, sx, sy);
+            f(sx, sy, pixel);
+        });
     }
     static AM_D bool inside(const View<C>& v, int x, int y) {
         float sx, sy;
