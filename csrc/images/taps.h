@@ -247,19 +247,20 @@ template <int C, class T> struct StridedSource {
 #endif
 };
 
-// uint8 with the channels of a pixel side by side, the last pixel within 4 GiB of the first: every packed picture.
+// uint8 with the bytes of a row side by side, the last pixel within 4 GiB of the first: every packed picture.
 // On a CPU staged_rows.h reads such pictures.
 template <int C> struct ByteSource {
     static constexpr float SCALE = SCALE_OF<uint8_t>;
     static constexpr int64_t REACH = int64_t(1) << 32;
     static_assert(int64_t(MAX_SIDE) * MAX_SIDE * C <= REACH, "a packed picture's bytes are counted by 32 bits");
     const uint8_t* data;
-    uint32_t stride_h, stride_w;  // bytes
-    AM_HD explicit ByteSource(const Picture& p) : data(p.data), stride_h(uint32_t(p.stride_h)), stride_w(uint32_t(p.stride_w)) {}
+    uint32_t stride_h;  // bytes
+    AM_HD explicit ByteSource(const Picture& p) : data(p.data), stride_h(uint32_t(p.stride_h)) {}
     static AM_HD bool fits(const Picture& p) {
-        int64_t reach = (p.h - 1) * p.stride_h + p.w * p.stride_w;
-        return p.dtype == U8 && p.stride_c == 1 && p.stride_h > 0 && p.stride_w >= C && reach <= REACH;
+        int64_t reach = (p.h - 1) * p.stride_h + int64_t(p.w) * C;
+        return p.dtype == U8 && p.stride_c == 1 && p.stride_w == C && p.stride_h > 0 && reach <= REACH;
     }
+    AM_HD const uint8_t* at(int x, int y) const { return data + (uint32_t(y) * stride_h + uint32_t(x) * uint32_t(C)); }
     static AM_HD float load(const uint8_t* p) {
 #if defined(__CUDA_ARCH__)
         return float(__ldg(p));  // through the read-only cache
@@ -268,7 +269,7 @@ template <int C> struct ByteSource {
 #endif
     }
     AM_HD void tap(int x, int y, float* out) const {
-        const uint8_t* p = data + (uint32_t(y) * stride_h + uint32_t(x) * stride_w);
+        const uint8_t* p = at(x, y);
         for (int c = 0; c < C; ++c) out[c] = load(p + c);
     }
 };

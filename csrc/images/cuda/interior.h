@@ -39,17 +39,15 @@ template <int N, int C, class T> struct Line<N, C, StridedSource<C, T>> {
 };
 template <int N, int C> struct Line<N, C, ByteSource<C>> {
     Bytes<N * C> bytes;
-    AM_D Line(const ByteSource<C>& s, int x, int y, int) : bytes(s.data + (uint32_t(y) * s.stride_h + uint32_t(x) * C)) {}
+    AM_D Line(const ByteSource<C>& s, int x, int y, int) : bytes(s.at(x, y)) {}
     AM_D float at(int k, int c) const { return bytes[k * C + c]; }
 };
 
-// The lines of `taps` that may be read so whatever lies around the picture: of a packed one neither the first nor the last, wherever
-// in a word it begins, so that its address changes no bit of a view.
-template <class Source> AM_D Box whole_lines(const Source&, const Picture&, const Box& taps) { return taps; }
-template <int C> AM_D Box whole_lines(const ByteSource<C>&, const Picture& p, Box taps) {
-    const bool dense = p.stride_w == C && p.w * C >= 16;  // what is read too much lies in the next line
+// Those of a view's taps that may be read so: not the first line of a picture nor its last, for what a packed one's words hold too
+// much lies in its other lines then. The same of every picture, so that a view's bits are the same however its picture lies.
+AM_D Box whole_lines(const Picture& p, int channels, Box taps) {
     taps.y0 = max_(taps.y0, 1);
-    taps.y1 = dense ? min_(taps.y1, p.h - 2) : -1;
+    taps.y1 = p.w * channels >= 16 ? min_(taps.y1, p.h - 2) : -1;
     return taps;
 }
 

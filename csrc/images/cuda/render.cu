@@ -37,9 +37,9 @@ template <int C> struct View : Layer {
     Grid grid;
     float points[POINTS][C];
 
-    template <class Source> AM_D void open() {
+    AM_D void open() {
         choose_window(reading);
-        interior = Interior(reading, whole_lines(Source(picture), picture, reading.taps));
+        interior = Interior(reading, whole_lines(picture, C, reading.taps));
         large = reading.beyond == Beyond::DROPPED && !reading.padded && reading.nx * reading.ny > 16 && Grid::smooth(reading);
         few = false;
         grid = {};
@@ -240,7 +240,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS<Source>) render_kernel(const _
         }
         __syncwarp();  // and what lies in registers goes to shared memory
         if (lane == 0) {
-            v.template open<Source>();
+            v.open();
             if (warp == 1 && row[W_MIX] == MIX_NONE) v.large = false;
         }
         if (a.means) read_means(a, from, a.info.most.means, lane, v);
@@ -276,7 +276,7 @@ __global__ void __launch_bounds__(THREADS, MEAN_BLOCKS<Source>) mean_kernel(cons
     if (threadIdx.x == 0) open_layer(a, i, view);
     __syncwarp();
     if (threadIdx.x == 0) {
-        view.template open<Source>();
+        view.open();
         step = step_of_mean(view, n);
     }
     if (warp == 0) read_means(a, i, n, lane, view);
