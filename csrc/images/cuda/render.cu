@@ -28,7 +28,6 @@ static_assert(int(TILE) == WARP && TILE == THREADS / WARP * LANES, "a warp is as
 template <class Source> constexpr int BLOCKS = AM_STRIDED_BLOCKS;
 template <int C> constexpr int BLOCKS<ByteSource<C>> = C < 4 ? 4 : 3;
 template <class Source> constexpr int MEAN_BLOCKS = BLOCKS<Source> > 2 ? BLOCKS<Source> - 1 : 2;  // a grey sum is one value more
-template <class T> constexpr int MEAN_BLOCKS<StridedSource<4, T>> = 1;  // and four channels' strides yet more
 
 // A view in shared memory; where its windows are large also grid.h's points that the pixels of a tile lie between, if these are few.
 template <int C> struct View : Layer {
@@ -305,8 +304,9 @@ __global__ void __launch_bounds__(THREADS, MEAN_BLOCKS<Source>) mean_kernel(cons
 }
 
 template <int C, class Source> void run(const RenderArgs& a, void* stream) {
-    for (int n = 0; n < a.info.most.means; ++n)  // each needs the one before
-        launch("mean", mean_kernel<C, Source>, unsigned(a.in.batch) * MEAN_PARTS, THREADS, 0, stream, a, n);
+    if constexpr (C == 1 || C == 3)                  // contrast is of grey or RGB: images/render.py refuses others
+        for (int n = 0; n < a.info.most.means; ++n)  // each needs the one before
+            launch("mean", mean_kernel<C, Source>, unsigned(a.in.batch) * MEAN_PARTS, THREADS, 0, stream, a, n);
     int64_t tiles = int64_t((a.out_w + TILE - 1) / TILE) * ((a.out_h + TILE * ROUNDS - 1) / (TILE * ROUNDS));
     if (tiles * a.in.batch > 0x7FFFFFFF) fail<ShapeError>("images: expected a smaller batch, given ", a.in.batch, " pictures");
     launch("render", render_kernel<C, Source>, unsigned(tiles * a.in.batch), THREADS, 0, stream, a, int(tiles));
