@@ -3,7 +3,8 @@
 // Instead the part of the source that the pixels show is first filtered at the points of a grid, and the pixels are read between
 // these, four each way (Catmull and Rom's cubic).
 //
-// GRID points lie in a filter's support, twice what the finest detail needs that passes it. docs/architecture.md has the error.
+// GRID points lie in a filter's support, twice what the finest detail needs that passes it, and three times as many in a box.
+// docs/architecture.md has the error.
 #pragma once
 #include "taps.h"
 
@@ -41,6 +42,8 @@ private:
     static AM_HD bool smooth(float step, float filter) { return filter > 1.0f || abs_(step) >= 1.0f; }
     // Are the pixels no nearer to one another than points need be, or is what they show the source's own?
     static AM_HD bool near(float step, float filter) { return filter <= 1.0f || float(GRID) * abs_(step) >= filter; }
+    // How far points may lie apart. The edges of a box pass finer detail than the slopes of the other filters.
+    static AM_HD float apart(const Reading& r, float filter) { return filter / float(r.kernel == AREA ? 3 * GRID : GRID); }
     // Points so near that what lies between them is known.
     AM_HD void between(const Reading& r, int left, int top, int right, int bottom) {
         float box[4] = {float(r.reach.x0), float(r.reach.y0), float(r.reach.x1 + 1), float(r.reach.y1 + 1)};
@@ -54,8 +57,8 @@ private:
                 box[axis + 2] = clamp_(high, low, box[axis + 2]);
                 box[axis] = low;
             }
-        points(box[0], box[2], r.filter_x, w, x0, dx);
-        points(box[1], box[3], r.filter_y, h, y0, dy);
+        points(box[0], box[2], apart(r, r.filter_x), w, x0, dx);
+        points(box[1], box[3], apart(r, r.filter_y), h, y0, dy);
     }
     // Those of the pixels [from, to), and one more on either side.
     static AM_HD void pixels(float step, float shift, int from, int to, int& n, float& first, float& distance) {
@@ -64,8 +67,8 @@ private:
         n = to - from + 2;
     }
     // So many that they end where the span does, and one more on either side.
-    static AM_HD void points(float begin, float end, float filter, int& n, float& first, float& distance) {
-        float most = filter / float(GRID), span = end - begin;
+    static AM_HD void points(float begin, float end, float most, int& n, float& first, float& distance) {
+        float span = end - begin;
         int steps = upper(whole_above(span / most), 1);
         distance = span > 0.0f ? span / float(steps) : most;
         first = begin - distance;

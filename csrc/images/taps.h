@@ -258,7 +258,8 @@ template <int C> struct ByteSource {
     AM_HD explicit ByteSource(const Picture& p) : data(p.data), stride_h(uint32_t(p.stride_h)) {}
     static AM_HD bool fits(const Picture& p) {
         int64_t reach = (p.h - 1) * p.stride_h + int64_t(p.w) * C;
-        return p.dtype == U8 && p.stride_c == 1 && p.stride_w == C && p.stride_h > 0 && reach <= REACH;
+        bool apart = p.h == 1 || p.stride_h >= int64_t(p.w) * C;  // rows may overlap in a window that slides over a buffer
+        return p.dtype == U8 && p.stride_c == 1 && p.stride_w == C && apart && reach <= REACH;
     }
     AM_HD const uint8_t* at(int x, int y) const { return data + (uint32_t(y) * stride_h + uint32_t(x) * uint32_t(C)); }
     static AM_HD float load(const uint8_t* p) {

@@ -11,6 +11,7 @@ import torch
 from skimage import data
 
 import anamorph as am
+from devices import DEVICES
 from emulation import route
 from reference.render import loose
 from reference.render import render as reference
@@ -72,7 +73,7 @@ def test_the_error_of_a_grid(simd, interpolation, shrink, pictures, mean, worst,
 
 @pytest.mark.cpu
 @pytest.mark.parametrize("pictures", [photographs, black_and_white])
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "area"])
 def test_the_error_of_a_grid_in_a_square_view(simd, interpolation, pictures):
     """What is shrunk and shown enlarged, within what is stated for photographs."""
     images = pictures(200, 300)
@@ -81,6 +82,20 @@ def test_the_error_of_a_grid_in_a_square_view(simd, interpolation, pictures):
     expected, _ = reference(recipe, images, plan)
     off = np.abs(am.render(images, plan, layout="NHWC").numpy() - expected) * 255
     assert off.mean() <= (0.5 if pictures is photographs else 2.5) and off.max() <= 8
+
+
+@pytest.mark.parametrize(("pictures", "mean", "worst"), [(photographs, 0.5, 8), (black_and_white, 2.5, 24)])
+@pytest.mark.parametrize("small", [(12, 16), (30, 40), (18, 94)])
+@pytest.mark.parametrize("turned", [True, False])
+def test_the_error_of_a_grid_of_areas(simd, turned, small, pictures, mean, worst):
+    """The same of a box's sharp edges, in square views too, which are read from a grid on a GPU."""
+    images = pictures(96, 128)[:2]
+    turn = [am.RandomRotation((20, 20), "bilinear")] if turned else []
+    recipe = am.Recipe([am.Resize(small, "area"), *turn, am.Resize((200, 260), "area")])
+    plan = recipe.plan(range(2), size=(96, 128))
+    expected, _ = reference(recipe, images, plan)
+    off = np.abs(am.render(images, plan, layout="NHWC").numpy() - expected) * 255
+    assert off.mean() <= mean and off.max() <= worst
 
 
 SQUARE = {
@@ -149,3 +164,25 @@ def test_large_batches(simd, offset):
         alone = am.render(images[i:i + 1], recipe.plan([i], size=(64, 64)))
         torch.testing.assert_close(out[i:i + 1], alone, atol=1e-6, rtol=0)
     assert room[:offset].isnan().all() and room[offset + out.numel():].isnan().all()
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_rows_that_overlap(simd, interpolation, channels, offset):
+    """A window that slides over a buffer: nothing beyond its ends is read, and its copy gives the same views."""
+    buffer = torch.from_numpy(noise(1, 1, offset + 19 + 20 * channels, 1).reshape(-1))[offset:]
+    windows = torch.as_strided(buffer, (1, 20, 20, channels), (len(buffer), 1, channels, 1))
+    recipe = am.Recipe([am.Resize((40, 40), interpolation, antialias=False)])
+    plan = recipe.plan([0], size=(20, 20))
+    assert torch.equal(am.render(windows, plan, layout="NHWC"), am.render(windows.contiguous(), plan, layout="NHWC"))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_tie_with_a_frame_is_fill(device):
+    """A column's positions lie on its frame's end, where nearest is fill: products are rounded one by one on a GPU too."""
+    half = am.Warp([[1, 0, -0.5], [0, 1, -0.5]], interpolation="nearest")
+    recipe = am.Recipe([am.Resize((23, 23), "nearest", antialias=False), am.CenterCrop((13, 13)), half, am.CenterCrop((13, 13))])
+    images = torch.full((1, 20, 20, 3), 255, dtype=torch.uint8, device=device)
+    views = am.render(images, recipe.plan([0], size=(20, 20), device=device))
+    assert not views[..., 12].any() and views[..., 2:12, 2:12].all()

@@ -69,9 +69,10 @@ private:
         from = float(low) + reach - (0.5f - ROUNDING);
         to = float(high - n + 2) + reach - (0.5f + ROUNDING);
         if (!r.framed || r.beyond == Beyond::FILL) return;
+        // Where the nearest tap is taken a frame is hard, and a tie with it is the general path's to decide.
         const bool hard = r.kernel == NEAREST;
-        from = max_(from, r.frame[axis] + (hard ? 0.0f : 0.5f / r.slope[axis]));
-        to = min_(to, r.frame[axis + 2] - (hard ? 0.0f : 0.5f / r.slope[axis + 2]));
+        from = max_(from, r.frame[axis] + (hard ? ROUNDING : 0.5f / r.slope[axis]));
+        to = min_(to, r.frame[axis + 2] - (hard ? ROUNDING : 0.5f / r.slope[axis + 2]));
     }
 };
 
