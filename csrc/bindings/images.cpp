@@ -20,7 +20,8 @@ using Floats4 = std::array<float, 4>;
 
 enum : int64_t { MAX_SLOTS = 256 };
 
-constexpr int32_t Needs::* COUNTS[] = {&Needs::colors, &Needs::means, &Needs::erases, &Needs::mixes};
+constexpr int32_t Needs::* COUNTS[] = {&Needs::colors, &Needs::wholes, &Needs::erases, &Needs::mixes, &Needs::fields,
+                                       &Needs::layers};
 
 // What both write, one after the other.
 Needs both(Needs a, const Needs& b) {
@@ -58,23 +59,32 @@ Needs analyse(const std::vector<Slot>& slots, int from, int to, int depth) {
         Needs one = line->needs;
         if (s.op == OP_ERASE) one.erases = int(s.p[9]);
         if (s.op == OP_DROPOUT) one.erases = int(s.p[1]);
-        if (s.op == OP_CHOICE || s.op == OP_ORDER) {
-            if (s.k < 1 || s.k > MAX_BRANCHES)
-                fail<ArgumentError>("transforms: expected 1 to ", int(MAX_BRANCHES), " alternatives, given ", s.k);
+        if (s.op == OP_CHOICE || s.op == OP_ORDER || s.op == OP_CHAINS) {
+            const bool chains = s.op == OP_CHAINS;
+            const int most_k = chains ? int(MAX_LAYERS) : int(MAX_BRANCHES);
+            if (s.k < 1 || s.k > most_k)
+                fail<ArgumentError>("transforms: expected 1 to ", most_k, chains ? " chains" : " alternatives", ", given ", s.k);
             const bool replace = s.flags & SLOT_REPLACE;
             const int most = s.op == OP_ORDER ? int(s.p[1]) : 1;
-            if (s.p[0] < 0.0 || most < int(s.p[0]) || most > (replace ? int(MAX_BRANCHES) : s.k))
+            if (!chains && (s.p[0] < 0.0 || most < int(s.p[0]) || most > (replace ? int(MAX_BRANCHES) : s.k)))
                 fail<ArgumentError>("transforms: expected at most ", replace ? int(MAX_BRANCHES) : s.k, " runs, given ", most);
             std::vector<Needs> branches;
             int b = at + 1;
-            for (int i = 0; i < s.k; ++i) {
+            for (int i = 0; i < (chains ? 1 : s.k); ++i) {
                 if (b >= after || slots[b].op != OP_BRANCH) fail<ArgumentError>("slots: slot ", b, " should head a branch");
                 int end = b + 1 + slots[b].n;
                 if (end > after) fail<ArgumentError>("slots: slot ", b, " reaches beyond its list");
                 branches.push_back(analyse(slots, b + 1, end, depth + 1));
                 b = end;
             }
-            one = some_of(branches, most, replace);
+            if (chains) {  // each has room for what comes before it, in a layer of its own
+                one = both(line->needs, branches[0]);
+                one.layers = s.k;
+                if (branches[0].erases || branches[0].mixes || branches[0].layers || branches[0].fields)
+                    fail<ArgumentError>("transforms: expected chains of geometry and colour, given others");
+            } else {
+                one = some_of(branches, most, replace);
+            }
         }
         sum = both(sum, one);
         at = after;
@@ -126,13 +136,19 @@ public:
         if (needs.mixes > 1)
             fail<ArgumentError>("transforms: expected at most one mixing transform for a sample, given ", needs.mixes,
                                 "; list them in OneOf([...])");
+        if (needs.layers > MAX_LAYERS)
+            fail<ArgumentError>("transforms: expected at most ", int(MAX_LAYERS), " chains for a sample, given ", needs.layers);
+        if (needs.fields > 1)
+            fail<ArgumentError>("transforms: expected at most one random field for a sample, given ", needs.fields,
+                                "; list them in OneOf([...])");
         if (needs.colors > MAX_STEPS || needs.erases > MAX_STEPS)
             fail<ArgumentError>("transforms: expected at most ", int(MAX_STEPS), " colour and ", int(MAX_STEPS),
                                 " erasing steps for a sample, given ", needs.colors, " and ", needs.erases);
         info_ = {};
         info_.slots = int(slots_.size());
         info_.most = needs;
-        info_.row_words = W_HEADER + COLOR_WORDS * needs.colors + ERASE_WORDS * needs.erases;
+        info_.layer_words = W_HEADER + COLOR_WORDS * needs.colors + ERASE_WORDS * needs.erases + FIELD_WORDS * needs.fields;
+        info_.row_words = info_.layer_words * (1 + needs.layers);
         slots_.push_back(Slot{});  // plan_row looks one slot ahead
         for (int c = 0; c < 4; ++c) {
             scale_[c] = 1.0f / std_[c];
@@ -144,13 +160,16 @@ public:
         py::dict d;
         d["max_colors"] = info_.most.colors;
         d["max_erases"] = info_.most.erases;
-        d["max_contrasts"] = info_.most.means;
+        d["max_wholes"] = info_.most.wholes;
+        d["max_fields"] = info_.most.fields;
+        d["max_layers"] = info_.most.layers;
         d["mixes"] = bool(info_.most.mixes);
+        d["layer_words"] = info_.layer_words;
         d["row_words"] = info_.row_words;
         return d;
     }
     int row_words() const { return info_.row_words; }
-    int max_contrasts() const { return info_.most.means; }
+    int ready_planes() const { return info_.most.wholes ? int(READY_PLANES) : 0; }
 
     void plan(py::handle index, uint64_t seed, py::handle epoch, int view, int64_t h, int64_t w, py::handle sizes, int out_h,
               int out_w, py::handle rows, int threads) const {
@@ -204,7 +223,7 @@ public:
     // [B, 2]), a buffer or None (the offsets are then addresses) of packed [h, w, channels] pictures of `ragged_dtype`.
     void render(py::handle rows, py::handle images, bool channels_first, py::handle table, int ragged_channels, int ragged_dtype,
                 py::handle out, py::handle labels, py::handle target, py::handle target_b, py::handle lam, py::handle mask,
-                py::handle mask_lam, py::handle means, int threads) const {
+                py::handle mask_lam, py::handle ready, int threads) const {
         Tensor words(rows, "plan"), result(out, "out");
         RenderArgs a{};
         a.info = info_;
@@ -294,7 +313,7 @@ public:
             a.mask_x = m.stride(3);
             a.mask_lam = m2.emplace(mask_lam, "mask").data<float>();
         }
-        if (!means.is_none()) a.means = m3.emplace(means, "means").data<float>();
+        if (!ready.is_none()) a.ready = m3.emplace(ready, "ready").data<float>();
         if (words.cuda()) return on_cuda(rows, words, [&](void* stream) { render_cuda(a, stream); });
         py::gil_scoped_release free;
         render_cpu(a, threads);
@@ -349,7 +368,7 @@ void bind_images(py::module_& m) {
              py::arg("off"), py::arg("pairs"))
         .def("info", &Recipe::info)
         .def_property_readonly("row_words", &Recipe::row_words)
-        .def_property_readonly("max_contrasts", &Recipe::max_contrasts)
+        .def_property_readonly("ready_planes", &Recipe::ready_planes)
         .def("plan", &Recipe::plan)
         .def("render", &Recipe::render);
     m.def("new_images", [](py::handle like, int64_t b, int64_t c, int64_t h, int64_t w, int dtype, bool channels_last) {
@@ -367,11 +386,9 @@ void bind_images(py::module_& m) {
     m.attr("WORDS") = words;
     m.attr("COLOR_WORDS") = int(COLOR_WORDS);
     m.attr("ERASE_WORDS") = int(ERASE_WORDS);
-#if defined(AM_CUDA)
-    m.attr("MEAN_PARTS") = int(MEAN_PARTS);
-#else
-    m.attr("MEAN_PARTS") = 1;
-#endif
+    m.attr("FIELD_WORDS") = int(FIELD_WORDS);
+    m.attr("MAX_LAYERS") = int(MAX_LAYERS);
+    m.attr("MAX_BLUR") = int(MAX_BLUR);
     py::dict ops;
     py::set colors;
     for (const OpLine& o : OPS) {

@@ -443,6 +443,14 @@ template <> struct IntOf<Floats> {
     using type = Ints;
 };
 #endif
+template <class F> struct WordOf {
+    using type = uint32_t;
+};
+#if !defined(__CUDACC__)
+template <> struct WordOf<Floats> {
+    using type = Words;
+};
+#endif
 template <class W> struct FloatOf {
     using type = float;
 };

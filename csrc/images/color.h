@@ -1,10 +1,34 @@
 // Colour, in [0, 1]. F is a float or a pack of them; C channels (the three-channel ops leave other pictures alone, as
 // torchvision does with greyscale). Definitions and weights: torchvision.transforms.v2.functional.
 #pragma once
-#include "../core/simd.h"
+#include "../core/normal.h"
+#include "../core/philox.h"
 #include "program.h"
 
-namespace anamorph { namespace AM_LEVEL {
+namespace anamorph {
+
+// What a step that needs the whole view has found in it.
+struct Found {
+    float mean;          // of its grey
+    const float* table;  // [C][TABLE]: what each byte becomes; or the least and how long the range is, of 255
+};
+enum : int { TABLE = 256 };
+
+// One step of a row's program, ready to use.
+struct Step {
+    const int32_t* words;
+    bool bytes;  // the input is uint8: values lie in [0, 1], and what is defined on integers sees the rounded value, as step by step
+    Found found;
+    AM_HD int op() const { return words[S_OP]; }
+    AM_HD float number() const { return word_float(words[S_NUMBER]); }
+};
+
+// The keys of a noise step in row y of its view, one for each channel; the other one of a pair is its second key.
+AM_HD Philox4 noise_keys(const Step& step, int y) {
+    return philox4x32_10(0u, uint32_t(y), 0u, 0x0401CEu, uint32_t(step.words[S_KEY]) >> 1, 0u);
+}
+
+namespace AM_LEVEL {
 
 template <class F> AM_HD F luma(F r, F g, F b) { return F(0.2989f) * r + F(0.587f) * g + F(0.114f) * b; }
 template <int C, class F> AM_HD F gray(const F* c) {
@@ -61,14 +85,28 @@ template <int C, int I, class F> AM_HD void shift(bool bytes, float p, F* c) {
 // The value as a uint8 picture would hold it.
 template <class F> AM_HD F as_byte(F v) { return floor_(unit_clamp(v) * F(255.0f) + F(0.5f)); }
 
-// One step of a row's colour program. `mean` serves OP_CONTRAST; `bytes`: the input is uint8, so the values lie in [0, 1], and
-// steps defined on integers (posterize's bit mask, solarize's threshold) see the rounded value, as they would step by step.
-template <int C, class F> AM_HD void color_step(int op, float p, float mean, bool bytes, F* c) {
+AM_HD float looked_up(const float* table, float byte) { return table[int(byte)]; }
+template <class F> AM_HD F looked_up(const float* table, F byte) {
+#if defined(__AVX512F__) && !defined(__CUDACC__)
+    return F(FloatBits(_mm512_i32gather_ps((__m512i)to_int(byte).v, table, 4)));
+#elif defined(__AVX2__) && !defined(__CUDACC__)
+    return F(FloatBits(_mm256_i32gather_ps(table, (__m256i)to_int(byte).v, 4)));
+#else
+    F out;
+    for (int k = 0; k < LANES; ++k) out.v[k] = table[int(byte.v[k])];
+    return out;
+#endif
+}
+
+// One step; `op` is the step's, which a loop may know. What is noise or of a field needs a place: noise_step, field.h.
+template <int C, class F> AM_HD void color_step(int op, const Step& step, F* c) {
+    const float p = step.number();
+    const bool bytes = step.bytes;
     switch (op) {
         case OP_BRIGHTNESS:
             for (int i = 0; i < C; ++i) c[i] = bytes ? min_(c[i] * F(p), F(1.0f)) : unit_clamp_or_nan(c[i] * F(p));
             break;
-        case OP_CONTRAST: blend<C>(bytes, c, F(mean), p); break;
+        case OP_CONTRAST: blend<C>(bytes, c, F(step.found.mean), p); break;
         case OP_CONTRAST_MIDGRAY: blend<C>(bytes, c, F(0.5f), p); break;
         case OP_SATURATION:
             if constexpr (C == 3) blend<C>(bytes, c, gray<C>(c), p);
@@ -99,13 +137,33 @@ template <int C, class F> AM_HD void color_step(int op, float p, float mean, boo
             }
             break;
         }
-        case OP_SOLARIZE: {  // p: the threshold in the input's units
+        case OP_SOLARIZE: {  // p: the threshold
+            const float threshold = bytes || !step.words[S_IN_BYTES] ? p : p * (1.0f / 255.0f);
             for (int i = 0; i < C; ++i) {
                 F seen = bytes ? as_byte(c[i]) : c[i];
-                c[i] = select(seen >= F(p), F(1.0f) - c[i], c[i]);
+                c[i] = select(seen >= F(threshold), F(1.0f) - c[i], c[i]);
             }
             break;
         }
+        case OP_SOLARIZE_ADD: {  // p: what is added to values below the middle
+            const float add = bytes || step.words[S_IN_BYTES] ? p * (1.0f / 255.0f) : p;
+            for (int i = 0; i < C; ++i) {
+                F seen = bytes ? as_byte(c[i]) : c[i];
+                c[i] = select(seen < F(bytes ? 128.0f : 128.0f / 255.0f), unit_clamp_or_nan(c[i] + F(add)), c[i]);
+            }
+            break;
+        }
+        case OP_AUTOCONTRAST:  // torchvision's, whose bytes are rounded down
+            for (int i = 0; i < C; ++i) {
+                const F least = F(step.found.table[i * TABLE]), per = F(step.found.table[i * TABLE + 1]);
+                if (bytes) c[i] = floor_(clamp_((as_byte(c[i]) - least) / per, F(0.0f), F(255.0f))) * F(1.0f / 255.0f);
+                else c[i] = unit_clamp_or_nan((c[i] - least) / per);
+            }
+            break;
+        case OP_EQUALIZE:
+            for (int i = 0; i < C; ++i)
+                c[i] = select(c[i] == c[i], looked_up(step.found.table + i * TABLE, as_byte(c[i])), c[i]);
+            break;
         case OP_CHANNEL_PERMUTATION: permute<C>(p, c); break;
         case OP_GAMMA:
             for (int i = 0; i < C; ++i) c[i] = select(c[i] > F(0.0f), power(c[i], p), c[i] * F(0.0f));
@@ -114,6 +172,85 @@ template <int C, class F> AM_HD void color_step(int op, float p, float mean, boo
         case OP_SHIFT_GREEN: shift<C, 1>(bytes, p, c); break;
         case OP_SHIFT_BLUE: shift<C, 2>(bytes, p, c); break;
         default: break;
+    }
+}
+
+// What autocontrast does to a channel of these values: of bytes they are 0 .. 255.
+AM_HD void stretch(float least, float most, bool bytes, float* table) {
+    table[0] = least < most ? least : 0.0f;
+    table[1] = least < most ? (most - least) * (bytes ? 1.0f / 255.0f : 1.0f) : 1.0f;
+}
+
+// What each byte of a channel becomes so that all are as frequent, from how often they are: PIL's table, which is torchvision's.
+AM_HD void equalize(const uint32_t* counts, float* table) {
+    uint32_t total = 0, last = 0;
+    for (int k = 0; k < TABLE; ++k) {
+        total += counts[k];
+        last = counts[k] ? counts[k] : last;
+    }
+    const uint32_t step = (total - last) / 255u;
+    uint32_t below = step / 2;
+    for (int k = 0; k < TABLE; ++k) {
+        const uint32_t to = step ? below / step : uint32_t(k);
+        table[k] = float(to < 255u ? to : 255u) * (1.0f / 255.0f);
+        below += counts[k];
+    }
+}
+
+// The taps of a blur from the middle outwards, one of each pair, `out` of BLUR_HALF; how many there are. Of BLUR_BOXES those of a box,
+// which goes over the picture three times; its ends weigh a part of what the others do (PIL's).
+enum : int { BLUR_HALF = MAX_BLUR / 2 + 1 };
+AM_HD int blur_passes(int kind) { return kind == BLUR_BOXES ? 3 : 1; }
+AM_HD int blur_taps(float sigma, int taps, int kind, float* out) {
+    sigma = sigma > 1e-3f ? sigma : 1e-3f;
+    if (kind == BLUR_BOXES) {
+        const float s2 = sigma * sigma * (1.0f / 3.0f);
+        const int inner = min_(int((sqrtf(12.0f * s2 + 1.0f) - 1.0f) * 0.5f), BLUR_HALF - 2);
+        const float l = float(inner), above = (l + 1.0f) * (l + 1.0f);
+        const float end = min_((2.0f * l + 1.0f) * (l * (l + 1.0f) - 3.0f * s2) / (6.0f * (s2 - above)), 1.0f);
+        const uint32_t each = uint32_t(16777216.0f / ((l + end) * 2.0f + 1.0f)), rest = 16777216u - uint32_t(2 * inner + 1) * each;
+        for (int k = 0; k <= inner; ++k) out[k] = float(each) * (1.0f / 16777216.0f);
+        out[inner + 1] = float(rest / 2u) * (1.0f / 16777216.0f);
+        return inner + 2;
+    }
+    const int most = min_(taps, int(MAX_BLUR)) / 2 + 1;
+    int count = 0;
+    float sum = 0.0f;
+    for (; count < most; ++count) {
+        out[count] = expf(-0.5f * float(count * count) / (sigma * sigma));
+        if (out[count] < 1e-9f) break;  // and so are all beyond it
+        sum += count ? 2.0f * out[count] : out[count];
+    }
+    for (int k = 0; k < count; ++k) out[k] /= sum;
+    return count;
+}
+// A pass of a box over bytes (0 .. 255), from the sum of the taps inside it and that of the two at its ends: in integers, which say
+// how a tie is rounded.
+template <class F> AM_HD F boxed(F inner, F ends, float each, float end) {
+    using W = typename WordOf<F>::type;
+    return signed_float((W(to_int(inner)) * W(uint32_t(each * 16777216.0f)) + W(to_int(ends)) * W(uint32_t(end * 16777216.0f)) +
+                         W(1u << 23)) >> 24);
+}
+
+// A pixel made sharper (p above 1) or softer: away from, or to, the mean of its neighbours. `around`: the sum of the eight.
+template <class F> AM_HD F sharpened(bool bytes, F c, F around, float p) {
+    F soft = (around + F(5.0f) * c) * F(1.0f / 13.0f);
+    if (bytes) soft = as_byte(soft) * F(1.0f / 255.0f);
+    return unit_clamp_or_nan(soft + F(p) * (c - soft));
+}
+
+// Noise added to the pixels of columns x (words) of a row, whose keys step_keys has.
+template <int C, class F, class W> AM_HD void noise_step(const Step& step, const Philox4& keys, W x, F* c) {
+    const float mean = word_float(step.words[S_MEAN]), p = step.number();
+    for (int i = 0; i < C; ++i) {
+        F noise = F(mean) + F(p) * normal(word_at(x, keys.v[i], keys.v[i ^ 1]));
+        if (step.bytes) {  // whole levels, towards zero
+            F levels = floor_(abs_(noise) * F(255.0f)) * F(1.0f / 255.0f);
+            c[i] = c[i] + select(noise < F(0.0f), F(0.0f) - levels, levels);
+        } else {
+            c[i] = c[i] + noise;
+        }
+        if (step.words[S_KEY] & 1) c[i] = unit_clamp_or_nan(c[i]);
     }
 }
 

@@ -177,6 +177,20 @@ struct View {
         compose(n, w, h);
     }
 
+    // Slanted about the top left corner, by shares: x moves by `x` times y, y by `y` times x.
+    AM_HD void slant(double x, double y, const double* color) {
+        fill_outside(color);
+        direct = false;
+        const double n[9] = {1.0, x, 0.0, y, 1.0, 0.0, 0.0, 0.0, 1.0};
+        compose(n, w, h);
+    }
+    // Moved to the right and down.
+    AM_HD void shift(double x, double y, const double* color) {
+        fill_outside(color);
+        direct = false;
+        scale_shift(1.0, 0.0 - x, 1.0, 0.0 - y, w, h);
+    }
+
     // torchvision's rounding of an expanded frame: to 1e-4 towards zero first, so that noise does not cost a pixel.
     static AM_HD double cut_noise(double x) { return (x < 0.0 ? -exact::floor(-x * 1e4) : exact::floor(x * 1e4)) * 1e-4; }
     static AM_HD double whole_below(double x) { return exact::floor(cut_noise(x)); }

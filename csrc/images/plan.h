@@ -142,6 +142,7 @@ struct Frame {
     int count, next;   // branches to run, how many have begun
     int until;         // end of the branch that is running
     bool replace;      // a branch may run several times
+    bool chains;       // each run makes a layer of its own
     uint32_t again;    // of the block itself
     unsigned char order[MAX_BRANCHES];
 };
@@ -162,7 +163,7 @@ AM_HD int output_size(int fixed, double view) { return fixed > 0 ? fixed : int(v
 struct RowWriter {
     const PlanArgs& a;
     int i;
-    int32_t* row;
+    int32_t* row;  // of the layer being written
     View view;
     int erases;
 
@@ -172,11 +173,67 @@ struct RowWriter {
         return a.index[i];
     }
 
-    AM_HD void color(int op, double p0) {
+    AM_HD int32_t* step(int op, double number) {
         int32_t* c = row + W_HEADER + COLOR_WORDS * view.colors++;
-        c[0] = op;
-        put_double(c, 1, p0);
+        c[S_OP] = op;
+        put_double(c, S_NUMBER, number);
         c[2] = c[3] = 0;
+        return c;
+    }
+
+    static AM_HD double whole(double v) { return v < 0.0 ? -exact::floor(-v) : exact::floor(v); }  // towards zero
+
+    // The number of a step. p: low, high, two of the level, around what, the least and the most that it may be (where these differ). The level is uniform in [0, 1); with SLOT_LEVELS one of p[2] numbers evenly spaced from 0 to 1; with
+    // SLOT_LEVEL_NORMAL tenths of a normal number about p[2] with the deviation p[3], kept within 0 and p[7].
+    AM_HD double argument(const Slot& s, Draw& d) {
+        double level;
+        if (s.flags & SLOT_LEVELS) level = s.p[2] > 1.0 ? d.below(s.p[2]) / (s.p[2] - 1.0) : 0.0;
+        else if (s.flags & SLOT_LEVEL_NORMAL)
+            level = exact::minimum(exact::maximum(s.p[2] + s.p[3] * d.normal(), 0.0), s.p[7]) * 0.1;
+        else level = d.unit();
+        double v = s.p[0] + (s.p[1] - s.p[0]) * level;
+        if (s.flags & SLOT_ROUND) v = exact::round_even(v);
+        if (s.flags & SLOT_TRUNCATE) v = whole(v);
+        if ((s.flags & SLOT_SIGN) && d.unit() < 0.5) v = 0.0 - v;
+        v = s.p[4] + v;
+        if (s.p[5] < s.p[6]) v = exact::minimum(exact::maximum(v, s.p[5]), s.p[6]);
+        return v;
+    }
+
+    AM_HD void color(const Slot& s, Draw& d) {
+        int32_t* c = step(s.op, argument(s, d));
+        switch (s.op) {
+            case OP_SOLARIZE:
+            case OP_SOLARIZE_ADD: c[S_IN_BYTES] = s.k; break;
+            case OP_GAUSSIAN_BLUR: c[S_BLUR] = s.k; break;
+            case OP_GAUSSIAN_NOISE:  // p[8]: its mean; k: kept within [0, 1]
+                c[S_KEY] = int32_t((d.word() & ~1u) | uint32_t(s.k));
+                put_double(c, S_MEAN, s.p[8]);
+                break;
+            case OP_FIELD_BRIGHTNESS:
+            case OP_FIELD_CONTRAST:
+            case OP_FIELD_SATURATION:
+            case OP_FIELD_HUE: c[S_FIELD] = s.k; break;
+            default: break;
+        }
+    }
+
+    // One of a policy's maps, by a number that the row keeps. p: argument's, then the fill. k: a translation is a share of the side (1),
+    // in whole pixels (2).
+    AM_HD void policy_map(const Slot& s, Draw& d) {
+        double v = argument(s, d);
+        const double* color = s.p + 8;
+        resampled(s);
+        if (s.op == OP_ROTATE_BY) {
+            view.rotate(v, view.w * 0.5, view.h * 0.5, false, color);
+        } else if (s.op == OP_SHEAR_X || s.op == OP_SHEAR_Y) {
+            view.slant(s.op == OP_SHEAR_X ? v : 0.0, s.op == OP_SHEAR_Y ? v : 0.0, color);
+        } else {
+            if (s.k & 1) v *= s.op == OP_TRANSLATE_X ? view.w : view.h;
+            if (s.k & 2) v = whole(v);
+            view.shift(s.op == OP_TRANSLATE_X ? v : 0.0, s.op == OP_TRANSLATE_Y ? v : 0.0, color);
+        }
+        step(s.op, v);
     }
 
     AM_HD void resampled(const Slot& s) {
@@ -412,6 +469,13 @@ struct RowWriter {
         }
     }
 
+    // p: the square's side in pixels, value x4. Its middle is any of the view's pixels; what lies outside is cut off.
+    AM_HD void cutout(const Slot& s, Draw& d) {
+        double w = output_size(a.info.out_w, view.w), h = output_size(a.info.out_h, view.h), half = exact::floor(s.p[0] * 0.5);
+        double x = d.below(w) - half, y = d.below(h) - half, left = exact::maximum(x, 0.0), top = exact::maximum(y, 0.0);
+        erase_box(s, left, top, exact::minimum(x + s.p[0], w) - left, exact::minimum(y + s.p[0], h) - top, s.p + 1, d);
+    }
+
     AM_HD void mix(const Slot& s, Draw& d) {
         int w = output_size(a.info.out_w, view.w), h = output_size(a.info.out_h, view.h);
         int n = a.batch, kind = (s.flags >> SLOT_PARTNER_SHIFT) & 3, other;
@@ -493,13 +557,19 @@ struct RowWriter {
                 break;
             }
             case OP_CROP_AND_PAD: crop_and_pad(s, next, d); break;
+            case OP_SHEAR_X:
+            case OP_SHEAR_Y:
+            case OP_TRANSLATE_X:
+            case OP_TRANSLATE_Y:
+            case OP_ROTATE_BY: policy_map(s, d); break;
             case OP_ERASE: erase(s, d); break;
             case OP_DROPOUT: dropout(s, d); break;
+            case OP_CUTOUT: cutout(s, d); break;
             case OP_MIXUP:
             case OP_CUTMIX:
             case OP_RESIZEMIX:
             case OP_MASKMIX: mix(s, d); break;
-            default: color(s.op, d.uniform(s.p[0], s.p[1])); break;  // a recipe's other ops have been refused
+            default: color(s, d); break;  // a recipe's other ops have been refused
         }
     }
 
@@ -533,60 +603,18 @@ struct RowWriter {
         return count;
     }
 
-    AM_HD void run() {
-        for (int w = 0; w < a.info.row_words; ++w) row[w] = 0;
-        erases = 0;
-        double h = double(a.sizes ? a.sizes[2 * i] : a.source_h), w = double(a.sizes ? a.sizes[2 * i + 1] : a.source_w);
-        view.begin(w, h);
+    AM_HD int32_t* rows_of(int n) const { return a.rows + int64_t(n) * a.info.row_words; }
+
+    // What a layer is of: the picture of batch row i.
+    AM_HD void begin_layer() {
         row[W_PARTNER] = i;
         row[W_PARTNER_ID] = int32_t(uint32_t(uint64_t(a.index[i])));
         row[W_PARTNER_ID + 1] = int32_t(uint32_t(uint64_t(a.index[i]) >> 32));
         put_double(row, W_LAM, 1.0);
+    }
 
-        Frame stack[MAX_DEPTH];
-        int depth = 0, at = 0;
-        uint32_t again = 0;
-        for (;;) {
-            while (depth > 0 && at == stack[depth - 1].until) {  // a branch has ended: the next one, or out
-                Frame& f = stack[depth - 1];
-                again = f.again;
-                if (f.next == f.count) {
-                    at = f.after;
-                    --depth;
-                } else {
-                    if (f.replace) again = again * (MAX_BRANCHES + 1) + uint32_t(f.next) + 1;
-                    int b = branch_start(a.slots, f.first, f.order[f.next++]);
-                    at = b + 1;
-                    f.until = b + 1 + a.slots[b].n;
-                }
-            }
-            if (at >= a.info.slots) break;
-            const Slot& s = a.slots[at];
-            Draw d;
-            d.begin(a.seed, epoch(), id_for(s.flags), a.view, uint32_t(at), again);
-            if (s.op == OP_APPLY) {
-                at += d.unit() < s.p[0] ? 1 : 1 + s.n;
-            } else if (s.op == OP_CHOICE || s.op == OP_ORDER) {
-                Frame& f = stack[depth++];
-                f.first = at + 1;
-                f.after = at + 1 + s.n;
-                f.next = 0;
-                f.count = 0;
-                f.replace = s.flags & SLOT_REPLACE;
-                f.again = again;
-                if (s.op == OP_ORDER) {
-                    f.count = ordered(s, d, f.order);
-                } else if (d.unit() < s.p[0]) {
-                    f.count = 1;
-                    f.order[0] = (unsigned char)chosen(at, d);
-                }
-                f.until = at = -1;  // let the loop above pick the first branch
-            } else {
-                apply(s, a.slots[at + 1], d);
-                at += 1 + s.n;  // n: slots that only hold more numbers of this one
-            }
-        }
-
+    // The view's words.
+    AM_HD void end_layer(double source_h, double source_w) {
         for (int c = 0; c < 9; ++c) put_double(row, W_MATRIX + c, view.m[c]);
         for (int c = 0; c < 4; ++c) {
             put_double(row, W_RECT + c, view.rect[c]);
@@ -601,12 +629,106 @@ struct RowWriter {
         row[W_FLAGS] = view.interp | (persp ? ROW_PERSPECTIVE : 0) | (view.antialias ? ROW_ANTIALIAS : 0) |
                        (view.framed ? ROW_FRAME : 0) | (view.border << ROW_BORDER_SHIFT) | (view.folded << ROW_FOLD_SHIFT);
         row[W_FILL_STEP] = view.fill_step;
-        row[W_SOURCE] = int(h);
-        row[W_SOURCE + 1] = int(w);
+        row[W_SOURCE] = int(source_h);
+        row[W_SOURCE + 1] = int(source_w);
         row[W_COLORS] = view.colors;
-        row[W_ERASES] = erases;
+        row[W_ERASES] = row == rows_of(i) ? erases : 0;
         put_double(row, W_VIEW, view.w);
         put_double(row, W_VIEW + 1, view.h);
+    }
+
+    // Chain `k`, from 1 on, goes on from `fork`, the view so far and its steps.
+    AM_HD void begin_chain(int32_t* own, const View& fork, int k) {
+        row = own + k * a.info.layer_words;
+        view = fork;
+        begin_layer();
+        for (int w = W_HEADER; w < W_HEADER + COLOR_WORDS * fork.colors; ++w) row[w] = own[w];
+    }
+
+    // The chains' shares of what is blended are Dirichlet's (p[0], p[0], ..), theirs altogether Beta's (p[1], p[1]).
+    AM_HD void blend_chains(const Slot& s, Draw& d, int32_t* own, const View& fork) {
+        row = own;
+        view = fork;
+        double share[MAX_LAYERS], most = 0.0, sum = 0.0;
+        for (int k = 0; k < s.k; ++k) {
+            share[k] = d.log_gamma(s.p[0]);
+            most = k == 0 ? share[k] : exact::maximum(most, share[k]);
+        }
+        for (int k = 0; k < s.k; ++k) sum = sum + (share[k] = exact::exp(share[k] - most));
+        for (int k = 0; k < s.k; ++k) {
+            int32_t* layer = own + (k + 1) * a.info.layer_words;
+            layer[W_MIX] = MIX_CONSTANT;
+            put_double(layer, W_LAM, share[k] / sum);
+        }
+        int32_t* c = step(OP_BLEND, d.beta(s.p[1], s.p[1]));
+        c[S_LAYER] = 1;
+        c[S_LAYERS] = s.k;
+    }
+
+    AM_HD void run() {
+        for (int w = 0; w < a.info.row_words; ++w) row[w] = 0;
+        erases = 0;
+        double h = double(a.sizes ? a.sizes[2 * i] : a.source_h), w = double(a.sizes ? a.sizes[2 * i + 1] : a.source_w);
+        view.begin(w, h);
+        begin_layer();
+
+        int32_t* own = row;
+        View fork;  // where a row's chains begin
+        Frame stack[MAX_DEPTH];
+        int depth = 0, at = 0;
+        uint32_t again = 0;
+        Draw d;
+        for (;;) {
+            while (depth > 0 && at == stack[depth - 1].until) {  // a branch has ended: the next one, or out
+                Frame& f = stack[depth - 1];
+                again = f.again;
+                if (f.chains && f.next > 0) end_layer(h, w);
+                if (f.next == f.count) {
+                    if (f.chains) {
+                        d.begin(a.seed, epoch(), a.index[i], a.view, uint32_t(f.first - 1), again);
+                        blend_chains(a.slots[f.first - 1], d, own, fork);
+                    }
+                    at = f.after;
+                    --depth;
+                } else {
+                    if (f.chains && f.next == 0) fork = view;
+                    if (f.replace) again = again * (MAX_BRANCHES + 1) + uint32_t(f.next) + 1;
+                    int b = branch_start(a.slots, f.first, f.order[f.next++]);
+                    if (f.chains) begin_chain(own, fork, f.next);
+                    at = b + 1;
+                    f.until = b + 1 + a.slots[b].n;
+                }
+            }
+            if (at >= a.info.slots) break;
+            const Slot& s = a.slots[at];
+            d.begin(a.seed, epoch(), id_for(s.flags), a.view, uint32_t(at), again);
+            if (s.op == OP_APPLY) {
+                at += d.unit() < s.p[0] ? 1 : 1 + s.n;
+            } else if (s.op == OP_CHOICE || s.op == OP_ORDER || s.op == OP_CHAINS) {
+                Frame& f = stack[depth++];
+                f.first = at + 1;
+                f.after = at + 1 + s.n;
+                f.next = 0;
+                f.count = 0;
+                f.chains = s.op == OP_CHAINS;
+                f.replace = f.chains || (s.flags & SLOT_REPLACE);
+                f.again = again;
+                if (s.op == OP_ORDER) {
+                    f.count = ordered(s, d, f.order);
+                } else if (f.chains) {
+                    f.count = s.k;
+                    for (int k = 0; k < s.k; ++k) f.order[k] = 0;
+                } else if (d.unit() < s.p[0]) {
+                    f.count = 1;
+                    f.order[0] = (unsigned char)chosen(at, d);
+                }
+                f.until = at = -1;  // let the loop above pick the first branch
+            } else {
+                apply(s, a.slots[at + 1], d);
+                at += 1 + s.n;  // n: slots that only hold more numbers of this one
+            }
+        }
+        end_layer(h, w);
     }
 };
 

@@ -6,61 +6,84 @@
 
 namespace anamorph {
 
-enum : int { MAX_SIDE = 1 << 15, MAX_STEPS = 64 };  // positions are float32: 1/512 pixel at MAX_SIDE; steps: of a kind, in a row
+// Positions are float32: 1/512 pixel at MAX_SIDE. Steps: of a kind, in a row; layers: that are blended in it.
+enum : int { MAX_SIDE = 1 << 15, MAX_STEPS = 64, MAX_LAYERS = 8 };
 constexpr double MAX_WORD = 0x1p100;  // of a row's floats: what is drawn beyond it, as a product of many maps may be, is clamped
 
 // The ops, one line each, and all there is to say of one beside its arithmetic: Python's OPS, the analysis of a recipe and the
 // dispatch of colour steps come from here. Its code stands in the files of plans. The counts: what it may add to a row at most.
 // Control ops run the slots that belong to them. APPLY: with probability p[0]. CHOICE: with probability p[0] one of k branches.
 // ORDER: p[0] to p[1] of k branches, in a random order. BRANCH heads a branch; p[0]: its cumulative probability in a CHOICE.
-// A colour op is also the op code of the row's step, and its number is drawn uniformly from [p[0], p[1]).
+// CHAINS: its slots k times over, each on the view as it was before; what they make is blended (AugMix).
+// A colour op is also the op code of the row's step, and its number is drawn by plan.h's `argument`. What its number alone does not say
+// of a policy's geometry (SHEAR_X .. ROTATE_BY) is in the matrix; the step says what was drawn, and changes no pixel.
 // clang-format off
-//        name              code  kind      colours means erasures mixes
-#define AM_OPS(X)                                          \
-    X(APPLY,                 1, CONTROL,    0, 0, 0, 0)    \
-    X(CHOICE,                2, CONTROL,    0, 0, 0, 0)    \
-    X(ORDER,                 3, CONTROL,    0, 0, 0, 0)    \
-    X(BRANCH,                4, CONTROL,    0, 0, 0, 0)    \
-    X(RESIZED_CROP,         10, GEOMETRY,   0, 0, 0, 0)    \
-    X(RESIZE,               11, GEOMETRY,   0, 0, 0, 0)    \
-    X(CROP,                 12, GEOMETRY,   0, 0, 0, 0)    \
-    X(FLIP_H,               13, GEOMETRY,   0, 0, 0, 0)    \
-    X(FLIP_V,               14, GEOMETRY,   0, 0, 0, 0)    \
-    X(AFFINE,               15, GEOMETRY,   0, 0, 0, 0)    \
-    X(ROTATE,               16, GEOMETRY,   0, 0, 0, 0)    \
-    X(PERSPECTIVE,          17, GEOMETRY,   0, 0, 0, 0)    \
-    X(CENTER_CROP,          18, GEOMETRY,   0, 0, 0, 0)    \
-    X(TURN,                 19, GEOMETRY,   0, 0, 0, 0)    \
-    X(PAD,                  20, GEOMETRY,   0, 0, 0, 0)    \
-    X(WARP,                 21, GEOMETRY,   0, 0, 0, 0)    \
-    X(CROP_AND_PAD,         22, GEOMETRY,   0, 0, 0, 0)    \
-    X(BRIGHTNESS,           30, COLOR,      1, 0, 0, 0)    \
-    X(CONTRAST,             31, COLOR,      1, 1, 0, 0)    \
-    X(CONTRAST_MIDGRAY,     32, COLOR,      1, 0, 0, 0)    \
-    X(SATURATION,           33, COLOR,      1, 0, 0, 0)    \
-    X(HUE,                  34, COLOR,      1, 0, 0, 0)    \
-    X(GRAYSCALE,            35, COLOR,      1, 0, 0, 0)    \
-    X(INVERT,               36, COLOR,      1, 0, 0, 0)    \
-    X(POSTERIZE,            37, COLOR,      1, 0, 0, 0)    \
-    X(SOLARIZE,             38, COLOR,      1, 0, 0, 0)    \
-    X(CHANNEL_PERMUTATION,  39, COLOR,      1, 0, 0, 0)    \
-    X(GAMMA,                40, COLOR,      1, 0, 0, 0)    \
-    X(SHIFT_RED,            41, COLOR,      1, 0, 0, 0)    \
-    X(SHIFT_GREEN,          42, COLOR,      1, 0, 0, 0)    \
-    X(SHIFT_BLUE,           43, COLOR,      1, 0, 0, 0)    \
-    X(ERASE,                50, ERASE,      0, 0, 1, 0)    \
-    X(DROPOUT,              51, ERASE,      0, 0, 1, 0)    \
-    X(MIXUP,                60, MIX,        0, 0, 0, 1)    \
-    X(CUTMIX,               61, MIX,        0, 0, 0, 1)    \
-    X(RESIZEMIX,            62, MIX,        0, 0, 0, 1)    \
-    X(MASKMIX,              63, MIX,        0, 0, 0, 1)
+//        name                code  kind       steps wholes erasures mixes fields layers
+#define AM_OPS(X)                                             \
+    X(APPLY,                   1, CONTROL,    0, 0, 0, 0, 0, 0)\
+    X(CHOICE,                  2, CONTROL,    0, 0, 0, 0, 0, 0)\
+    X(ORDER,                   3, CONTROL,    0, 0, 0, 0, 0, 0)\
+    X(BRANCH,                  4, CONTROL,    0, 0, 0, 0, 0, 0)\
+    X(CHAINS,                  5, CONTROL,    1, 1, 0, 0, 0, 0)\
+    X(RESIZED_CROP,           10, GEOMETRY,   0, 0, 0, 0, 0, 0)\
+    X(RESIZE,                 11, GEOMETRY,   0, 0, 0, 0, 0, 0)\
+    X(CROP,                   12, GEOMETRY,   0, 0, 0, 0, 0, 0)\
+    X(FLIP_H,                 13, GEOMETRY,   0, 0, 0, 0, 0, 0)\
+    X(FLIP_V,                 14, GEOMETRY,   0, 0, 0, 0, 0, 0)\
+    X(AFFINE,                 15, GEOMETRY,   0, 0, 0, 0, 0, 0)\
+    X(ROTATE,                 16, GEOMETRY,   0, 0, 0, 0, 0, 0)\
+    X(PERSPECTIVE,            17, GEOMETRY,   0, 0, 0, 0, 0, 0)\
+    X(CENTER_CROP,            18, GEOMETRY,   0, 0, 0, 0, 0, 0)\
+    X(TURN,                   19, GEOMETRY,   0, 0, 0, 0, 0, 0)\
+    X(PAD,                    20, GEOMETRY,   0, 0, 0, 0, 0, 0)\
+    X(WARP,                   21, GEOMETRY,   0, 0, 0, 0, 0, 0)\
+    X(CROP_AND_PAD,           22, GEOMETRY,   0, 0, 0, 0, 0, 0)\
+    X(SHEAR_X,                23, GEOMETRY,   1, 0, 0, 0, 0, 0)\
+    X(SHEAR_Y,                24, GEOMETRY,   1, 0, 0, 0, 0, 0)\
+    X(TRANSLATE_X,            25, GEOMETRY,   1, 0, 0, 0, 0, 0)\
+    X(TRANSLATE_Y,            26, GEOMETRY,   1, 0, 0, 0, 0, 0)\
+    X(ROTATE_BY,              27, GEOMETRY,   1, 0, 0, 0, 0, 0)\
+    X(FIELD,                  28, GEOMETRY,   0, 0, 0, 0, 1, 0)\
+    X(BRIGHTNESS,             30, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(CONTRAST,               31, COLOR,      1, 1, 0, 0, 0, 0)\
+    X(CONTRAST_MIDGRAY,       32, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(SATURATION,             33, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(HUE,                    34, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(GRAYSCALE,              35, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(INVERT,                 36, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(POSTERIZE,              37, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(SOLARIZE,               38, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(CHANNEL_PERMUTATION,    39, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(GAMMA,                  40, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(SHIFT_RED,              41, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(SHIFT_GREEN,            42, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(SHIFT_BLUE,             43, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(AUTOCONTRAST,           44, COLOR,      1, 1, 0, 0, 0, 0)\
+    X(EQUALIZE,               45, COLOR,      1, 1, 0, 0, 0, 0)\
+    X(SHARPNESS,              46, COLOR,      1, 1, 0, 0, 0, 0)\
+    X(GAUSSIAN_BLUR,          47, COLOR,      1, 1, 0, 0, 0, 0)\
+    X(GAUSSIAN_NOISE,         48, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(SOLARIZE_ADD,           49, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(IDENTITY,               70, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(BLEND,                  71, COLOR,      1, 1, 0, 0, 0, 0)\
+    X(FIELD_BRIGHTNESS,       72, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(FIELD_CONTRAST,         73, COLOR,      1, 1, 0, 0, 0, 0)\
+    X(FIELD_SATURATION,       74, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(FIELD_HUE,              75, COLOR,      1, 0, 0, 0, 0, 0)\
+    X(ERASE,                  50, ERASE,      0, 0, 1, 0, 0, 0)\
+    X(DROPOUT,                51, ERASE,      0, 0, 1, 0, 0, 0)\
+    X(CUTOUT,                 52, ERASE,      0, 0, 1, 0, 0, 0)\
+    X(MIXUP,                  60, MIX,        0, 0, 0, 1, 0, 0)\
+    X(CUTMIX,                 61, MIX,        0, 0, 0, 1, 0, 0)\
+    X(RESIZEMIX,              62, MIX,        0, 0, 0, 1, 0, 0)\
+    X(MASKMIX,                63, MIX,        0, 0, 0, 1, 0, 0)
 // clang-format on
 
 enum class Kind : int32_t { CONTROL, GEOMETRY, COLOR, ERASE, MIX };
 
 // What slots may add to a row at most.
 struct Needs {
-    int32_t colors = 0, means = 0, erases = 0, mixes = 0;
+    int32_t colors = 0, wholes = 0, erases = 0, mixes = 0, fields = 0, layers = 0;
 };
 
 enum Op : int32_t {
@@ -81,16 +104,19 @@ constexpr OpLine OPS[] = {
 #undef AM_OP
 };
 
-// Does a colour step need the view's mean before it?
-AM_HD bool needs_mean(int32_t op) {
+// Does a step need the whole view before it: a statistic of it, or more of it than a pixel?
+AM_HD bool needs_whole(int32_t op) {
     switch (op) {
-#define AM_OP(name, code, kind, colors, means, ...) \
-    case code: return means;
+#define AM_OP(name, code, kind, colors, wholes, ...) \
+    case code: return wholes;
         AM_OPS(AM_OP)
 #undef AM_OP
         default: return false;
     }
 }
+
+// Does a step change pixels where they lie? A policy's maps are steps too, which say what was drawn.
+AM_HD bool changes_pixels(int32_t op) { return op >= OP_BRIGHTNESS && op != OP_IDENTITY; }
 
 struct Slot {
     int32_t op;
@@ -114,6 +140,11 @@ enum SlotFlag : int32_t {
     SLOT_BY_VIEW = 1 << 13,     // choice: by the number of the view
     SLOT_REPLACE = 1 << 14,     // order: a branch may run several times
     SLOT_IN_ORDER = 1 << 15,    // order: those that run keep the list's order
+    SLOT_LEVELS = 1 << 16,      // plan.h's argument: one of evenly spaced levels,
+    SLOT_LEVEL_NORMAL = 1 << 17,  // or a level about one that is given,
+    SLOT_ROUND = 1 << 18,         // then to the nearest integer (ties to even),
+    SLOT_TRUNCATE = 1 << 19,      // or towards zero,
+    SLOT_SIGN = 1 << 20,          // and with either sign
 };
 // clang-format on
 
@@ -151,10 +182,30 @@ enum Word : int {
     W_COLORS = 48,    // int: colour ops that follow
     W_ERASES = 49,    // int: erasures that follow
     W_VIEW = 50,      // 2 floats: the view's width and height, as large as the geometry has made it
-    W_HEADER = 52,    // colour ops start here: COLOR_WORDS each, then erasures: ERASE_WORDS each
+    W_HEADER = 52,    // steps start here: COLOR_WORDS each, then erasures: ERASE_WORDS each, then a field: FIELD_WORDS
 };
 // clang-format on
-enum : int { COLOR_WORDS = 4, ERASE_WORDS = 12 };
+// A step: its op, its number (a float), and two words more of some ops (StepWord).
+enum : int { COLOR_WORDS = 4, ERASE_WORDS = 12, FIELD_WORDS = 24 };
+// clang-format off
+enum StepWord : int {
+    S_OP = 0,
+    S_NUMBER = 1,
+    S_IN_BYTES = 2,  // SOLARIZE, SOLARIZE_ADD: 1 where the number counts 255ths, whatever the picture's dtype
+    S_BLUR = 2,      // GAUSSIAN_BLUR: the taps across, those down << 8, BlurKind << 16
+    S_KEY = 2,       // GAUSSIAN_NOISE: the key; its lowest bit: the result is kept within [0, 1]
+    S_MEAN = 3,      // GAUSSIAN_NOISE: a float
+    S_FIELD = 2,     // FIELD_*: which of the field's functions
+    S_LAYER = 2,     // BLEND: the first of the layers
+    S_LAYERS = 3,    // BLEND: how many
+};
+// clang-format on
+enum BlurKind : int32_t {
+    BLUR_REFLECT = 0,  // torchvision's: the Gaussian at the taps, mirrored borders
+    BLUR_ZERO = 1,     // SimCLR's and BYOL's: the same with zeros around
+    BLUR_BOXES = 2,    // PIL's: three boxes that have the variance, the edge repeated
+};
+enum : int { MAX_BLUR = 127 };  // taps
 
 enum RowFlag : int32_t {
     ROW_INTERP = 7,  // Interpolation
@@ -171,7 +222,8 @@ struct RecipeInfo {
     int32_t slots;
     Needs most;            // that a row of it holds
     int32_t out_h, out_w;  // 0: as the source
-    int32_t row_words;
+    int32_t layer_words;   // of a row's own layer, and of each that is blended into it and follows it, in the same form
+    int32_t row_words;     // of all of them
 };
 
 }  // namespace anamorph

@@ -17,7 +17,8 @@ struct Targets {
     float* pair_lam;
 };
 
-enum : int { MEAN_PARTS = 16 };  // blocks that add up a view's grey, each into a cell of its own
+// A view made ready, one that a stencil writes, one into which layers are blended.
+enum : int { READY_PLANES = 3 };
 
 struct RenderArgs {
     Images in;
@@ -31,7 +32,7 @@ struct RenderArgs {
     const float* mask;                   // [B, 1, H, W] or null
     int64_t mask_n, mask_y, mask_x;
     const float* mask_lam;  // [B] or null
-    float* means;           // CUDA: [B, max_contrasts, MEAN_PARTS] sums of grey, else null
+    float* ready;           // CUDA: [B, READY_PLANES, C, H, W], where views are made ready before they are rendered; else null
     Targets targets;
 };
 

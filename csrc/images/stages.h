@@ -1,5 +1,8 @@
-// The stages of an output, in the one order that both backends follow: taps, colour steps (the fill before, between or after them),
+// The stages of an output, in the one order that both backends follow: taps, steps (the fill before, between or after them),
 // erasures; the same for the partner, mixed in; normalised, cast and stored.
+//
+// A step that needs the whole view before it (a statistic, a stencil, a blend of layers) is made ready first: the view up to there
+// becomes a picture of floats, from which the stages go on (`Layer::done` says how much of them it has behind it).
 //
 // A backend brings a walk: which pixels it takes at a time and how a stage is done to them. On a CPU these are a row (or a part
 // of it) in a buffer, on a GPU the four pixels of a thread in registers.
@@ -7,66 +10,84 @@
 //     Walk::At                         which pixels
 //     Walk::Pixels                     where their values are
 //     begin()                          room for a view
-//     taps(view, at, px)               the view sampled; the Progress that was made already (a CPU keeps what a statistic has seen)
-//     fill(view, at, px)               its fill, where colour steps come before it
-//     color(op, number, mean, at, px)  one colour step
+//     taps(view, at, px)               the view sampled; the Progress that was made already
+//     fill(view, at, px)               its fill, where steps come before it
+//     color(view, step, at, px)        one step
 //     erase(view, e, at, px)           one erasure
 //     narrow(box, at, inside)          does the box hold any? `inside`: which, where the walk NARROWS what it draws to these
 //     keep(px), mix(row, at, px)       the own view put aside; what is drawn now mixed into it
-//     left_to_store(view, at)          how many of the last colour steps (0 or 1) the store does on its way
+//     left_to_store(view, at)          how many of the last steps (0 or 1) the store does on its way
 //     store(view, at, done, px)
 #pragma once
+#include "color.h"
 #include "mix.h"
 
 namespace anamorph {
 
-// One of the two views that make an output: what its row says, ready to use.
+// How much of a view's steps is done, and whether its fill is laid.
+struct Progress {
+    int step;
+    bool filled;
+};
+
+// One of the views that make an output: what its row says, ready to use.
 struct Layer {
     const int32_t* row;
     Picture picture;
     Reading reading;
     Place place;
     int colors, erases;
-    float means[MAX_STEPS];  // of the steps that need one, by their number among these
+    Progress done;
+    Found found;  // by its next step, where that needs the whole view
 };
 
-// How much of a view's colour program is done.
-struct Progress {
-    int step, mean;
-    bool filled;
-};
+AM_HD const int32_t* row_of(const RenderArgs& a, int i) { return a.rows + int64_t(i) * a.info.row_words; }
 
-// choose_window comes after this, and after place_layer.
-AM_HD void open_layer(const RenderArgs& a, int i, Layer& v) {
-    v.row = a.rows + int64_t(i) * a.info.row_words;
+// Of picture `i`. choose_window comes after this, and after place_layer.
+AM_HD void open_layer(const RenderArgs& a, const int32_t* row, int i, Layer& v) {
+    v.row = row;
     v.picture = picture_of(a.in, i, dtype_bytes(a.in.dtype));
     open_reading(v.row, v.picture, v.reading);
     v.place = {1.0f, 0.0f, 1.0f, 0.0f};
     v.colors = count_of(v.row, W_COLORS, a.info.most.colors);
     v.erases = count_of(v.row, W_ERASES, a.info.most.erases);
     v.reading.fill_step = v.reading.fill_step < v.colors ? v.reading.fill_step : v.colors;
+    v.done = {0, !v.reading.late};
+    v.found = {};
+}
+// Layer `k` of those that are blended into a row, which says whose picture it is of.
+AM_HD void open_layer_of(const RenderArgs& a, const int32_t* row, int i, int k, Layer& v) {
+    const int32_t* layer = row + k * a.info.layer_words;
+    open_layer(a, layer, partner_of(a, layer, i), v);
+}
+// The layers of a blend, whatever a row from a file says.
+AM_HD int first_layer(const RenderArgs& a, const int32_t* step) { return kept_in(step[S_LAYER], 1, a.info.most.layers + 1); }
+AM_HD int after_layers(const RenderArgs& a, const int32_t* step) {
+    return first_layer(a, step) + kept_in(step[S_LAYERS], 0, a.info.most.layers + 1 - first_layer(a, step));
 }
 
-// The partner's view where the own row says: ResizeMix shrinks it into a box. Its means stay those of the whole view.
+// The view goes on from what it was made into.
+AM_HD void go_on_from(Layer& v, const Picture& ready, const Progress& done) {
+    v.picture = ready;
+    open_ready(ready, v.reading);
+    v.done = done;
+}
+
+// The partner's view where the own row says: ResizeMix shrinks it into a box.
 AM_HD void place_layer(const RenderArgs& a, const int32_t* own_row, Layer& partner) {
     if (own_row[W_MIX] != MIX_RESIZED_BOX) return;
     partner.place = place_in(own_row + W_BOX, a.out_w, a.out_h);
     shrink_reading(partner.reading, partner.place);
 }
 
-// The mean that the step `op` needs, which is the next one. (A row from a file may ask for more than the recipe has.)
-AM_HD float next_mean(const RenderArgs& a, const Layer& v, int op, Progress& done) {
-    return needs_mean(op) && done.mean < a.info.most.means ? v.means[done.mean++] : 0.0f;
-}
-
-// The number of the step that needs mean `n`, or -1.
-AM_HD int step_of_mean(const Layer& v, int n) {
-    for (int j = 0; j < v.colors; ++j)
-        if (needs_mean(color_words(v.row, j)[0]) && n-- == 0) return j;
+// The first step from `from` on that needs the whole view before it, or -1.
+AM_HD int next_whole(const Layer& v, int from) {
+    for (; from < v.colors; ++from)
+        if (needs_whole(color_words(v.row, from)[S_OP])) return from;
     return -1;
 }
 
-// The view before its colour step `end`.
+// The view before its step `end`.
 template <class Walk, class View>
 AM_HD Progress draw(const Walk& walk, const View& v, const typename Walk::At& at, int end, typename Walk::Pixels& px) {
     Progress done = walk.taps(v, at, px);
@@ -76,8 +97,8 @@ AM_HD Progress draw(const Walk& walk, const View& v, const typename Walk::At& at
             done.filled = true;
         }
         if (done.step >= end) return done;
-        const int32_t* w = color_words(v.row, done.step);
-        walk.color(w[0], word_float(w[1]), next_mean(walk.args, v, w[0], done), at, px);
+        const int32_t* step = color_words(v.row, done.step);
+        if (changes_pixels(step[S_OP])) walk.color(v, step, at, px);
     }
 }
 
@@ -92,7 +113,7 @@ AM_HD void render(const Walk& walk, const View& own, const View& other, const ty
     const typename Walk::At& there = Walk::NARROWS && boxed ? inside : at;
     const int left = mixed ? 0 : walk.left_to_store(own, at);
     typename Walk::Pixels px = walk.begin();
-    Progress done = {0, 0, true};
+    Progress done = own.done;
     for (const View* v = &own;; v = &other) {  // a loop, so that a GPU's program has the stages of a view once
         const typename Walk::At& here = Walk::NARROWS && v == &other ? there : at;
         Progress drawn = draw(walk, *v, here, v->colors - left, px);

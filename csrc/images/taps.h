@@ -220,6 +220,18 @@ AM_HD void shrink_reading(Reading& r, const Place& p) {
     r.antialias = true;
 }
 
+// A view that was made ready is a picture of floats, as large as the output, which is read as it lies.
+AM_HD void open_ready(const Picture& pic, Reading& r) {
+    const float far = 1e9f;
+    for (int i = 0; i < 9; ++i) r.m[i] = i % 4 == 0 ? 1.0f : 0.0f;
+    r.rect = r.reach = r.taps = {0, 0, pic.w - 1, pic.h - 1};
+    for (int i = 0; i < 4; ++i) r.pads[i] = i < 2 ? -far : far;
+    r.filter_x = r.filter_y = 1.0f;
+    r.interp = INTERP_NEAREST;
+    r.border = r.folded = BORDER_CONSTANT;
+    r.perspective = r.antialias = r.framed = r.padded = r.late = false;
+}
+
 namespace AM_LEVEL {
 
 // A source's taps are as they lie in memory; times SCALE they are in the engine's units.
@@ -421,26 +433,32 @@ template <class F> AM_HD F pad_cover(const Reading& r, F sx, F sy) {
            tap_cover(r, sy, r.reach_y, r.inverse_y, r.rect.y0, r.rect.y1, r.reach.y0, r.reach.y1);
 }
 
-// Lays the fill where the frame ends, and, with `pads`, where a padding begins. Bilinear taps beyond a frame would read the fill:
-// the same as fading the repeated edge over one view pixel.
-template <int C, class F> AM_HD void lay_fill(const Reading& r, bool pads, F sx, F sy, F z, F* out) {
+// How much of the value at a position is the picture's: the rest is the fill, where the frame ends, and, with `pads`, where a padding
+// begins. Bilinear taps beyond a frame would read the fill: the same as fading the repeated edge over one view pixel.
+template <class F> AM_HD F cover_of(const Reading& r, bool pads, F sx, F sy, F z) {
+    F cover(1.0f);
     if (pads && r.padded && !r.paint) {
         F tx = sx, ty = sy;
         fold(r, tx, ty);
-        F cover = pad_cover(r, tx, ty);
-        for (int c = 0; c < C; ++c) out[c] = select(cover > F(0.0f), lerp(F(r.fill[c]), out[c], cover), F(r.fill[c]));
+        cover = pad_cover(r, tx, ty);
     }
     if (r.framed && r.kernel == NEAREST) {
         auto inside = sx >= F(r.frame[0]) && sx < F(r.frame[2]) && sy >= F(r.frame[1]) && sy < F(r.frame[3]);
-        for (int c = 0; c < C; ++c) out[c] = select(inside, out[c], F(r.fill[c]));
+        cover = select(inside, cover, F(0.0f));
     } else if (r.framed && r.beyond != Beyond::FILL) {
         F x = min_((sx - F(r.frame[0])) * F(r.slope[0]), (F(r.frame[2]) - sx) * F(r.slope[2]));
         F y = min_((sy - F(r.frame[1])) * F(r.slope[1]), (F(r.frame[3]) - sy) * F(r.slope[3]));
-        F cover = unit_clamp(x + F(0.5f)) * unit_clamp(y + F(0.5f));
-        for (int c = 0; c < C; ++c) out[c] = select(cover > F(0.0f), lerp(F(r.fill[c]), out[c], cover), F(r.fill[c]));
+        cover = cover * (unit_clamp(x + F(0.5f)) * unit_clamp(y + F(0.5f)));
     }
-    if (r.perspective) {
-        for (int c = 0; c < C; ++c) out[c] = select(z > F(1e-8f), out[c], F(r.fill[c]));
+    if (r.perspective) cover = select(z > F(1e-8f), cover, F(0.0f));
+    return cover;
+}
+
+template <int C, class F> AM_HD void lay_fill(const Reading& r, bool pads, F sx, F sy, F z, F* out) {
+    F cover = cover_of(r, pads, sx, sy, z);
+    for (int c = 0; c < C; ++c) {
+        F some = select(cover > F(0.0f), lerp(F(r.fill[c]), out[c], cover), F(r.fill[c]));
+        out[c] = select(cover < F(1.0f), some, out[c]);
     }
 }
 
@@ -564,6 +582,12 @@ template <int C, class F> AM_HD void sample_fill(const Reading& r, F x, F y, F* 
     F sx, sy, z;
     position(r, x, y, sx, sy, z);
     lay_fill<C>(r, true, sx, sy, z, out);
+}
+// How much of that is not the fill.
+template <class F> AM_HD F sample_cover(const Reading& r, F x, F y) {
+    F sx, sy, z;
+    position(r, x, y, sx, sy, z);
+    return cover_of(r, true, sx, sy, z);
 }
 
 }  // namespace AM_LEVEL

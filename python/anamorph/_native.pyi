@@ -5,7 +5,9 @@ from typing import Any
 
 VERSION: str
 CUDA_BUILT: bool
-MEAN_PARTS: int
+FIELD_WORDS: int
+MAX_BLUR: int
+MAX_LAYERS: int
 COLOR_WORDS: int
 ERASE_WORDS: int
 WORDS: dict[str, int]
@@ -37,10 +39,10 @@ class Recipe:
     @property
     def row_words(self) -> int: ...
     @property
-    def max_contrasts(self) -> int: ...
+    def ready_planes(self) -> int: ...
     def info(self) -> dict[str, Any]: ...
     def plan(self, index: Any, seed: int, epoch: Any, view: int, h: int, w: int, sizes: Any, out_h: int, out_w: int,
              rows: Any, threads: int, /) -> None: ...
     def render(self, rows: Any, images: Any, channels_first: bool, table: Any, channels: int, dtype: int, out: Any,
-               labels: Any, target: Any, target_b: Any, lam: Any, mask: Any, mask_lam: Any, means: Any, threads: int,
+               labels: Any, target: Any, target_b: Any, lam: Any, mask: Any, mask_lam: Any, ready: Any, threads: int,
                /) -> None: ...

@@ -304,7 +304,7 @@ def test_jitter_chain_follows_its_order():
         x = unit(images)[i:i + 1]
         for name, value in exact_steps(plan, i):
             x = getattr(F, f"adjust_{name}")(x, value)
-        orders.add(tuple(name for name, _ in row["color"]))
+        orders.add(tuple(name for name, _ in row["steps"]))
         agree(ours[i:i + 1], x)
     assert len(orders) > 1
 

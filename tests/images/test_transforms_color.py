@@ -36,7 +36,7 @@ def test_gamma_of_floats(simd):
 
 def test_gamma_draws(route):
     plan = am.Recipe([am.RandomGamma((0.8, 1.2), 0.5)]).plan(range(2000), size=(4, 4))
-    drawn = [value for row in plan.table() for _, value in row["color"]]
+    drawn = [value for row in plan.table() for _, value in row["steps"]]
     assert 900 < len(drawn) < 1100 and 0.8 <= min(drawn) < 0.81 and 1.19 < max(drawn) <= 1.2
 
 
@@ -59,7 +59,7 @@ def test_rgb_shift_of_floats(route):
 
 def test_rgb_shift_draws_for_each_channel(route):
     plan = am.Recipe([am.RGBShift(20, (0, 5), 0)]).plan(range(1000), size=(4, 4))
-    rows = [[value for _, value in row["color"]] for row in plan.table()]
+    rows = [[value for _, value in row["steps"]] for row in plan.table()]
     drawn = np.array([r for r in rows if r])
     assert 430 < len(drawn) < 570 and drawn.shape[1] == 3
     assert -20 <= drawn[:, 0].min() < -18 and 18 < drawn[:, 0].max() <= 20

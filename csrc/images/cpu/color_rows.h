@@ -57,24 +57,22 @@ template <int C, class T> struct ToOutput {
     }
 };
 
-// One colour step along a row: `OP` is known here, so that its code alone is in the loop.
-template <int C, int OP, class To> void color_row(float p, float mean, bool bytes, int xa, int xb, int pitch, const float* buf,
-                                                  const To& out) {
+// One step along a row: `OP` is known here, so that its code alone is in the loop.
+template <int C, int OP, class To> void color_row(const Step& step, int xa, int xb, int pitch, const float* buf, const To& out) {
     const To to = out;  // of its own: what is stored might else be taken for a part of it
     for (int x = xa; x < xb; x += LANES) {
         Floats v[C];
         for (int c = 0; c < C; ++c) v[c] = Floats::load(buf + c * pitch + x);
-        color_step<C>(OP, p, mean, bytes, v);
+        color_step<C>(OP, step, v);
         to(x, v);
     }
 }
 
 // The same with the op found once for the row. An op that is not of this version changes nothing.
-template <int C, class To> void color_row(int op, float p, float mean, bool bytes, int xa, int xb, int pitch, const float* buf,
-                                          const To& to) {
-    switch (op) {
+template <int C, class To> void color_row(const Step& step, int xa, int xb, int pitch, const float* buf, const To& to) {
+    switch (step.op()) {
 #define AM_COLOR(name) \
-    case OP_##name: color_row<C, OP_##name>(p, mean, bytes, xa, xb, pitch, buf, to); break;
+    case OP_##name: color_row<C, OP_##name>(step, xa, xb, pitch, buf, to); break;
 #define AM_CONTROL(name)
 #define AM_GEOMETRY(name)
 #define AM_ERASE(name)
@@ -87,7 +85,7 @@ template <int C, class To> void color_row(int op, float p, float mean, bool byte
 #undef AM_GEOMETRY
 #undef AM_CONTROL
 #undef AM_COLOR
-        default: color_row<C, 0>(p, mean, bytes, xa, xb, pitch, buf, to); break;
+        default: color_row<C, 0>(step, xa, xb, pitch, buf, to); break;
     }
 }
 
@@ -173,28 +171,6 @@ template <int C> void store_row(const RenderArgs& a, int i, int y, int pitch, co
     by_dtype(a.out_dtype, [&](auto value) {
         store_row<C>(a, reinterpret_cast<decltype(value)*>(a.out) + i * a.out_n + y * a.out_y, pitch, buf);
     });
-}
-
-// The sum of a row's grey.
-template <int C> double gray_sum(int width, int pitch, const float* buf) {
-    Floats part(0.0f);
-    int x = 0;
-    for (; x + LANES <= width; x += LANES) {
-        Floats v[C];
-        for (int c = 0; c < C; ++c) v[c] = Floats::load(buf + c * pitch + x);
-        part = part + gray<C>(v);
-    }
-    float lanes[LANES];
-    part.store(lanes);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int k = 0; k < half; ++k) lanes[k] += lanes[k + half];
-    double sum = lanes[0];
-    for (; x < width; ++x) {
-        float v[C];
-        for (int c = 0; c < C; ++c) v[c] = buf[c * pitch + x];
-        sum += gray<C>(v);
-    }
-    return sum;
 }
 
 }}  // namespace anamorph::AM_LEVEL

@@ -21,9 +21,9 @@ void render_cpu(const RenderArgs& a, int threads) {
     if (simd_level() == SimdLevel::avx512) task = avx512::render_task;
     else if (simd_level() == SimdLevel::avx2) task = avx2::render_task;
 #endif
-    // A few samples on many threads are cut into bands of rows; a view with a statistic is drawn whole by one thread.
+    // A few samples on many threads are cut into bands of rows; a view that is made ready is drawn whole by one thread.
     int bands = 1;
-    if (a.info.most.means == 0 && a.in.batch < 4 * threads) bands = (4 * threads + a.in.batch - 1) / a.in.batch;
+    if (a.info.most.wholes == 0 && a.in.batch < 4 * threads) bands = (4 * threads + a.in.batch - 1) / a.in.batch;
     if (bands > a.out_h) bands = a.out_h;
     int64_t pixels = int64_t(a.in.batch) * a.out_h * a.out_w;
     if (pixels < 16384) threads = bands = 1;  // waking a thread costs more

@@ -1,11 +1,12 @@
 // Rendering on a CPU, row by row: compiled once for each SIMD level (render_*.cpp), each in its own namespace.
 //
-// A row of a view goes through a buffer that stays in the first-level cache, one stage at a time. A view whose steps need its own
-// grey mean is first drawn up to the last such step into a buffer of the whole view, so that the taps are taken once.
+// A row of a view goes through a buffer that stays in the first-level cache, one stage at a time. A view with steps that need the
+// whole of it is first drawn up to the last of these into a room of its own, so that the taps are taken once.
 #include "../render.h"
 #include "../stages.h"
 #include "color_rows.h"
 #include "sampler.h"
+#include "whole.h"
 
 namespace anamorph { namespace AM_LEVEL {
 
@@ -14,16 +15,28 @@ template <int C> struct View : Layer {
     int pitch;
     Sampler<C> sampler;
     float* cache = nullptr;  // the whole view, [out_h][C][pitch], `done` of it
-    Progress done;
 
-    static Layer layer(const RenderArgs& a, int i) {
-        Layer v;
-        open_layer(a, i, v);
+    View(const Layer& layer, int width) : Layer(ready(layer)), pitch(packs_above(width)), sampler(picture, reading, pitch) {}
+    // Read anew, as place_layer and go_on_from have changed it.
+    void reopen() {
+        static_cast<Layer&>(*this) = ready(*this);
+        sampler = Sampler<C>(picture, reading, pitch);
+        cache = nullptr;
+    }
+
+private:
+    static Layer ready(Layer v) {
         choose_window(v.reading);
         return v;
     }
-    View(const RenderArgs& a, int i)
-        : Layer(layer(a, i)), pitch(packs_above(a.out_w)), sampler(picture, reading, pitch), done{0, 0, !reading.late} {}
+};
+
+// The memory of a view, used again for the next one.
+struct Rooms {
+    Scratch table, strip, packed, whole, found;
+    void trim() {
+        for (Scratch* room : {&table, &strip, &packed, &whole, &found}) room->trim();
+    }
 };
 
 // The rows of a sample: stages.h's walk.
@@ -50,12 +63,16 @@ template <int C> struct Rows {
         else v.sampler.row(at.y, at.xa, at.xb, stage, px.buf);
         return v.done;
     }
+    // How much of each pixel of a row is no fill.
+    void cover(const View<C>& v, int y, float* buf) const { v.sampler.cover(y, args.out_w, buf); }
     void fill(const View<C>& v, const At& at, Pixels& px) const {
         v.sampler.fill(at.y, at.xa, at.xb, px.from, px.buf);
         px.from = px.buf;
     }
-    void color(int op, float number, float mean, const At& at, Pixels& px) const {
-        color_row<C>(op, number, mean, bytes, at.xa, at.xb, pitch, px.from, ToBuffer<C>{pitch, px.buf});
+    void color(const View<C>& v, const int32_t* words, const At& at, Pixels& px) const {
+        const Step step{words, bytes, v.found};
+        if (step.op() == OP_GAUSSIAN_NOISE) noise(v, step, at, px);
+        else color_row<C>(step, at.xa, at.xb, pitch, px.from, ToBuffer<C>{pitch, px.buf});
         px.from = px.buf;
     }
     void erase(const View<C>& v, const int32_t* e, const At& at, Pixels& px) const {
@@ -102,8 +119,8 @@ template <int C> struct Rows {
     }
     // Into an output of dense rows, where neither fill nor erasure comes after the step.
     int left_to_store(const View<C>& v, const At& at) const {
-        if (v.colors == v.done.step || !by_dtype(args.out_dtype, [&](auto t) { return ToOutput<C, decltype(t)>::fits(args); }))
-            return 0;
+        if (v.colors == v.done.step || color_words(v.row, v.colors - 1)[S_OP] == OP_GAUSSIAN_NOISE) return 0;
+        if (!by_dtype(args.out_dtype, [&](auto t) { return ToOutput<C, decltype(t)>::fits(args); })) return 0;
         if (!v.done.filled && v.reading.fill_step == v.colors) return 0;
         for (int k = 0; k < v.erases; ++k) {
             const int32_t* e = erase_words(args.info, v.row, k);
@@ -113,72 +130,141 @@ template <int C> struct Rows {
     }
     void store(const View<C>& v, const At& at, Progress done, const Pixels& px) const {
         if (done.step == v.colors) return store_row<C>(args, i, at.y, pitch, px.from);
-        const int32_t* w = color_words(v.row, done.step);
-        const float mean = next_mean(args, v, w[0], done);
+        const Step step{color_words(v.row, done.step), bytes, v.found};
         by_dtype(args.out_dtype, [&](auto value) {
             const ToOutput<C, decltype(value)> to(args, i, at.y);
-            color_row<C>(w[0], word_float(w[1]), mean, bytes, at.xa, at.xb, pitch, px.from, to);
+            color_row<C>(step, at.xa, at.xb, pitch, px.from, to);
         });
+    }
+
+private:
+    void noise(const View<C>& v, const Step& step, const At& at, Pixels& px) const {
+        const Philox4 keys = noise_keys(step, erased_at(v.place.sy, v.place.ty, at.y));
+        for (int x = at.xa; x < at.xb; x += LANES) {
+            Ints vx = to_int(Floats(v.place.sx) * (Floats::iota() + Floats(float(x) + 0.5f)) + Floats(v.place.tx));
+            Floats pixels[C];
+            for (int c = 0; c < C; ++c) pixels[c] = Floats::load(px.from + c * pitch + x);
+            noise_step<C>(step, keys, Words(vx), pixels);
+            for (int c = 0; c < C; ++c) pixels[c].store(px.buf + c * pitch + x);
+        }
     }
 };
 
-// Finds the means that the view's steps need, leaving the view in `room`: [out_h][C][pitch].
-template <int C> void prepare(const Rows<C>& rows, View<C>& v, float* room) {
+template <int C> void prepare(const Rows<C>& rows, View<C>& v, Rooms& own);
+
+template <int C> void open(const Rows<C>& rows, View<C>& v, Rooms& own) {
+    v.sampler.open(own.table, own.strip, own.packed, rows.args.out_h, rows.args.out_w);
+    if (next_whole(v, 0) >= 0) prepare(rows, v, own);
+}
+
+// The view as far as its step `end`, in its room.
+template <int C> float* draw_whole(const Rows<C>& rows, const View<C>& v, int end, int y, float* room) {
+    float* line = room + int64_t(y) * C * v.pitch;
+    typename Rows<C>::Pixels px = {line, line};
+    draw(rows, v, {y, 0, rows.args.out_w}, end, px);
+    if (px.from != line) std::memcpy(line, px.from, size_t(C) * v.pitch * sizeof(float));
+    return line;
+}
+
+// Lays the layers of the step over the view: each its share of what they have altogether.
+template <int C> void blend_layers(const Rows<C>& rows, const View<C>& v, const int32_t* step, float* room) {
+    static thread_local Rooms layer_rooms;
     const RenderArgs& a = rows.args;
-    for (int n = 0, step; (step = step_of_mean(v, n)) >= 0; ++n) {
-        double sum = 0.0;
+    const float altogether = word_float(step[S_NUMBER]);
+    const size_t line = size_t(C) * v.pitch;
+    for (size_t x = 0; x < line * a.out_h; x += LANES) (Floats::load(room + x) * Floats(1.0f - altogether)).store(room + x);
+    for (int k = first_layer(a, step); k < after_layers(a, step); ++k) {
+        Layer opened;
+        open_layer_of(a, v.row, rows.i, k, opened);
+        View<C> layer(opened, a.out_w);
+        open(rows, layer, layer_rooms);
+        const Floats share(altogether * word_float(layer.row[W_LAM]));
         for (int y = 0; y < a.out_h; ++y) {
-            float* line = room + int64_t(y) * C * v.pitch;
-            typename Rows<C>::Pixels px = {line, line};
-            draw(rows, v, {y, 0, a.out_w}, step, px);
-            sum += gray_sum<C>(a.out_w, v.pitch, px.from);
+            typename Rows<C>::Pixels px = rows.begin();
+            draw(rows, layer, {y, 0, a.out_w}, layer.colors, px);
+            float* to = room + y * line;
+            for (size_t x = 0; x < line; x += LANES) (Floats::load(to + x) + share * Floats::load(px.from + x)).store(to + x);
+        }
+    }
+    layer_rooms.trim();
+}
+
+// Draws the view up to the last step that needs the whole of it: past a stencil or a blend, up to a statistic, which is found.
+template <int C> void prepare(const Rows<C>& rows, View<C>& v, Rooms& own) {
+    static thread_local Scratch aside;
+    const RenderArgs& a = rows.args;
+    float* room = own.whole.need(size_t(C) * v.pitch * a.out_h + 2 * LANES);
+    for (int step; (step = next_whole(v, v.found.table ? v.done.step + 1 : v.done.step)) >= 0;) {
+        const int32_t* words = color_words(v.row, step);
+        const int op = words[S_OP];
+        Progress done = {step, v.done.filled || step >= v.reading.fill_step};
+        const bool statistic = op == OP_CONTRAST || op == OP_FIELD_CONTRAST || op == OP_AUTOCONTRAST || op == OP_EQUALIZE;
+        Statistic<C> seen(op, rows.bytes);
+        for (int y = 0; y < a.out_h; ++y) {
+            const float* line = draw_whole(rows, v, step, y, room);
+            if (!statistic) continue;
+            float* cover = done.filled ? nullptr : aside.need(v.pitch);
+            if (cover) rows.cover(v, y, cover);
+            seen.row(a.out_w, v.pitch, line, cover);
         }
         v.cache = room;
-        v.done = {step, n, step >= v.reading.fill_step};
-        v.means[n] = float(sum / (double(a.out_h) * double(a.out_w)));
+        v.found = {};
+        if (statistic) v.found = seen.found(own.found.need(size_t(C) * TABLE));
+        else if (op == OP_SHARPNESS)
+            sharpen<C>(room, a.out_h, a.out_w, v.pitch, rows.bytes, word_float(words[S_NUMBER]),
+                       aside.need(2 * size_t(C) * v.pitch + 2 * LANES));
+        else if (op == OP_GAUSSIAN_BLUR)
+            Blur(words, rows.bytes).apply(room, a.out_h, a.out_w, C, v.pitch, aside.need(Blur::floats(C, v.pitch)));
+        else blend_layers(rows, v, words, room);
+        if (!statistic) ++done.step;
+        v.done = done;
     }
+    aside.trim();
+}
+
+// The partner's view, shrunk into the box where the own row says so: from what was made ready of it, if anything was.
+template <int C> void place(const Rows<C>& rows, const int32_t* own_row, View<C>& v, Rooms& own, Rooms& placed) {
+    const RenderArgs& a = rows.args;
+    if (v.cache) {
+        const int end = v.done.filled ? v.done.step : max_(v.done.step, v.reading.fill_step);
+        if (end > v.done.step) {  // its fill is in the whole view's frame
+            for (int y = 0; y < a.out_h; ++y) draw_whole(rows, v, end, y, own.whole.data);
+            v.done = {end, true};
+        }
+        const Picture ready{reinterpret_cast<const uint8_t*>(v.cache), int64_t(C) * v.pitch, 1, v.pitch, a.out_h, a.out_w, F32};
+        go_on_from(v, ready, v.done);
+    }
+    place_layer(a, own_row, v);
+    v.reopen();
+    v.sampler.open(placed.table, placed.strip, placed.packed, a.out_h, a.out_w);
 }
 
 template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
     auto costly = [&](const View<C>& v) { return v.sampler.ways(a.out_h, a.out_w).costly(); };
-    static thread_local Scratch lines, stages, own_room, other_room, own_table, other_table, own_strip, other_strip, own_packed,
-        other_packed;
-    View<C> own(a, i);
+    auto view_of = [&](int n) {
+        Layer v;
+        open_layer(a, row_of(a, n), n, v);
+        return View<C>(v, a.out_w);
+    };
+    static thread_local Scratch lines, stages;
+    static thread_local Rooms own_rooms, other_rooms, placed_rooms;
+    View<C> own = view_of(i);
     const int rule = own.row[W_MIX];
-    View<C> other(a, rule == MIX_NONE ? i : partner_of(a, own.row, i));
+    View<C> other = rule == MIX_NONE ? own : view_of(partner_of(a, own.row, i));
     if (y1 - y0 < a.out_h && (rule == MIX_RESIZED_BOX || costly(own) || (rule != MIX_NONE && costly(other)))) {
         if (y0 > 0) return;  // what is done once for a view is done by the thread of its first band, which draws it whole
         y1 = a.out_h;
     }
-    size_t line = size_t(C) * own.pitch, whole = line * a.out_h;
+    const size_t line = size_t(C) * own.pitch;
     float* buf = lines.need(2 * line);
     Rows<C> rows{a, i, own.pitch, a.in.dtype == U8, Stage(stages.need(Stage::floats(own.pitch)), own.pitch), buf, buf + line};
-    auto open = [&](View<C>& v, Scratch& table, Scratch& strip, Scratch& packed, Scratch& room) {
-        v.sampler.open(table, strip, packed, a.out_h, a.out_w);
-        if (step_of_mean(v, 0) >= 0) prepare(rows, v, room.need(whole));
-    };
-    auto all = [&](const View<C>& other) {
-        for (int y = y0; y < y1; ++y) render(rows, own, other, {y, 0, a.out_w});
-    };
-    open(own, own_table, own_strip, own_packed, own_room);
-    if (rule == MIX_NONE) {
-        all(own);
-    } else {
-        open(other, other_table, other_strip, other_packed, other_room);
-        if (rule == MIX_RESIZED_BOX) {  // drawn anew, in the box
-            place_layer(a, own.row, other);
-            choose_window(other.reading);
-            other.sampler = Sampler<C>(other.picture, other.reading, own.pitch);
-            other.sampler.open(other_table, other_strip, other_packed, a.out_h, a.out_w);
-            other.cache = nullptr;
-            other.done = {0, 0, !other.reading.late};
-        }
-        all(other);
-    }
+    open(rows, own, own_rooms);
+    if (rule != MIX_NONE) open(rows, other, other_rooms);
+    if (rule == MIX_RESIZED_BOX) place(rows, own.row, other, other_rooms, placed_rooms);
+    for (int y = y0; y < y1; ++y) render(rows, own, other, {y, 0, a.out_w});
     stream_end();
-    for (Scratch* room : {&lines, &stages, &own_room, &other_room, &own_table, &other_table, &own_strip, &other_strip,
-                          &own_packed, &other_packed})
-        room->trim();
+    for (Scratch* room : {&lines, &stages}) room->trim();
+    for (Rooms* rooms : {&own_rooms, &other_rooms, &placed_rooms}) rooms->trim();
 }
 
 void render_task(const RenderArgs& a, int i, int y0, int y1) {

@@ -129,6 +129,12 @@ template <int C> struct Sampler {
         lay(y, xa, packs_above(xb), true, buf);
     }
 
+    // How much of each pixel of row y is no fill.
+    void cover(int y, int width, float* buf) const {
+        for (int x = 0; x < width; x += LANES)
+            sample_cover(view, Floats::iota() + Floats(float(x) + 0.5f), Floats(float(y) + 0.5f)).store(buf + x);
+    }
+
 private:
     bool lies() const { return dense || planes; }
     void read(const Picture& p, const Reading& reading) {

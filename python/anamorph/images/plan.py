@@ -36,7 +36,7 @@ class Drawer(Protocol):
     _rgb: bool
     _together: list[str]
     _channels: int
-    _max_contrasts: int
+    _ready_planes: int
     _torch_format: torch.memory_format
 
     @property
@@ -181,7 +181,8 @@ class Plan:
             "scale": (round(scale_x, 3), round(scale_y, 3)),
             "turned": round(math.degrees(math.atan2(c, a) if det >= 0 else math.atan2(-c, -a)), 1),
             "mirrored": det < 0,
-            "color": [(OP_NAMES[op], round(value, 3)) for op, value in row.colors()],
+            "steps": row.steps(),
+            "chains": self._chains(row),
             "erased": [(tuple(e[:4]), ERASE_NAMES[e[4] & 15]) for e in row.erases(self.recipe.info["max_colors"])],
             "mix": None, "partner": None, "lam": 1.0, "box": None,
         }
@@ -193,6 +194,12 @@ class Plan:
             out.update(mix=MIX_NAMES[rule], partner=partner, lam=lam,
                        box=tuple(row.ints("BOX", 4)) if rule in (2, 3) else None)
         return out
+
+    def _chains(self, row: _Row) -> list[tuple[float, list[tuple[str, float]]]] | None:
+        """(share, steps) of each layer that is blended in."""
+        words = self.recipe.info["layer_words"]
+        layers = [_Row(layer) for layer in row.words.split(words)[1:] if layer.any()]
+        return [(round(layer.floats("LAM", 1)[0], 4), layer.steps()) for layer in layers] or None
 
     # ---- files ----
 
@@ -305,9 +312,9 @@ class _Row:
     def floats(self, name: str, n: int) -> list[float]:
         return self.as_floats[WORDS[name]:WORDS[name] + n].tolist()
 
-    def colors(self) -> list[tuple[int, float]]:
+    def steps(self) -> list[tuple[str, float]]:
         start, step = HEADER, COLOR_WORDS
-        return [(int(self.words[at]), float(self.as_floats[at + 1]))
+        return [(OP_NAMES[int(self.words[at])], round(float(self.as_floats[at + 1]), 3))
                 for at in range(start, start + step * self.word("COLORS"), step)]
 
     def erases(self, max_colors: int) -> list[list[int]]:
@@ -331,8 +338,23 @@ def _cell(value: Any) -> str:
     if isinstance(value, tuple):
         return " ".join(f"{v:g}" for v in value)
     if isinstance(value, list):
-        return ", ".join(f"{name} {v:g}" if isinstance(v, float) else " ".join(map(str, name)) for name, v in value)
+        return ", ".join(map(_item, value))
     return "yes" if value is True else str(value)
+
+
+def _item(item: tuple[Any, Any]) -> str:
+    first, second = item
+    if isinstance(first, float):  # a chain: its share and its steps
+        return f"{first:g} of {' + '.join(_step(*step) for step in second) or 'itself'}"
+    return _step(first, second) if isinstance(second, float) else " ".join(map(str, first))
+
+
+# Steps whose number says nothing.
+_PLAIN = frozenset(("grayscale", "invert", "identity", "autocontrast", "equalize"))
+
+
+def _step(name: str, value: float) -> str:
+    return name if name in _PLAIN else f"{name} {value:g}"
 
 
 def _sentence(row: dict[str, Any], output_size: tuple[int, int]) -> str:
@@ -343,7 +365,9 @@ def _sentence(row: dict[str, Any], output_size: tuple[int, int]) -> str:
         parts.append(f"turned by {row['turned']:g} degrees")
     if row["mirrored"]:
         parts.append("mirrored")
-    parts += [name if name in ("grayscale", "invert") else f"{name} {value:g}" for name, value in row["color"]]
+    parts += [_step(name, value) for name, value in row["steps"]]
+    parts += [f"blended with {share:.0%} of ({', '.join(_step(*step) for step in steps) or 'itself'})"
+              for share, steps in row["chains"] or ()]
     parts += [f"erased ({kind}) from {box[:2]} to {box[2:]}" for box, kind in row["erased"]]
     if row["mix"]:
         where = f" in the box {row['box'][:2]} to {row['box'][2:]}" if row["box"] else ""

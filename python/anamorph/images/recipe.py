@@ -103,11 +103,12 @@ class Recipe:
             for k in range(0, self._channels or 1, FOURS)]
         self._native = self._natives[0]
         self._row_words: int = self._native.row_words
-        self._max_contrasts: int = self._native.max_contrasts
+        self._ready_planes: int = self._native.ready_planes
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the native core found: the most colour, contrast and erasing steps of a row, and its length in words."""
+        """What the native core found: the most steps of a row, those of them that need the whole view, its erasures, fields and
+        layers, and its length in words."""
         return self._native.info()
 
     @property

@@ -16,7 +16,6 @@ from anamorph.images.picture import CODES, check_dtype
 from anamorph.images.plan import Drawer, Plan
 from anamorph.images.ragged import Ragged, check_grad
 
-_MEAN_PARTS: int = _native.MEAN_PARTS
 _LARGE = 1 << 20  # values
 FOURS = 4  # channels that the native core takes at once
 _LAYOUTS = {"NHWC": False, "NCHW": True}
@@ -24,7 +23,8 @@ _LAYOUTS = {"NHWC": False, "NCHW": True}
 
 def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None = None, layout: str | None = None,
            out: Tensor | None = None) -> Any:
-    """Apply a plan to its batch. One launch, and on a GPU one more where the recipe has contrast by the image's own mean.
+    """Apply a plan to its batch. One launch, and on a GPU one more before it where steps of the recipe need whole views (a
+    statistic, a blur, chains that are blended), however many.
 
     Args:
         images: ``[B, H, W, C]`` or ``[B, C, H, W]`` of uint8 (0..255), float32, float16 or bfloat16 (0..1), any strides, 1
@@ -81,13 +81,14 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
         _check_out(out, (len(rows), channels, h, w),
                    {"images": images.tensors if isinstance(images, Ragged) else (source,), "mask": (mask,)})
 
-    share = means = None
+    share = ready = None
     if recipe._masks:
         mask, share = _check_mask(mask, foreign)
     elif mask is not None:
         raise ArgumentError("mask: expected none for a recipe without MaskMix")
-    if recipe._max_contrasts and rows.is_cuda:
-        means = torch.empty((len(rows), recipe._max_contrasts, _MEAN_PARTS), dtype=torch.float32, device=rows.device)
+    if recipe._ready_planes and rows.is_cuda:
+        ready = torch.empty((len(rows), recipe._ready_planes, min(channels, FOURS), h, w), dtype=torch.float32,
+                            device=rows.device)
 
     soft = y_b = lam = kept = None
     if targets is not None:
@@ -101,7 +102,7 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
             kept, targets = _check_kept(targets, rows), None
         else:
             soft = torch.empty((len(rows), recipe.num_classes), dtype=torch.float32, device=rows.device)
-    rest = targets, soft, y_b, lam, mask, share, means, torch.get_num_threads()
+    rest = targets, soft, y_b, lam, mask, share, ready, torch.get_num_threads()
     if channels <= FOURS:
         recipe._native.render(rows, source, first, table, channels, code, out, *rest)
     else:

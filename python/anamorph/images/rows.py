@@ -20,6 +20,7 @@ WORDS: dict[str, int] = _native.WORDS
 HEADER: int = WORDS["HEADER"]
 COLOR_WORDS: int = _native.COLOR_WORDS
 ERASE_WORDS: int = _native.ERASE_WORDS
+FIELD_WORDS: int = _native.FIELD_WORDS
 OP_NAMES = {code: name.lower().replace("_", " ") for name, code in _native.OPS.items()}
 MIX_NAMES = ("", "mixup", "cutmix", "resizemix", "mask")
 ERASE_NAMES = ("constant", "channel noise", "pixel noise", "uniform channel noise", "uniform pixel noise")
@@ -35,6 +36,8 @@ class Facts(NamedTuple):
 
     max_colors: int
     max_erases: int
+    max_fields: int
+    max_layers: int
     most_mix: int  # the last mix rule that the recipe may write
     stretch: float  # source pixels that a pixel of its views may span
     widest: float  # its widest antialias filter, source pixels
@@ -110,10 +113,13 @@ RULES = (
     Rule("VIEW", 2, 0, LIMIT, True),
 )
 
-# A colour step: its op, its number, two words to spare. An op's number is any finite one where the table does not say more.
-_OPS_KNOWN = torch.tensor(sorted(_native.COLOR_OPS), dtype=torch.int32)
+# A step: its op, its number, two words that some ops use. An op's number is any finite one where the table does not say more.
+POLICY_MAPS = frozenset(_native.OPS[name] for name in ("SHEAR_X", "SHEAR_Y", "TRANSLATE_X", "TRANSLATE_Y", "ROTATE_BY"))
+_OPS_KNOWN = torch.tensor(sorted(_native.COLOR_OPS | POLICY_MAPS), dtype=torch.int32)
 _NUMBERS = {**dict.fromkeys(("BRIGHTNESS", "CONTRAST", "CONTRAST_MIDGRAY", "SATURATION"), (0.0, 1e4)), "HUE": (-0.5, 0.5),
-            "POSTERIZE": (1.0, 8.0), "CHANNEL_PERMUTATION": (0.0, 1.0), "GAMMA": (1e-3, 1e3),
+            "POSTERIZE": (0.0, 8.0), "SHARPNESS": (0.0, 1e4), "GAUSSIAN_BLUR": (1e-3, 1e3), "GAUSSIAN_NOISE": (0.0, 1e4),
+            "BLEND": (0.0, 1.0), "FIELD_BRIGHTNESS": (0.0, 1e4), "FIELD_CONTRAST": (0.0, 1e4), "FIELD_SATURATION": (0.0, 1e4),
+            "FIELD_HUE": (0.0, 0.5), "CHANNEL_PERMUTATION": (0.0, 1.0), "GAMMA": (1e-3, 1e3),
             **dict.fromkeys(("SHIFT_RED", "SHIFT_GREEN", "SHIFT_BLUE"), (-1e4, 1e4))}
 
 
@@ -122,10 +128,31 @@ def _number(which: int, otherwise: float) -> Limit:
     return lambda f, steps: torch.tensor([[limits.get(op, otherwise)] for op in steps[:, 0].tolist()], dtype=torch.float64)
 
 
+def _is(steps: Tensor, *names: str) -> Tensor:
+    return torch.isin(steps[:, :1], torch.tensor([_native.OPS[n] for n in names], dtype=torch.int32))
+
+
+def _extra(f: Facts, steps: Tensor) -> Tensor:
+    """The most that a step's third word may be."""
+    most = torch.where(_is(steps, "SOLARIZE", "SOLARIZE_ADD"), 1, 0)
+    most = torch.where(_is(steps, "GAUSSIAN_BLUR"), 2 << 16 | _native.MAX_BLUR << 8 | _native.MAX_BLUR, most)
+    most = torch.where(_is(steps, *FIELD_STEPS), len(FIELD_STEPS) + 5, most)
+    most = torch.where(_is(steps, "GAUSSIAN_NOISE"), 2**31 - 1, most)
+    return torch.where(_is(steps, "BLEND"), max(f.max_layers, 1), most)
+
+
+def _more(f: Facts, steps: Tensor) -> Tensor:
+    """The most that a step's last word may be."""
+    most = torch.where(_is(steps, "GAUSSIAN_NOISE"), 2**31 - 1, 0)
+    return torch.where(_is(steps, "BLEND"), f.max_layers + 1 - steps[:, 2:3], most)
+
+
+FIELD_STEPS = ("FIELD_BRIGHTNESS", "FIELD_CONTRAST", "FIELD_SATURATION", "FIELD_HUE")
 COLOR_RULES = (
-    (0, Rule("op", 1, 0, 2**31 - 1, good=lambda v: torch.isin(v, _OPS_KNOWN), expected="a colour step of this version")),
+    (0, Rule("op", 1, 0, 2**31 - 1, good=lambda v: torch.isin(v, _OPS_KNOWN), expected="a step of this version")),
     (1, Rule("number", 1, _number(0, -LIMIT), _number(1, LIMIT), True)),
-    (2, Rule("spare", COLOR_WORDS - 2, 0, 0)),
+    (2, Rule("third word", 1, lambda f, s: torch.where(_is(s, "GAUSSIAN_NOISE"), -2**31, 0), _extra)),
+    (3, Rule("last word", 1, lambda f, s: torch.where(_is(s, "GAUSSIAN_NOISE"), -2**31, 0), _more)),
 )
 # An erasure: its box, its mode and whether its values are Normalize's, the key of its noise, its values.
 ERASE_RULES = (
@@ -144,15 +171,29 @@ def check_rows(rows: Tensor, facts: Facts, first: int = 0) -> None:
         ArgumentError: the row, the word, what is expected of it and what it holds.
     """
     numbers = torch.arange(first, first + len(rows))
+    for k, layer in enumerate(rows.chunk(1 + facts.max_layers, 1)):
+        if k > 0:  # of a row without chains there is none
+            used = layer.any(1)
+            layer, kept = layer[used], numbers[used]
+            at = torch.arange(len(rows))[used]
+            facts_k = facts._replace(sources=facts.sources[at], most_mix=MIX_NAMES.index("mixup"), max_erases=0, max_layers=0)
+            _check_layer(layer, facts, facts_k, kept, f"LAYER {k} ")
+        else:
+            _check_layer(layer, facts, facts, numbers, "")
+
+
+def _check_layer(rows: Tensor, most: Facts, facts: Facts, numbers: Tensor, name: str) -> None:
     spare = [*range(HEADER)]
     for rule in RULES:
         at = WORDS[rule.word]
-        _check(rows[:, at:at + rule.length], rule.word, rule, facts, rows, numbers)
+        _check(rows[:, at:at + rule.length], name + rule.word, rule, facts, rows, numbers)
         spare = [w for w in spare if not at <= w < at + rule.length]
-    _check(rows[:, spare], "spare", Rule("spare", len(spare), 0, 0), facts, rows, numbers)
-    colors_end = HEADER + COLOR_WORDS * facts.max_colors
-    _check_steps(rows[:, HEADER:colors_end], rows[:, WORDS["COLORS"]], "COLOR", COLOR_WORDS, COLOR_RULES, facts, numbers)
-    _check_steps(rows[:, colors_end:], rows[:, WORDS["ERASES"]], "ERASE", ERASE_WORDS, ERASE_RULES, facts, numbers)
+    _check(rows[:, spare], name + "spare", Rule("spare", len(spare), 0, 0), facts, rows, numbers)
+    colors_end = HEADER + COLOR_WORDS * most.max_colors
+    erases_end = colors_end + ERASE_WORDS * most.max_erases
+    for kind, at, end, length, rules in (("COLOR", HEADER, colors_end, COLOR_WORDS, COLOR_RULES),
+                                         ("ERASE", colors_end, erases_end, ERASE_WORDS, ERASE_RULES)):
+        _check_steps(rows[:, at:end], rows[:, WORDS[kind + "S"]], name + kind, length, rules, facts, numbers)
 
 
 def _check_steps(words: Tensor, counts: Tensor, name: str, length: int, rules: Iterable[tuple[int, Rule]], facts: Facts,
@@ -191,4 +232,5 @@ def facts_of(recipe: Any, size: Any, output: tuple[int, int], index: Tensor, at:
     sources = size.cpu()[at] if isinstance(size, Tensor) else torch.tensor([size]).expand(len(index[at]), 2)
     rule = 0 if not recipe._mixes else MASK if recipe._masks else MASK - 1
     stretch, widest = recipe._furthest(int(sources.max()))
-    return Facts(info["max_colors"], info["max_erases"], rule, stretch, widest, sources, output, index.cpu())
+    most = (info[f"max_{what}"] for what in ("colors", "erases", "fields", "layers"))
+    return Facts(*most, rule, stretch, widest, sources, output, index.cpu())

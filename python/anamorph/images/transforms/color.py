@@ -9,7 +9,7 @@ from typing import cast
 
 from anamorph.core import checks
 from anamorph.images.transforms.base import Transform, lengths
-from anamorph.images.transforms.program import Slot, apply, order, slot
+from anamorph.images.transforms.program import Slot, apply, choice, order, slot
 
 Strength = float | Sequence[float] | None
 
@@ -98,6 +98,86 @@ class RandomSolarize(Transform):
 
     def slots(self) -> list[Slot]:
         return apply(self.p, [slot("SOLARIZE", [self.threshold, self.threshold])])
+
+
+@dataclass(frozen=True)
+class RandomSolarizeAdd(Transform):
+    """Adds ``addition`` to the values below the middle (128 of bytes), with probability ``p`` (the op of RandAugment's authors
+    and of timm, whose addition is up to 110 of 255).
+
+    Args:
+        addition: in the input's units (0..255 for uint8, 0..1 for float). The result is kept within the range.
+        p: probability.
+    """
+
+    addition: float
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        self._set(addition=checks.number("RandomSolarizeAdd.addition", self.addition, 0, 255),
+                  p=checks.probability("RandomSolarizeAdd.p", self.p))
+
+    def slots(self) -> list[Slot]:
+        return apply(self.p, [slot("SOLARIZE_ADD", [self.addition, self.addition])])
+
+
+@dataclass(frozen=True)
+class RandomAutocontrast(Transform):
+    """Stretches each channel so that its least value becomes the darkest and its greatest the brightest, with probability ``p``.
+    Bytes become torchvision's, to the last one. What is fill, and laid by a later transform, is not looked at."""
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        self._set(p=checks.probability("RandomAutocontrast.p", self.p))
+
+    def slots(self) -> list[Slot]:
+        return apply(self.p, [slot("AUTOCONTRAST")])
+
+
+@dataclass(frozen=True)
+class RandomEqualize(Transform):
+    """Makes all values of each channel as frequent, with probability ``p``: torchvision's and PIL's table of 256, of floats too.
+    What is fill, and laid by a later transform, is not counted."""
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        self._set(p=checks.probability("RandomEqualize.p", self.p))
+
+    def slots(self) -> list[Slot]:
+        return apply(self.p, [slot("EQUALIZE")])
+
+
+@dataclass(frozen=True)
+class RandomPhotometricDistort(Transform):
+    """Brightness, contrast, saturation, hue and a permutation of the channels, each with probability ``p`` (torchvision v2's,
+    from Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016). Contrast comes before saturation and hue or after, as
+    likely.
+
+    Args:
+        brightness, contrast, saturation: (low, high) of the factor.
+        hue: (low, high) of the turn, within -0.5 to 0.5 of the full circle.
+        p: probability of each.
+    """
+
+    brightness: Sequence[float] = (0.875, 1.125)
+    contrast: Sequence[float] = (0.5, 1.5)
+    saturation: Sequence[float] = (0.5, 1.5)
+    hue: Sequence[float] = (-0.05, 0.05)
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("brightness", "contrast", "saturation"):
+            self._set(**{name: checks.interval(f"RandomPhotometricDistort.{name}", getattr(self, name), 0.0, 1e4)})
+        self._set(hue=checks.interval("RandomPhotometricDistort.hue", self.hue, -0.5, 0.5),
+                  p=checks.probability("RandomPhotometricDistort.p", self.p))
+
+    def slots(self) -> list[Slot]:
+        bright, contrast, saturation, hue = (
+            apply(self.p, [slot(name.upper(), getattr(self, name))]) for name in ("brightness", "contrast", "saturation", "hue"))
+        first, last = [*contrast, *saturation, *hue], [*saturation, *hue, *contrast]
+        return [*bright, *choice(1, [1, 1], [first, last]), *apply(self.p, [slot("CHANNEL_PERMUTATION", [0, 1])])]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ MODES = ("elem", "batch", "pair")
 ANTIALIAS, EXPAND, PAD_IF_NEEDED = 8, 16, 32
 BORDER_SHIFT, PARTNER_SHIFT = 6, 10
 NORMALISED, BY_VIEW, REPLACE, IN_ORDER = 1 << 12, 1 << 13, 1 << 14, 1 << 15
+LEVELS, LEVEL_NORMAL, ROUND, TRUNCATE, SIGN = (1 << bit for bit in range(16, 21))  # how plan.h's `argument` draws a number
 
 
 class Slot(NamedTuple):
@@ -85,6 +86,13 @@ def order(bodies: Sequence[Sequence[Slot]]) -> list[Slot]:
     if len(bodies) <= 1:
         return [one for body in bodies for one in body]
     return some(len(bodies), len(bodies), bodies)
+
+
+def chains(count: int, shares: float, altogether: float, body: Sequence[Slot]) -> list[Slot]:
+    """``body`` run ``count`` times, each time on the view as it is now, and blended with it: their shares are Dirichlet(shares,
+    ..)'s, and what they have altogether is Beta(altogether, altogether)'s."""
+    block = branches([body])
+    return [slot("CHAINS", [shares, altogether], count=len(block), k=count), *block]
 
 
 def view_size(rows: torch.Tensor) -> tuple[int, int]:
