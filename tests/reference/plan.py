@@ -6,23 +6,28 @@ everywhere. The words' places are those of csrc/images/program.h.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from reference import exact
 from reference.exact import floor, round_even
 from reference.philox import philox
 
-APPLY, CHOICE, ORDER, BRANCH = 1, 2, 3, 4
+APPLY, CHOICE, ORDER, BRANCH, CHAINS = 1, 2, 3, 4, 5
 (RESIZED_CROP, RESIZE, CROP, FLIP_H, FLIP_V, AFFINE, ROTATE, PERSPECTIVE, CENTER_CROP, TURN, PAD, WARP,
  CROP_AND_PAD) = range(10, 23)
-COLORS = range(30, 44)
-ERASE, DROPOUT = 50, 51
+POLICY_MAPS = SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y, ROTATE_BY = range(23, 28)
+SOLARIZE, GAUSSIAN_BLUR, GAUSSIAN_NOISE, SOLARIZE_ADD, IDENTITY_STEP, BLEND = 38, 47, 48, 49, 70, 71
+COLORS = (*range(30, 50), IDENTITY_STEP, BLEND)
+ERASE, DROPOUT, CUTOUT = 50, 51, 52
 MIXUP, CUTMIX, RESIZEMIX, MASKMIX = range(60, 64)
 
 # slot flags
 INTERPOLATION, ANTIALIAS, EXPAND, PAD_IF_NEEDED = 7, 8, 16, 32
 BORDER_SHIFT, PARTNER_SHIFT = 6, 10
 BATCH, PAIR, NORMALISED, BY_VIEW, REPLACE, IN_ORDER = 1 << 8, 1 << 9, 1 << 12, 1 << 13, 1 << 14, 1 << 15
+LEVELS, LEVEL_NORMAL, ROUND, TRUNCATE, SIGN = 1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20
 
 # words
 AT = dict(MATRIX=0, RECT=9, REACH=13, FRAME=17, SLOPE=21, FOLD=25, FILTER=29, FLAGS=31, SOURCE=32, FILL=34, FILL_STEP=38, MIX=39,
@@ -157,7 +162,8 @@ class Row:
         self.filter = [1.0, 1.0]
         self.interpolation = self.border = self.folding = self.fill_step = 0
         self.resampled = self.padded = self.framed = self.antialias = False
-        self.colors: list[tuple[int, float]] = []
+        self.colors: list[tuple[int, float, int, int]] = []  # op, number, two words more
+        self.layers: list[Row] = []
         self.erases: list[tuple] = []
         self.mix = (0, i, 1.0, (0, 0, 0, 0))
         self.run(0, len(slots))
@@ -171,7 +177,9 @@ class Row:
             if op == APPLY:
                 at += 1 if d.unit() < p[0] else 1 + n
                 continue
-            if op in (CHOICE, ORDER):
+            if op == CHAINS:
+                self.chains(at, k, p, d, again)
+            elif op in (CHOICE, ORDER):
                 heads, head = [], at + 1
                 for _ in range(k):
                     heads.append(head)
@@ -183,6 +191,70 @@ class Row:
             else:
                 self.apply(op, at, d)
             at += 1 + n
+
+    def chains(self, at: int, count: int, p, d: Draw, again: int) -> None:
+        """The slots run several times, each from the view as it is now; what they make is blended into it."""
+        for k in range(count):
+            chain = copy.copy(self)
+            chain.colors, chain.erases, chain.layers, chain.mix = [*self.colors], [], [], (0, self.i, 1.0, (0, 0, 0, 0))
+            for name in ("m", "rect", "reach", "frame", "slope", "fold", "fill", "filter"):
+                setattr(chain, name, [*getattr(self, name)])
+            chain.run(at + 2, at + 2 + self.slots[at + 1][1], (again * 65 + k + 1) & 0xFFFFFFFF)
+            self.layers.append(chain)
+        logs = [d.log_gamma(p[0]) for _ in range(count)]
+        shares = [exact.exp(v - max(logs)) for v in logs]
+        total = 0.0
+        for share in shares:
+            total = total + share
+        for chain, share in zip(self.layers, shares, strict=True):
+            chain.mix = 1, self.i, share / total, (0, 0, 0, 0)
+        self.colors.append((BLEND, d.beta(p[1], p[1]), 1, count))
+
+    @staticmethod
+    def argument(p, flags: int, d: Draw) -> float:
+        """A step's number: by a level, rounded, with a sign, about p[4], within p[5] and p[6]."""
+        if flags & LEVELS:
+            level = d.below(p[2]) / (p[2] - 1.0) if p[2] > 1.0 else 0.0
+        elif flags & LEVEL_NORMAL:
+            level = min(max(p[2] + p[3] * d.normal(), 0.0), p[7]) * 0.1
+        else:
+            level = d.unit()
+        v = p[0] + (p[1] - p[0]) * level
+        if flags & ROUND:
+            v = round_even(v)
+        if flags & TRUNCATE:
+            v = whole(v)
+        if flags & SIGN and d.unit() < 0.5:
+            v = 0.0 - v
+        v = p[4] + v
+        return min(max(v, p[5]), p[6]) if p[5] < p[6] else v
+
+    def color(self, op: int, p, k: int, flags: int, d: Draw) -> None:
+        number, third, last = self.argument(p, flags, d), 0, 0
+        if op in (SOLARIZE, SOLARIZE_ADD, GAUSSIAN_BLUR):
+            third = k
+        elif op == GAUSSIAN_NOISE:
+            third, last = d.word() & ~1 | k, int(np.float32(p[8]).view(np.int32))
+        self.colors.append((op, number, third, last))
+
+    def policy_map(self, op: int, p, k: int, flags: int, d: Draw) -> None:
+        v, w, h = self.argument(p, flags, d), self.w, self.h
+        self.interpolation = max(self.interpolation, flags & INTERPOLATION)
+        n = [*IDENTITY]
+        if op == ROTATE_BY:
+            s, c = exact.sincos_deg(-v)
+            n[:2], n[3:5], cx, cy = [c, s], [-s, c], w * 0.5, h * 0.5
+            n[2], n[5] = cx - (n[0] * cx + n[1] * cy), cy - (n[3] * cx + n[4] * cy)
+        elif op in (SHEAR_X, SHEAR_Y):
+            n[1 if op == SHEAR_X else 3] = v
+        else:
+            v = v * (w if op == TRANSLATE_X else h) if k & 1 else v
+            v = whole(v) if k & 2 else v
+            n[2 if op == TRANSLATE_X else 5] = 0.0 - v
+        self.fill_outside(p[8:12])
+        self.resampled = True
+        self.place(n, w, h)
+        self.colors.append((op, v, 0, 0))
 
     def decider(self, flags: int) -> int:
         """Whose numbers are drawn: its own, the batch's, or the pair's."""
@@ -234,7 +306,9 @@ class Row:
         elif op == PERSPECTIVE:
             self.perspective(p, d)
         elif op in COLORS:
-            self.colors.append((op, d.uniform(p[0], p[1])))
+            self.color(op, p, k, flags, d)
+        elif op in POLICY_MAPS:
+            self.policy_map(op, p, k, flags, d)
         elif op == WARP:
             self.warp(p, self.slots[at + 1][4])
         elif op == CROP_AND_PAD:
@@ -243,6 +317,8 @@ class Row:
             self.erase(p, k | flags & NORMALISED, d)
         elif op == DROPOUT:
             self.dropout(p, k | flags & NORMALISED, d)
+        elif op == CUTOUT:
+            self.cutout(p, k | flags & NORMALISED, d)
         else:
             self.mixed(op, p, k, flags >> PARTNER_SHIFT & 3, d)
 
@@ -509,6 +585,12 @@ class Row:
             y, x = d.below(h - eh + 1.0), d.below(w - ew + 1.0)
             self.erases.append((x, y, x + ew, y + eh, mode, d.word(), p[6:10]))
 
+    def cutout(self, p, mode: int, d: Draw) -> None:
+        w, h = float(self.out_w), float(self.out_h)
+        x, y = d.below(w) - floor(p[0] * 0.5), d.below(h) - floor(p[0] * 0.5)
+        box = max(x, 0.0), max(y, 0.0), min(x + p[0], w), min(y + p[0], h)
+        self.erases.append((*box, mode, d.word(), p[1:5]))
+
     def mixed(self, op: int, p, k: int, partner: int, d: Draw) -> None:
         count, w, h = len(self.index), float(self.out_w), float(self.out_h)
         other = {0: lambda: neighbours(self.key, self.index[0], count)[self.i],
@@ -543,6 +625,12 @@ class Row:
 
     def words(self) -> np.ndarray:
         row = np.zeros(self.info["row_words"], np.int32)
+        for k, layer in enumerate([self, *self.layers]):
+            row[k * self.info["layer_words"]:][:self.info["layer_words"]] = layer.layer_words()
+        return row
+
+    def layer_words(self) -> np.ndarray:
+        row = np.zeros(self.info["layer_words"], np.int32)
         as_float, as_unsigned = row.view(np.float32), row.view(np.uint32)
 
         def put(name: str, values) -> None:
@@ -569,8 +657,9 @@ class Row:
         row[AT["BOX"]:AT["BOX"] + 4] = box
         row[AT["COLORS"]], row[AT["ERASES"]] = len(self.colors), len(self.erases)
         at = AT["HEADER"]
-        for j, (op, value) in enumerate(self.colors):
+        for j, (op, value, third, last) in enumerate(self.colors):
             row[at + COLOR_WORDS * j], as_float[at + COLOR_WORDS * j + 1] = op, value
+            as_unsigned[at + COLOR_WORDS * j + 2:at + COLOR_WORDS * j + 4] = third, last & 0xFFFFFFFF
         at += COLOR_WORDS * self.info["max_colors"]
         for x0, y0, x1, y1, mode, noise, values in self.erases:
             row[at:at + 5] = x0, y0, x1, y1, mode
@@ -578,6 +667,11 @@ class Row:
             as_float[at + 6:at + 10] = values
             at += ERASE_WORDS
         return row
+
+
+def whole(v: float) -> float:
+    """Towards zero."""
+    return -floor(-v) if v < 0.0 else floor(v)
 
 
 def expanded(side: float, across: float, shift: float) -> float:

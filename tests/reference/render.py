@@ -15,7 +15,12 @@ OPS = {code: name for name, code in _native.OPS.items()}
 
 
 def rows_of(recipe, plan):
-    return [Row(words, recipe.info["max_colors"]) for words in plan.rows.numpy()]
+    def row_of(words):
+        own, *layers = (Row(layer, recipe.info["max_colors"]) for layer in words.reshape(-1, recipe.info["layer_words"]))
+        own.layers = layers
+        return own
+
+    return [row_of(words) for words in plan.rows.numpy()]
 
 
 class Row:
@@ -34,10 +39,18 @@ class Row:
         self.mix, self.partner, self.lam = int(words[W["MIX"]]), int(words[W["PARTNER"]]), f[W["LAM"]]
         self.box = words[W["BOX"]:W["BOX"] + 4].tolist()
         at, n = W["HEADER"], _native.COLOR_WORDS
-        self.colors = [(OPS[int(words[at + n * k])], f[at + n * k + 1]) for k in range(words[W["COLORS"]])]
+        steps = [at + n * k for k in range(words[W["COLORS"]])]
+        self.colors = [(OPS[int(words[s])], f[s + 1]) for s in steps]
+        self.more = [(int(words[s + 2]), int(words[s + 3])) for s in steps]
+        self.layers = []
         at, n = at + n * max_colors, _native.ERASE_WORDS
         self.erases = [(words[at + n * k:at + n * k + 6].tolist(), f[at + n * k + 6:at + n * k + 10])
                        for k in range(words[W["ERASES"]])]
+
+
+# What a ready view is read by: as it lies.
+READY = Row(np.zeros(W["HEADER"], np.int32), 0)
+READY.m, READY.filter = np.eye(3), np.ones(2)
 
 
 def cubic(d, a):
@@ -219,7 +232,102 @@ def as_byte(v):
     return np.floor(np.clip(v, 0, 1) * 255 + 0.5)
 
 
-def step(v, op, p, bytes_in):
+def whole_step(v, op, p, more, bytes_in, shown):
+    """A step that needs the whole view, of which ``shown`` [h, w] says what is no fill."""
+    if op == "CONTRAST":
+        return np.clip(p * v + (1 - p) * (grey(v)[shown].mean() if shown.any() else 0), 0, 1)
+    if op in ("AUTOCONTRAST", "EQUALIZE"):
+        seen = as_byte(v) if bytes_in or op == "EQUALIZE" else v
+        out = np.stack([(stretched if op == "AUTOCONTRAST" else equalized)(seen[..., c], shown, bytes_in)
+                        for c in range(v.shape[-1])], -1)
+        return out
+    if op == "SHARPNESS":
+        if min(v.shape[:2]) <= 2:
+            return v
+        around = sum(v[1 + j:v.shape[0] - 1 + j, 1 + i:v.shape[1] - 1 + i] for j in (-1, 0, 1) for i in (-1, 0, 1))
+        soft = (around + 4 * v[1:-1, 1:-1]) / 13
+        soft = as_byte(soft) / 255 if bytes_in else soft
+        out = v.copy()
+        out[1:-1, 1:-1] = np.clip(soft + p * (v[1:-1, 1:-1] - soft), 0, 1)
+        return out
+    assert op == "GAUSSIAN_BLUR"
+    kind, sizes = more[0] >> 16, (more[0] & 255, more[0] >> 8 & 255)
+    if kind == 2:
+        return boxes(v, p, bytes_in)
+    for axis, taps in ((1, sizes[0]), (0, sizes[1])):
+        k = np.exp(-0.5 * (np.arange(taps) - taps // 2) ** 2 / p**2)
+        v = along(v, axis, k / k.sum(), "zero" if kind == 1 else "reflect")
+    return v
+
+
+def along(v, axis, kernel, border):
+    """The weighed sum of the neighbours along an axis."""
+    n, reach = v.shape[axis], len(kernel) // 2
+    out = np.zeros_like(v)
+    for k, weight in enumerate(kernel):
+        at = np.arange(n) + k - reach
+        inside = ((at >= 0) & (at < n)) if border == "zero" else np.ones(n, bool)
+        taken = np.take(v, at_border(at, 0, n - 1, 2 if border == "reflect" else 1), axis)
+        out += weight * taken * np.expand_dims(inside, [a for a in range(v.ndim) if a != axis])
+    return out
+
+
+def boxes(v, sigma, bytes_in):
+    """PIL's blur: a box with lighter ends goes over the picture three times each way; bytes are rounded by integers."""
+    variance = sigma * sigma / 3
+    inner = int((np.sqrt(12 * variance + 1) - 1) / 2)
+    radius = inner + (2 * inner + 1) * (inner * (inner + 1) - 3 * variance) / (6 * (variance - (inner + 1) ** 2))
+    each = int(2**24 / (2 * np.float32(radius) + 1))
+    end = (2**24 - (2 * inner + 1) * each) // 2
+    kernel = [end, *[each] * (2 * inner + 1), end]
+    v = as_byte(v) if bytes_in else v
+    for axis in (1, 1, 1, 0, 0, 0):
+        v = along(v, axis, np.array(kernel, np.float64), "edge")
+        v = np.floor((v + 2**23) / 2**24) if bytes_in else v / 2**24
+    return v / 255 if bytes_in else v
+
+
+def stretched(seen, shown, bytes_in):
+    low, high = (seen[shown].min(), seen[shown].max()) if shown.any() else (0, 0)
+    top = 255 if bytes_in else 1
+    if low >= high:
+        return np.clip(seen, 0, top) / top
+    if not bytes_in:
+        return np.clip((seen - low) / (high - low), 0, 1)
+    per = np.float32(high - low) * np.float32(1 / 255)  # torchvision's, whose bytes are cut
+    return np.floor(np.clip((seen - low).astype(np.float32) / per, 0, 255)) / 255
+
+
+def equalized(seen, shown, _):
+    counts = np.bincount(seen[shown].astype(int), minlength=256)
+    used = np.flatnonzero(counts)
+    step = (counts.sum() - counts[used[-1]]) // 255 if len(used) else 0
+    if step == 0:
+        return seen / 255
+    table = np.minimum((step // 2 + np.cumsum(counts) - counts) // step, 255)
+    return table[seen.astype(int)] / 255
+
+
+def noisy(v, p, more, bytes_in, inner):
+    mean = np.int32(more[1]).view(np.float32)
+    h, w, channels = v.shape
+    xs, ys = np.arange(w) + 0.5, np.arange(h) + 0.5
+    if inner is not None:
+        xs, ys = inner[0, 0] * xs + inner[0, 2], inner[1, 1] * ys + inner[1, 2]
+    noise = np.empty_like(v)
+    for y, vy in enumerate(np.trunc(ys).astype(int)):
+        keys = philox((0, int(vy) & LOW, 0, 0x0401CE), ((more[0] & LOW) >> 1, 0))
+        for x, vx in enumerate(np.trunc(xs).astype(int)):
+            noise[y, x] = [mean + p * normal(int(vx) & LOW, keys[c], keys[c ^ 1]) for c in range(channels)]
+    v = v + (np.trunc(noise * 255) / 255 if bytes_in else noise)
+    return np.clip(v, 0, 1) if more[0] & 1 else v
+
+
+WHOLE = ("CONTRAST", "AUTOCONTRAST", "EQUALIZE", "SHARPNESS", "GAUSSIAN_BLUR", "BLEND")
+NOT_SEEN = ("IDENTITY", "SHEAR_X", "SHEAR_Y", "TRANSLATE_X", "TRANSLATE_Y", "ROTATE_BY")
+
+
+def step(v, op, p, bytes_in, in_bytes=False):
     if op == "BRIGHTNESS":
         return np.clip(v * p, 0, 1)
     if op == "CONTRAST_MIDGRAY":
@@ -232,7 +340,10 @@ def step(v, op, p, bytes_in):
             return np.floor(as_byte(v) / n) * n / 255
         return np.clip(np.floor(v * 2**p), 0, 2**p - 1) / 2**p
     if op == "SOLARIZE":
-        return np.where((as_byte(v) if bytes_in else v) >= p, 1 - v, v)
+        return np.where((as_byte(v) if bytes_in else v) >= (p / 255 if in_bytes and not bytes_in else p), 1 - v, v)
+    if op == "SOLARIZE_ADD":
+        add = p / 255 if bytes_in or in_bytes else p
+        return np.where((as_byte(v) if bytes_in else v * 255) < 128, np.clip(v + add, 0, 1), v)
     if op == "CHANNEL_PERMUTATION":
         orders = list(itertools.permutations(range(v.shape[-1])))
         return v[..., orders[int(p * len(orders))]]
@@ -286,18 +397,42 @@ def erase(v, row, mean, std, inner=None):
     return v
 
 
-def draw(source, row, h, w, mean, std, bytes_in, inner=None, means=None):
-    """A view before mixing, and the greys' means before its steps; ``means``: those of the whole view, where it is shrunk."""
-    v, cover, fill = sample(source, row, h, w, bytes_in, inner)
-    seen = []
-    for k in range(len(row.colors) + 1):
-        if k == row.fill_step:
-            v = np.where((cover == 0)[..., None], fill, fill + cover[..., None] * (v - fill))
-        if k < len(row.colors):
-            op, p = row.colors[k]
-            seen.append(grey(v).mean() if means is None else means[k])
-            v = np.clip(p * v + (1 - p) * seen[k], 0, 1) if op == "CONTRAST" else step(v, op, p, bytes_in)
-    return erase(v.copy(), row, mean, std, inner), seen
+def draw(sources, k, row, h, w, mean, std, bytes_in, inner=None):
+    """Picture ``k``'s view before mixing. ``inner``: what is seen of it, where a ResizeMix shrinks it: what needs the whole view is
+    done to it before."""
+    whole = [n for n, (op, _) in enumerate(row.colors) if op in WHOLE]
+    ready = whole[-1] + 1 if whole else 0
+    ready = max(ready, row.fill_step) if whole and inner is not None else ready
+    v, cover, fill = sample(sources[k], row, h, w, bytes_in, None if whole else inner)
+    filled = False
+    for n in range(len(row.colors) + 1):
+        if n == row.fill_step:
+            v, filled = np.where((cover == 0)[..., None], fill, fill + cover[..., None] * (v - fill)), True
+        if whole and n == ready and inner is not None:
+            v = shrunk(v, inner)
+        if n == len(row.colors):
+            break
+        (op, p), more = row.colors[n], row.more[n]
+        if op == "BLEND":
+            layers = row.layers[more[0] - 1:more[0] - 1 + more[1]]
+            drawn = [layer.lam * draw(sources, layer.partner, layer, h, w, mean, std, bytes_in) for layer in layers]
+            v = (1 - p) * v + p * sum(drawn)
+        elif op in WHOLE:
+            v = whole_step(v, op, p, more, bytes_in, cover > 0.5 if not filled else np.ones((h, w), bool))
+        elif op == "GAUSSIAN_NOISE":
+            v = noisy(v, p, more, bytes_in, inner)
+        elif op not in NOT_SEEN:
+            v = step(v, op, p, bytes_in, bool(more[0]))
+    return erase(v.copy(), row, mean, std, inner)
+
+
+def shrunk(v, inner):
+    """A view that was made ready, shrunk as an antialiased resize."""
+    h, w, _ = v.shape
+    whole = copy.copy(READY)
+    whole.rect = whole.reach = np.array([0, 0, w, h], float)
+    out, _, _ = sample(v, whole, h, w, False, inner)
+    return out
 
 
 def render(recipe, images, plan, labels=None, classes=0, mask=None):
@@ -310,9 +445,7 @@ def render(recipe, images, plan, labels=None, classes=0, mask=None):
     channels = sources[0].shape[2]
     mean, std = (np.broadcast_to(v if v is not None else d, (channels,)) for v, d in ((recipe.mean, 0.0), (recipe.std, 1.0)))
 
-    # An exact contrast's mean is of the whole view at that step, also where the partner is then shrunk.
-    drawn = [draw(source, row, h, w, mean, std, bytes_in) for row, source in zip(rows, sources, strict=True)]
-    views, means = zip(*drawn, strict=True)
+    views = [draw(sources, k, row, h, w, mean, std, bytes_in) for k, row in enumerate(rows)]
 
     out, soft = [], []
     for k, row in enumerate(rows):
@@ -326,7 +459,7 @@ def render(recipe, images, plan, labels=None, classes=0, mask=None):
         elif row.mix == 3:
             sx, sy = w / (x1 - x0), h / (y1 - y0)
             inner = np.array([[sx, 0, -sx * x0], [0, sy, -sy * y0], [0, 0, 1]])
-            small, _ = draw(sources[j], rows[j], h, w, mean, std, bytes_in, inner, means[j])
+            small = draw(sources, j, rows[j], h, w, mean, std, bytes_in, inner)
             v[y0:y1, x0:x1] = small[y0:y1, x0:x1]
         elif row.mix == 4:
             share = mask[k, 0][..., None]
