@@ -229,7 +229,7 @@ AM_HD void open_ready(const Picture& pic, Reading& r) {
     r.filter_x = r.filter_y = 1.0f;
     r.interp = INTERP_NEAREST;
     r.border = r.folded = BORDER_CONSTANT;
-    r.perspective = r.antialias = r.framed = r.padded = r.late = false;
+    r.perspective = r.antialias = r.framed = r.padded = r.late = r.bytes = false;
 }
 
 namespace AM_LEVEL {

@@ -220,7 +220,7 @@ class View:
         row = copy.copy(self.row)
         row.m = np.array([[1, 0, nudge[0]], [0, 1, nudge[1]], [0, 0, 1]]) @ row.m
         row.frame = row.frame + wider * np.array([-1, -1, 1, 1])
-        values, _ = reference.draw(picture, row, *size, np.array(mean), np.array(std), self.bytes)
+        values = reference.draw([picture], 0, row, *size, np.array(mean), np.array(std), self.bytes)
         x = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)
         return steps.F.normalize(x, f.mean, f.std) if f.mean else x * 255 if self.bytes else x
 

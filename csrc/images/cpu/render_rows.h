@@ -225,12 +225,12 @@ template <int C> void prepare(const Rows<C>& rows, View<C>& v, Rooms& own) {
 // The partner's view, shrunk into the box where the own row says so: from what was made ready of it, if anything was.
 template <int C> void place(const Rows<C>& rows, const int32_t* own_row, View<C>& v, Rooms& own, Rooms& placed) {
     const RenderArgs& a = rows.args;
-    if (v.cache) {
-        const int end = v.done.filled ? v.done.step : max_(v.done.step, v.reading.fill_step);
-        if (end > v.done.step) {  // its fill is in the whole view's frame
-            for (int y = 0; y < a.out_h; ++y) draw_whole(rows, v, end, y, own.whole.data);
-            v.done = {end, true};
-        }
+    if (v.cache) {  // what a statistic is for is done to the whole view, and its fill is in that one's frame
+        int end = v.found.table ? v.done.step + 1 : v.done.step;
+        if (!v.done.filled) end = max_(end, v.reading.fill_step);
+        for (int y = 0; y < a.out_h && end > v.done.step; ++y) draw_whole(rows, v, end, y, own.whole.data);
+        v.done = {end, v.done.filled || end >= v.reading.fill_step};
+        v.found = {};
         const Picture ready{reinterpret_cast<const uint8_t*>(v.cache), int64_t(C) * v.pitch, 1, v.pitch, a.out_h, a.out_w, F32};
         go_on_from(v, ready, v.done);
     }
