@@ -98,15 +98,17 @@ template <class F> AM_HD F looked_up(const float* table, F byte) {
 #endif
 }
 
-// One step; `op` is the step's, which a loop may know. What is noise or of a field needs a place: noise_step, field.h.
-template <int C, class F> AM_HD void color_step(int op, const Step& step, F* c) {
+// One step; `op` is the step's, which a loop may know. Without WHOLE none that needs a whole view. What is noise or of a field needs a place: noise_step, field.h.
+template <int C, bool WHOLE = true, class F> AM_HD void color_step(int op, const Step& step, F* c) {
     const float p = step.number();
     const bool bytes = step.bytes;
     switch (op) {
         case OP_BRIGHTNESS:
             for (int i = 0; i < C; ++i) c[i] = bytes ? min_(c[i] * F(p), F(1.0f)) : unit_clamp_or_nan(c[i] * F(p));
             break;
-        case OP_CONTRAST: blend<C>(bytes, c, F(step.found.mean), p); break;
+        case OP_CONTRAST:
+            if constexpr (WHOLE) blend<C>(bytes, c, F(step.found.mean), p);
+            break;
         case OP_CONTRAST_MIDGRAY: blend<C>(bytes, c, F(0.5f), p); break;
         case OP_SATURATION:
             if constexpr (C == 3) blend<C>(bytes, c, gray<C>(c), p);
@@ -154,14 +156,14 @@ template <int C, class F> AM_HD void color_step(int op, const Step& step, F* c) 
             break;
         }
         case OP_AUTOCONTRAST:  // torchvision's, whose bytes are rounded down
-            for (int i = 0; i < C; ++i) {
+            for (int i = 0; i < C && WHOLE; ++i) {
                 const F least = F(step.found.table[i * TABLE]), per = F(step.found.table[i * TABLE + 1]);
                 if (bytes) c[i] = floor_(clamp_((as_byte(c[i]) - least) / per, F(0.0f), F(255.0f))) * F(1.0f / 255.0f);
                 else c[i] = unit_clamp_or_nan((c[i] - least) / per);
             }
             break;
         case OP_EQUALIZE:
-            for (int i = 0; i < C; ++i)
+            for (int i = 0; i < C && WHOLE; ++i)
                 c[i] = select(c[i] == c[i], looked_up(step.found.table + i * TABLE, as_byte(c[i])), c[i]);
             break;
         case OP_CHANNEL_PERMUTATION: permute<C>(p, c); break;

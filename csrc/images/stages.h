@@ -87,6 +87,26 @@ AM_HD int next_whole(const Layer& v, int from) {
     return -1;
 }
 
+// How much of a view lies behind it once it was made ready: all up to its last step that needs the whole of it, and its fill, which
+// lies in the frame of the source. {0, ..} of a view that has no such step.
+AM_HD Progress ready_progress(const Layer& v) {
+    int end = 0;
+    for (int step = next_whole(v, 0); step >= 0; step = next_whole(v, end)) end = step + 1;
+    if (end == 0) return v.done;
+    return {v.done.filled ? end : upper(end, v.reading.fill_step), true};
+}
+
+// On a GPU: picture i's view goes on from what the launch before has made of it. Where that is, or null.
+AM_HD const float* go_on_from_ready(const RenderArgs& a, int i, Layer& v) {
+    if (!a.ready) return nullptr;
+    const Progress done = ready_progress(v);
+    if (done.step == 0) return nullptr;
+    const int64_t line = a.out_w, plane = line * a.out_h;
+    const float* at = a.ready + int64_t(i) * READY_PLANES * a.in.channels * plane;
+    go_on_from(v, {reinterpret_cast<const uint8_t*>(at), line, 1, plane, a.out_h, a.out_w, F32}, done);
+    return at;
+}
+
 // The view before its step `end`.
 template <class Walk, class View>
 AM_HD Progress draw(const Walk& walk, const View& v, const typename Walk::At& at, int end, typename Walk::Pixels& px) {

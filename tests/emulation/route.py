@@ -33,13 +33,13 @@ if FOUND:
             with memory(inputs, {"rows": rows}):
                 super().plan(index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads)
 
-        def render(self, rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, means, threads):
-            if self.max_contrasts:  # the public render makes them where the tensors are a GPU's
-                means = torch.empty(len(rows), self.max_contrasts, native.MEAN_PARTS)
+        def render(self, rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, ready, threads):
+            if self.ready_planes:  # the public render makes them where the tensors are a GPU's
+                ready = torch.empty(len(rows), self.ready_planes, *out.shape[1:])
             inputs = {"plan": rows, "images": images, "sizes": table, "targets": labels, "mask": mask, "mask's means": share}
-            outputs = {"out": out, "means": means, "soft targets": soft, "partners' targets": y_b, "shares": lam}
+            outputs = {"out": out, "views made ready": ready, "soft targets": soft, "partners' targets": y_b, "shares": lam}
             with memory(inputs, outputs, pictures(table, channels, dtype) if images is None else []):
-                super().render(rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, means,
+                super().render(rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, ready,
                                threads)
 
 

@@ -65,7 +65,7 @@ def test_a_failed_launch_gives_the_device_back(call):
     run = launches()[call]
     native.set_device(1)
     native.break_device()
-    name = "plan" if call == "plan" else "mean"
+    name = "plan" if call == "plan" else "prepare"
     with pytest.raises(am.AnamorphError, match=f"{name}: the CUDA launch, or an earlier kernel, failed .an illegal"):
         run()
     assert native.current_device() == 1
