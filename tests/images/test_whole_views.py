@@ -1,0 +1,136 @@
+"""Views with steps that need the whole of them, as a GPU makes them ready, against the CPU's."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+import anamorph as am
+from anamorph import _native
+from anamorph.images.transforms.base import Transform
+from anamorph.images.transforms.program import Slot, chains
+from devices import DEVICES, is_gpu
+from emulation.route import FOUND, emulated
+
+pytestmark = pytest.mark.cpu  # each test runs both routes itself
+ROUTES = [pytest.param("emulated", marks=pytest.mark.skipif(not FOUND, reason="the emulation is not built; make test builds it")),
+          *DEVICES[1:]]
+
+
+@dataclass(frozen=True)
+class Chains(Transform):
+    """A blend of three runs of a list."""
+
+    body: tuple[Transform, ...]
+
+    def slots(self) -> list[Slot]:
+        return chains(3, 1.0, 1.0, [one for t in self.body for one in t.slots()])
+
+
+def contrast():
+    return am.ColorJitter(contrast=(0.3, 1.9))
+
+
+SHARP, SOFT = am.RandomAdjustSharpness(3.0, 1.0), am.RandomAdjustSharpness(0.2, 1.0)
+AUTO, EQUAL = am.RandomAutocontrast(1.0), am.RandomEqualize(1.0)
+BLUR, ZERO, BOXES = am.GaussianBlur(7, (0.5, 3.0)), am.GaussianBlur((23, 5), 1.4, "zero"), am.GaussianBlur(3, 2.5, "pil")
+TURN = am.RandomAffine(40, (0.2, 0.1), (0.6, 1.3), interpolation="bilinear", fill=90)
+STEPS = {"contrast": contrast(), "autocontrast": AUTO, "equalize": EQUAL, "sharper": SHARP, "softer": SOFT, "blur": BLUR,
+         "blur, zeros": ZERO, "blur, boxes": BOXES}
+LISTS = {
+    **{name: [t] for name, t in STEPS.items()},
+    **{f"{name}, then turned": [am.RandomInvert(1.0), t, TURN, am.ColorJitter(0.4)] for name, t in STEPS.items()},
+    **{f"{name} of a turned view": [TURN, am.ColorJitter(0.4), t, am.ColorJitter(0.4)] for name, t in STEPS.items()},
+    "statistics in a row": [contrast(), AUTO, EQUAL, contrast(), am.RandomInvert(1.0)],
+    "stencils in a row": [BLUR, SHARP, SHARP, BOXES, ZERO, SOFT],
+    "any order": [am.RandomOrder([contrast(), AUTO, EQUAL, SHARP, BLUR, am.ColorJitter(0.4)]), am.RandomInvert()],
+    "sometimes": [am.RandomAutocontrast(0.5), am.RandomApply([BLUR], 0.4), am.RandomInvert()],
+    "fill long after": [BLUR, am.ColorJitter(0.3), contrast(), am.RandomInvert(1.0), am.ColorJitter(0.3), TURN],
+    "noise": [am.GaussianNoise(0.02, 0.1), BLUR, am.GaussianNoise(0.0, 0.05, clip=False)],
+    "large windows": [am.Resize((9, 11)), contrast(), SHARP],
+    "mixup": [TURN, EQUAL, SHARP, am.MixUp()],
+    "cutmix": [am.RandomApply([BLUR, AUTO], 0.5), am.CutMix()],
+    "resizemix": [am.RandomApply([BLUR, contrast()], 0.7), TURN, am.RandomInvert(), am.RandomErasing(1.0), am.ResizeMix()],
+    "maskmix": [am.RandomApply([SOFT, AUTO], 0.5), am.MaskMix()],
+    "chains": [am.RandomInvert(), Chains((TURN, am.ColorJitter(0.5)))],
+    "chains of whole views": [SHARP, Chains((am.RandomOrder([AUTO, BLUR, SHARP]), TURN)), contrast(), am.RandomInvert()],
+}
+SIZES = [(1, 1), (2, 3), (33, 65)]
+
+
+def pictures(channels, size, dtype, batch=5):
+    generator = torch.Generator().manual_seed(channels * 1000 + size[0])
+    image = torch.randint(0, 256, (batch, *size, channels), dtype=torch.uint8, generator=generator)
+    return image if dtype == torch.uint8 else (image.to(torch.float32) / 255).to(dtype)
+
+
+def views(route, transforms, images, size, **options):
+    """By the CPU and by the route, with the launches of the latter."""
+    device = route if route != "emulated" else "cpu"
+    mask = None
+    if any(isinstance(t, am.MaskMix) for t in transforms):
+        mask = torch.rand(len(images), 1, *size, generator=torch.Generator().manual_seed(1))
+
+    def render(where):
+        recipe = am.Recipe(transforms, seed=11, **options)
+        h_w = size if isinstance(images, torch.Tensor) else None
+        if h_w is None:
+            moved = [image.to(where) for image in images]
+            sizes = torch.tensor([image.shape[:2] for image in images], device=where)
+            plan = recipe.plan(torch.arange(len(images), device=where), size=sizes, output_size=size)
+        else:
+            moved = images.to(where)
+            plan = recipe.plan(torch.arange(len(images), device=where), size=h_w)
+        out = am.render(moved, plan, mask=mask if mask is None else mask.to(where), layout="NHWC")
+        return out.cpu()
+
+    expected = render("cpu")
+    before = _native.launch_count()
+    if is_gpu(device):
+        return expected, render(device), _native.launch_count() - before
+    with emulated(3):
+        before = _native.launch_count()
+        return expected, render("cpu"), _native.launch_count() - before
+
+
+def check(expected, given):
+    assert expected.shape == given.shape and expected.stride() == given.stride()
+    if expected.dtype == torch.uint8:
+        apart = (expected.int() - given.int()).abs()
+        assert apart.max() <= 1 and (apart > 0).float().mean() <= 1e-3
+    else:
+        torch.testing.assert_close(given, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("name", LISTS)
+def test_whole_views(name, route):
+    size = (33, 65)
+    expected, given, launches = views(route, LISTS[name], pictures(3, size, torch.float32), size)
+    check(expected, given)
+    assert launches == 3  # the plan, what is made ready, the views
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sizes_and_channels(channels, size, route):
+    steps = [AUTO, BLUR, EQUAL, SHARP, BOXES, ZERO, *([contrast()] if channels in (1, 3) else [])]
+    for dtype in (torch.uint8, torch.float32):
+        check(*views(route, steps, pictures(channels, size, dtype), size)[:2])
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16, torch.float32])
+def test_dtypes_and_layouts(dtype, route):
+    size = (21, 40)
+    steps = [AUTO, SHARP, contrast(), BOXES, am.CutMix()]
+    for out, layout in ((torch.float32, "channels_last"), (torch.uint8, "contiguous")):
+        check(*views(route, steps, pictures(3, size, dtype), size, dtype=out, memory_format=layout)[:2])
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_no_launch_without_such_steps(route):
+    expected, given, launches = views(route, [TURN, am.RandomInvert()], pictures(3, (9, 12), torch.float32), (9, 12))
+    check(expected, given)
+    assert launches == 2
