@@ -85,6 +85,8 @@ template <int C, int I, class F> AM_HD void shift(bool bytes, float p, F* c) {
 // The value as a uint8 picture would hold it.
 template <class F> AM_HD F as_byte(F v) { return floor_(unit_clamp(v) * F(255.0f) + F(0.5f)); }
 
+// The byte that equalize counts: of floats torchvision's, which are cut, not rounded.
+template <class F> AM_HD F counted(bool bytes, F v) { return bytes ? as_byte(v) : floor_(unit_clamp(v) * F(255.999f)); }
 AM_HD float looked_up(const float* table, float byte) { return table[int(byte)]; }
 template <class F> AM_HD F looked_up(const float* table, F byte) {
 #if defined(__AVX512F__) && !defined(__CUDACC__)
@@ -164,7 +166,7 @@ template <int C, bool WHOLE = true, class F> AM_HD void color_step(int op, const
             break;
         case OP_EQUALIZE:
             for (int i = 0; i < C && WHOLE; ++i)
-                c[i] = select(c[i] == c[i], looked_up(step.found.table + i * TABLE, as_byte(c[i])), c[i]);
+                c[i] = select(c[i] == c[i], looked_up(step.found.table + i * TABLE, counted(bytes, c[i])), c[i]);
             break;
         case OP_CHANNEL_PERMUTATION: permute<C>(p, c); break;
         case OP_GAMMA:

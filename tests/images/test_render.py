@@ -45,8 +45,8 @@ def check_batch(recipe, plan, ours, expected, edges=0.0, within=2e-5):
 
 # Steps: nearest's pixel boundary, posterize's and solarize's thresholds, hue's jump at grey, an erasure's edge in a ResizeMix.
 EDGY = {"resized crop, nearest": 0.02, "rotation, centre": 0.02, "nested": 0.02, "switches": 0.005, "chain": 0.01,
-        "resizemix": 0.01, "crop": 0.0}
-# Large windows aslant are read from a strip.
+        "resizemix": 0.01, "crop": 0.0, "blurred": 0.001, "blurred, boxes": 0.02, "noise": 0.001, "stretched": 0.02,
+        "equalized, turned": 0.05}
 
 
 @pytest.mark.parametrize("epoch", range(2))

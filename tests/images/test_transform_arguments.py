@@ -29,12 +29,16 @@ GOOD = {
     "minmax": [(0.25, 0.5)], "correct_lam": [False], "px": [4, (-2, 4)], "percent": [0.25, (-0.25, 0.5)], "keep_size": [False],
     "sample_independently": [False], "multiple": [8, (8, 6)], "vertical_flip": [True], "n": [2, (1, 2)], "replace": [True],
     "random_order": [True], "inverse": [True], "matrix": [((1, 0.5, 2), (0, 1, 3)), ((1, 0, 2), (0, 1, 3), (0, 0.25, 1))],
+    "kernel_size": [5, (3, 7)], "sigma": [0.5, (0.25, 2.0)], (am.GaussianNoise, "sigma"): [0.5], "kind": ["pil"],
+    (am.GaussianNoise, "mean"): [0.25], "clip": [False], "sharpness_factor": [2, 0.5], "addition": [110, 0.5],
+    **{(am.RandomPhotometricDistort, name): [(0.5, 1.25)] for name in ("brightness", "contrast", "saturation")},
+    (am.RandomPhotometricDistort, "hue"): [(-0.125, 0.25)],
     "startpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))], "endpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))],
 }
 SQUARE = ((0, 0), (8, 0), (8, 8), (0, 8))
 # What a class must be given.
 NEEDED = {"padding": 2, "matrix": ((1, 0, 2), (0, 1, 3)), "startpoints": SQUARE, "endpoints": SQUARE, "size": 8,
-          "degrees": 5, "bits": 3, "threshold": 100, "mean": 0.5, "std": 0.5, "transforms": BLUR}
+          "degrees": 5, "bits": 3, "threshold": 100, "kernel_size": 5, "sharpness_factor": 2, "addition": 100, "mean": 0.5, "std": 0.5, "transforms": BLUR}
 
 # Classes that take one of two.
 EITHER = {am.CropAndPad: ("px", "percent"), am.PadIfNeeded: ("multiple", "size")}

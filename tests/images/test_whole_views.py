@@ -1,5 +1,6 @@
 """Views with steps that need the whole of them, as a GPU makes them ready, against the CPU's."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pytest
@@ -67,30 +68,19 @@ def pictures(channels, size, dtype, batch=5):
 def views(route, transforms, images, size, **options):
     """By the CPU and by the route, with the launches of the latter."""
     device = route if route != "emulated" else "cpu"
-    mask = None
-    if any(isinstance(t, am.MaskMix) for t in transforms):
-        mask = torch.rand(len(images), 1, *size, generator=torch.Generator().manual_seed(1))
+    mixes = any(isinstance(t, am.MaskMix) for t in transforms)
+    mask = torch.rand(len(images), 1, *size, generator=torch.Generator().manual_seed(1)) if mixes else None
 
     def render(where):
-        recipe = am.Recipe(transforms, seed=11, **options)
-        h_w = size if isinstance(images, torch.Tensor) else None
-        if h_w is None:
-            moved = [image.to(where) for image in images]
-            sizes = torch.tensor([image.shape[:2] for image in images], device=where)
-            plan = recipe.plan(torch.arange(len(images), device=where), size=sizes, output_size=size)
-        else:
-            moved = images.to(where)
-            plan = recipe.plan(torch.arange(len(images), device=where), size=h_w)
-        out = am.render(moved, plan, mask=mask if mask is None else mask.to(where), layout="NHWC")
+        recipe = am.Recipe(transforms, **options)
+        plan = recipe.plan(torch.arange(len(images), device=where), size=size, seed=11)
+        out = am.render(images.to(where), plan, mask=mask if mask is None else mask.to(where), layout="NHWC")
         return out.cpu()
 
     expected = render("cpu")
-    before = _native.launch_count()
-    if is_gpu(device):
-        return expected, render(device), _native.launch_count() - before
-    with emulated(3):
+    with nullcontext() if is_gpu(device) else emulated(3):
         before = _native.launch_count()
-        return expected, render("cpu"), _native.launch_count() - before
+        return expected, render(device), _native.launch_count() - before
 
 
 def check(expected, given):

@@ -237,7 +237,7 @@ def whole_step(v, op, p, more, bytes_in, shown):
     if op == "CONTRAST":
         return np.clip(p * v + (1 - p) * (grey(v)[shown].mean() if shown.any() else 0), 0, 1)
     if op in ("AUTOCONTRAST", "EQUALIZE"):
-        seen = as_byte(v) if bytes_in or op == "EQUALIZE" else v
+        seen = as_byte(v) if bytes_in else np.floor(np.clip(v, 0, 1) * 255.999) if op == "EQUALIZE" else v  # torchvision's
         out = np.stack([(stretched if op == "AUTOCONTRAST" else equalized)(seen[..., c], shown, bytes_in)
                         for c in range(v.shape[-1])], -1)
         return out

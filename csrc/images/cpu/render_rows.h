@@ -59,8 +59,15 @@ template <int C> struct Rows {
     Pixels begin() const { return {first, first}; }
     Progress taps(const View<C>& v, const At& at, Pixels& px) const {
         px.from = px.buf;
-        if (v.cache) px.from = v.cache + int64_t(at.y) * C * pitch;
-        else v.sampler.row(at.y, at.xa, at.xb, stage, px.buf);
+        if (!v.cache) {
+            v.sampler.row(at.y, at.xa, at.xb, stage, px.buf);
+            return v.done;
+        }
+        px.from = v.cache + int64_t(at.y) * C * pitch;
+        if (v.done.step == v.colors && v.done.filled && px.from != px.buf) {  // no step brings it into the buffer
+            std::memcpy(px.buf, px.from, size_t(C) * pitch * sizeof(float));
+            px.from = px.buf;
+        }
         return v.done;
     }
     // How much of each pixel of a row is no fill.

@@ -85,7 +85,7 @@ private:
         for (int c = 0; c < C; ++c)
             for (int x = 0; x < width; x += LANES) {
                 int32_t seen[LANES];
-                to_int(as_byte(Floats::load(buf + c * pitch + x))).store(seen);
+                to_int(counted(bytes, Floats::load(buf + c * pitch + x))).store(seen);
                 for (int k = 0; k < LANES && x + k < width; ++k)
                     if (!cover || cover[x + k] > 0.5f) ++counts[k & 1][c][seen[k]];
             }

@@ -35,13 +35,13 @@ template <int C> struct Finding {
     // One pixel of each lane; `in`: it counts. All lanes of the warp come here.
     AM_D void add(int op, bool bytes, bool in, const float* pixel) {
         if (op == OP_EQUALIZE) {
-            for (int k = 0; k < C && in; ++k) atomicAdd(&counts[k][int(as_byte(pixel[k]))], 1u);
+            for (int k = 0; k < C && in; ++k) atomicAdd(&counts[k][int(counted(bytes, pixel[k]))], 1u);
             return;
         }
         for (int k = 0; k < C; ++k) {
             const float v = bytes ? as_byte(pixel[k]) : pixel[k];
-            const bool counted = in && v == v;
-            int low = ordered(counted ? v : 3e38f), high = ordered(counted ? v : -3e38f);
+            const bool counts = in && v == v;
+            int low = ordered(counts ? v : 3e38f), high = ordered(counts ? v : -3e38f);
             for (int half = WARP / 2; half > 0; half /= 2) {
                 low = min_(low, __shfl_xor_sync(0xFFFFFFFFu, low, half));
                 high = max_(high, __shfl_xor_sync(0xFFFFFFFFu, high, half));
