@@ -1,4 +1,4 @@
-"""Instructions per output pixel of the chain of `anamorph bench`, counted on paper: an estimate, not a measurement.
+"""Instructions per output pixel of the chain of `anamorph bench`, with midgray contrast, counted on paper: an estimate, not a measurement.
 
     make cuda && python bench/cuda_sass.py [--rows]     # needs nvdisasm on the PATH, or NVDISASM=...
 
@@ -38,11 +38,12 @@ NEVER = "|".join([
     r"c\[1\] = c\[2\]|F\(1\.0f\) - c\[i\]|levels|as_byte|permute|power|spoilt|c\[I\] = |CONTRAST_MIDGRAY",
     r"weighed: \} else \{|r\.beyond == Beyond::FILL",
     r"store: (case (U8|F16)|default)",
-    r"^(render|mean)_kernel: (\}|[^>]*render\(walk[^>]*)$",
+    r"from_ready|shrunk_pixel|go_on_from|ready_progress|noise|NOISE|looked_up|seen >= |seen < |F\(add\)",
+    r"^render_kernel: (\}|[^>]*render\(walk[^>]*)$",
 ])
 RUNS = [  # the part, how often, which rows
     ("never in this chain", 0, NEVER),
-    ("start of a block, by one warp", 1 / WARPS / ROUNDS, r"(open_layer|read_means|step_of_mean):"),
+    ("start of a block, by one warp", 1 / WARPS / ROUNDS, r"open_layer:"),
     ("start and end of a block", 1 / ROUNDS, r"^\w+_kernel: (?!.*(render|draw)\()(?!.*grey)|block_sum:"),
     ("inside: two by two", LANES * INSIDE, r"linear_inside"),
     ("inside: lines of a window", LANES * INSIDE_WINDOWS * LINES,
@@ -56,13 +57,11 @@ RUNS = [  # the part, how often, which rows
     ("taps: windows", LANES * BORDER_WINDOWS, r"(sum_window|weighed):"),
     ("taps: position and frame", LANES * (BORDER + BORDER_WINDOWS), r"taps: each\(at, px"),
     ("colour: clamps, where a factor is above 1", 0.5, r"blend: for .*unit_clamp"),
-    ("colour", 1, r"color_step|done\.step < end|color_words|needs_mean|walk\.color"),
+    ("colour", 1, r"color_step|done\.step < end|color_words|changes_pixels|walk\.color"),
     ("store", 1, r"store:"),
 ]
 # An H100 SXM issues at most so many instructions of a thread in a second: 132 multiprocessors of 4 schedulers, a warp a cycle.
 ISSUE, PIXELS = 132 * 4 * 32 * 1.7e9, 224 * 224
-# The statistics launch stops before the contrast step: half of the time each of the other three comes earlier.
-MEAN_COLORS = 0.5
 
 
 @cache
@@ -112,20 +111,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--build", type=Path, default=cuda_report.REPOSITORY / "build/cuda")
     parser.add_argument("--rows", action="store_true", help="every place with its instructions and runs")
     options = parser.parse_args(arguments)
-    per_pixel = {}
+    per_pixel = None
     for cubin in sorted(options.build.rglob("render*.cubin")):
         done = subprocess.run([os.environ.get("NVDISASM", "nvdisasm"), "-c", "-gi", cubin],
                               capture_output=True, text=True, check=True)
         symbols = re.findall(r"^\.text\.(\w+):", done.stdout, re.MULTILINE)
         for symbol, name in cuda_report.readable(symbols).items():
-            if name not in ("render_kernel<3, ByteSource>", "mean_kernel<3, ByteSource>"):
+            if name != "render_kernel<3, ByteSource>":
                 continue
             found = Counter(rows(done.stdout, symbol))
             instructions, executed = Counter(), Counter()
             for row, count in found.items():
                 part, times = runs(row)
-                if name.startswith("mean") and part.startswith("colour"):
-                    times = 0 if "blend<C>(bytes, c, F(mean)" in row else times * MEAN_COLORS
                 instructions[part] += count
                 executed[part] += count * times
                 if options.rows:
@@ -133,14 +130,13 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"\n{name}, {cubin.name}\n{'':44}instructions  per pixel")
             for part in instructions:
                 print(f"    {part:40}{instructions[part]:12}{executed[part] / LANES:11.1f}")
-            per_pixel[name] = executed.total() / LANES
-            print(f"    {'all':40}{instructions.total():12}{per_pixel[name]:11.1f}\n")
-    if len(per_pixel) != 2:
-        raise SystemExit("cuda-sass: the chain's two kernels are not there: `make cuda` first")
-    for mode, count in (("exact", sum(per_pixel.values())), ("midgray", per_pixel["render_kernel<3, ByteSource>"])):
-        rate = ISSUE / PIXELS / count
-        print(f"estimate, not measured: {mode} {count:.0f} instructions per pixel, an H100 issues them for at most "
-              f"{rate:,.0f} images/s ({256 / rate * 1e6:.0f} us for 256)")
+            per_pixel = executed.total() / LANES
+            print(f"    {'all':40}{instructions.total():12}{per_pixel:11.1f}\n")
+    if per_pixel is None:
+        raise SystemExit("cuda-sass: the chain's kernel is not there: `make cuda` first")
+    rate = ISSUE / PIXELS / per_pixel
+    print(f"estimate, not measured: midgray {per_pixel:.0f} instructions per pixel, an H100 issues them for at most "
+          f"{rate:,.0f} images/s ({256 / rate * 1e6:.0f} us for 256)")
     return 0
 
 

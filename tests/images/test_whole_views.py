@@ -66,7 +66,7 @@ def pictures(channels, size, dtype, batch=5):
 
 
 def views(route, transforms, images, size, **options):
-    """By the CPU and by the route, with the launches of the latter."""
+    """Of pictures of one size by the CPU and by the route, with the launches of the latter."""
     device = route if route != "emulated" else "cpu"
     mixes = any(isinstance(t, am.MaskMix) for t in transforms)
     mask = torch.rand(len(images), 1, *size, generator=torch.Generator().manual_seed(1)) if mixes else None
@@ -117,6 +117,21 @@ def test_dtypes_and_layouts(dtype, route):
     steps = [AUTO, SHARP, contrast(), BOXES, am.CutMix()]
     for out, layout in ((torch.float32, "channels_last"), (torch.uint8, "contiguous")):
         check(*views(route, steps, pictures(3, size, dtype), size, dtype=out, memory_format=layout)[:2])
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_lists_of_pictures(route):
+    images = [pictures(3, size, torch.uint8, 1)[0] for size in ((20, 31), (5, 7), (40, 12))]
+
+    def render(device):
+        recipe = am.Recipe([am.RandomResizedCrop((25, 33)), contrast(), BLUR, am.RandomApply([EQUAL], 0.5), am.ResizeMix()])
+        plan = recipe.plan([4, 5, 6], size=[image.shape[:2] for image in images], seed=2, device=device)
+        return am.render(am.Ragged.from_list([image.to(device) for image in images], "HWC"), plan).cpu()
+
+    expected = render("cpu")
+    device = "cpu" if route == "emulated" else route
+    with nullcontext() if is_gpu(device) else emulated(3):
+        check(expected, render(device))
 
 
 @pytest.mark.parametrize("route", ROUTES)
