@@ -50,7 +50,9 @@ LISTS = {
     "large windows": [am.Resize((9, 11)), contrast(), SHARP],
     "mixup": [TURN, EQUAL, SHARP, am.MixUp()],
     "cutmix": [am.RandomApply([BLUR, AUTO], 0.5), am.CutMix()],
-    "resizemix": [am.RandomApply([BLUR, contrast()], 0.7), TURN, am.RandomInvert(), am.RandomErasing(1.0), am.ResizeMix()],
+    "resizemix": [am.RandomApply([BLUR], 0.5), contrast(), TURN, am.RandomInvert(), am.RandomErasing(1.0), am.ResizeMix()],
+    "resizemix, sometimes": [am.RandomApply([BLUR], 0.5), am.RandomInvert(), am.ResizeMix()],
+    "resizemix, fill after": [am.RandomInvert(1.0), BLUR, TURN, am.ResizeMix()],
     "maskmix": [am.RandomApply([SOFT, AUTO], 0.5), am.MaskMix()],
     "chains": [am.RandomInvert(), Chains((TURN, am.ColorJitter(0.5)))],
     "chains of whole views": [SHARP, Chains((am.RandomOrder([AUTO, BLUR, SHARP]), TURN)), contrast(), am.RandomInvert()],
@@ -82,13 +84,13 @@ def views(where, transforms, images, size, **options):
         return expected, render(device), _native.launch_count() - before
 
 
-def check(expected, given):
+def check(expected, given, tolerance=1e-5, share=0.0):
     assert expected.shape == given.shape and expected.stride() == given.stride()
     if expected.dtype == torch.uint8:
         apart = (expected.int() - given.int()).abs()
         assert apart.max() <= 1 and (apart > 0).float().mean() <= 1e-3
     else:
-        torch.testing.assert_close(given, expected, rtol=0, atol=1e-5)
+        assert ((expected - given).abs() > tolerance).float().mean() <= share
 
 
 @pytest.mark.parametrize("where", ROUTES)
@@ -96,7 +98,8 @@ def check(expected, given):
 def test_whole_views(name, where):
     size = (33, 65)
     expected, given, launches = views(where, LISTS[name], pictures(3, size, torch.float32), size)
-    check(expected, given)
+    # What is made sharper has larger differences; a value at the edge of a bin of equalize's is the next bin's.
+    check(expected, given, 2e-5 if SHARP in LISTS[name] else 1e-5, 1e-3 if EQUAL in LISTS[name] else 0.0)
     assert launches == 3  # the plan, what is made ready, the views
 
 
