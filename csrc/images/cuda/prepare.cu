@@ -22,7 +22,7 @@ AM_D float from_ordered(int bits) { return __int_as_float(bits < 0 ? bits ^ 0x7F
 template <int C> struct Finding {
     uint32_t counts[C][TABLE];
     float table[C][TABLE];
-    int least[C], most[C];       // ordered
+    int least[C], most[C];  // ordered
     float sums[WARPS], pixels[WARPS];
 
     AM_D void begin() {
