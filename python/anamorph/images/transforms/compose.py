@@ -109,8 +109,8 @@ class RandomApply(Composite):
 
 @dataclass(frozen=True)
 class SharedAcrossViews(Composite):
-    """``transforms`` in order, drawn alike in all views of a sample (``recipe.plan(..., view=)``), while what the list has outside
-    differs between them: a crop and a flip that weak and strong views share, or AugMix's three views.
+    """``transforms`` in order, drawn alike in all views of a sample (``recipe.plan(..., view=)``), while what the list has
+    outside differs between them: a crop and a flip that weak and strong views share, or AugMix's three views.
 
     Of recipes that share draws these transforms must stand at the same place: the lists before them have as many slots.
     """

@@ -76,7 +76,8 @@ class RandAugment(_Policy):
     convention: str = "torchvision"
 
     def __post_init__(self) -> None:
-        self._set(convention=checks.choice("RandAugment.convention", self.convention, ("torchvision", "timm", "paper", "fixmatch")),
+        conventions = ("torchvision", "timm", "paper", "fixmatch")
+        self._set(convention=checks.choice("RandAugment.convention", self.convention, conventions),
                   num_ops=checks.whole("RandAugment.num_ops", self.num_ops, 0, program.MAX_BRANCHES),
                   num_magnitude_bins=checks.whole("RandAugment.num_magnitude_bins", self.num_magnitude_bins, 2, 1 << 20))
         most = {"torchvision": self.num_magnitude_bins - 1, "timm": 10, "paper": 30, "fixmatch": 30}[self.convention]
@@ -159,8 +160,8 @@ def sub_policies(name: str) -> list[list[tuple[str, float, int | None]]]:
 
 @dataclass(frozen=True)
 class AutoAugment(_Policy):
-    """One of 25 sub-policies that were found by search: two ops in order, each with its own probability and strength (Cubuk et al.,
-    "AutoAugment", CVPR 2019).
+    """One of 25 sub-policies that were found by search: two ops in order, each with its own probability and strength (Cubuk et
+    al., "AutoAugment", CVPR 2019).
 
     Args:
         policy: "imagenet", "cifar10" or "svhn": on which data set it was found.
@@ -200,10 +201,11 @@ class AugMix(_Policy):
         all_ops: brightness, colour, contrast and sharpness too, which ImageNet-C's corruptions are like.
         interpolation: of the geometric ops: "nearest", "bilinear" or "bicubic".
         fill: what is seen outside the picture, a number or one for each channel, in the input's units.
-        convention: "torchvision": one of ``severity`` strengths of ten. "paper": any strength from 0.1 to ``severity`` tenths, and
-            the nine ops of the authors' code (``all_ops`` adds the others).
+        convention: "torchvision": one of ``severity`` strengths of ten. "paper": any strength from 0.1 to ``severity`` tenths,
+            and the nine ops of the authors' code (``all_ops`` adds the others).
 
-    Geometry comes before it in a list; colour after it is done to the blend. The authors blend after Normalize, which is the same.
+    Geometry comes before it in a list; colour after it is done to the blend. The authors blend after Normalize, which is the
+    same.
     For their loss see :func:`jensen_shannon_loss` and ``presets.augmix_jsd``.
     """
 
