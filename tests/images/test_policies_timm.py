@@ -15,8 +15,8 @@ load_torchvision()  # which timm imports
 timm = pytest.importorskip("timm.data.auto_augment")
 
 STEPS = {"AutoContrast": "autocontrast", "Equalize": "equalize", "Invert": "invert", "Rotate": "rotate by",
-         "Posterize": "posterize", "Solarize": "solarize", "SolarizeAdd": "solarize add", "Color": "saturation", "Contrast": "contrast",
-         "Brightness": "brightness", "Sharpness": "sharpness", "ShearX": "shear x", "ShearY": "shear y",
+         "Posterize": "posterize", "Solarize": "solarize", "SolarizeAdd": "solarize add", "Color": "saturation",
+         "Contrast": "contrast", "Brightness": "brightness", "Sharpness": "sharpness", "ShearX": "shear x", "ShearY": "shear y",
          "TranslateX": "translate x", "TranslateY": "translate y", "Desaturate": "saturation", "GaussianBlur": "gaussian blur"}
 
 

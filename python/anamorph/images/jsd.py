@@ -25,6 +25,6 @@ def jensen_shannon_loss(clean: Tensor, first: Tensor, second: Tensor, weight: fl
     if not clean.shape == first.shape == second.shape or clean.dim() != 2:
         raise ShapeError(f"clean, first, second: expected logits [B, K] of one shape, given {list(clean.shape)}, "
                          f"{list(first.shape)} and {list(second.shape)}")
-    logs = [torch.log_softmax(logits, 1) for logits in (clean, first, second)]
-    mean = (sum(log.exp() for log in logs) / 3).clamp(1e-7, 1).log()
-    return weight * sum((log.exp() * (log - mean)).sum(1).mean() for log in logs) / 3
+    each = torch.log_softmax(torch.stack([clean, first, second]), 2)
+    mean = each.exp().mean(0).clamp(1e-7, 1).log()
+    return weight * (each.exp() * (each - mean)).sum(2).mean()

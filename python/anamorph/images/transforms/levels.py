@@ -49,7 +49,7 @@ class Level(NamedTuple):
 
     low: float
     high: float
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # hides tuple.count
     mean: float = 0.0
     std: float = 0.0
     top: float = 10.0
