@@ -1,6 +1,7 @@
 """The image family: transforms, the recipe that compiles them, the plan it draws and the call that renders it."""
 
-from anamorph.images import presets, transforms
+from anamorph.images import presets as presets
+from anamorph.images import transforms
 from anamorph.images.plan import Plan
 from anamorph.images.ragged import Ragged
 from anamorph.images.recipe import Recipe

@@ -1,8 +1,11 @@
 """Published recipes of augmentation, as their code has them: ``am.presets.simclr(size=224)``.
 
-Each returns a :class:`anamorph.Recipe`, or a dict of them by the name of the view; both print as the code that makes them. Several
-views of a sample differ by ``recipe.plan(..., view=v)``: draw each with a number of its own, also where their recipes differ. What
-every docstring calls exact is the order of the steps, their probabilities and their ranges; draws are per sample and view unless it
+Each returns a :class:`anamorph.Recipe`, or a dict of them by the name of the view; both print as the code that makes them.
+Several
+views of a sample differ by ``recipe.plan(..., view=v)``: draw each with a number of its own, also where their recipes differ.
+What
+every docstring calls exact is the order of the steps, their probabilities and their ranges; draws are per sample and view
+unless it
 says otherwise. ``mean=None`` leaves Normalize out. Losses, schedules and repeated samples are the training's.
 """
 
@@ -23,7 +26,8 @@ from anamorph.images.transforms.geometry import RandomCrop, RandomHorizontalFlip
 from anamorph.images.transforms.mix import CutMix, MixUp
 from anamorph.images.transforms.policies import AugMix, RandAugment, TrivialAugmentWide, auto_augment
 
-__all__ = ["augmix_jsd", "byol", "deit3", "dino", "fixmatch", "moco_v2", "moco_v3", "simclr", "swav", "timm_a1", "timm_a2", "timm_a3",
+__all__ = ["augmix_jsd", "byol", "deit3", "dino", "fixmatch", "moco_v2", "moco_v3", "simclr", "swav",
+           "timm_a1", "timm_a2", "timm_a3",
            "torchvision_v2"]
 
 Numbers = Sequence[float] | None
@@ -54,7 +58,8 @@ def simclr(size: int = 224, strength: float = 1.0, blur: float = 0.5, mean: Numb
         size: of the view. strength: of the jitter. blur: its probability. For CIFAR: ``simclr(32, strength=0.5, blur=0)``.
         mean, std: of Normalize; SimCLR has none. dtype: of the output.
 
-    Exact: order, probabilities, ranges, the blur's taps and the black around. What differs: SimCLR draws one sigma for a batch and
+    Exact: order, probabilities, ranges, the blur's taps and the black around. What differs: SimCLR draws one sigma for a
+    batch and
     view, here each sample has its own; its contrast is about the mean of each channel and its saturation in HSV, here both are
     torchvision's.
     """
@@ -74,7 +79,8 @@ def moco_v2(size: int = 224, mean: Numbers = MEAN, std: Numbers = STD, dtype: to
 
 
 def moco_v3(size: int = 224, mean: Numbers = MEAN, std: Numbers = STD, dtype: torch.dtype = torch.float32) -> dict[str, Recipe]:
-    """MoCo v3's "view_1" and "view_2" (Chen et al., ICCV 2021; github.com/facebookresearch/moco-v3): the first is always blurred; the
+    """MoCo v3's "view_1" and "view_2" (Chen et al., ICCV 2021; github.com/facebookresearch/moco-v3): the first is always
+    blurred; the
     second seldom, and may be solarized.
 
     Exact: order, probabilities, ranges, PIL's blur. The repository's smallest crop is 0.08 of the area.
@@ -87,10 +93,12 @@ def moco_v3(size: int = 224, mean: Numbers = MEAN, std: Numbers = STD, dtype: to
 
 
 def byol(size: int = 224, mean: Numbers = MEAN, std: Numbers = STD, dtype: torch.dtype = torch.float32) -> dict[str, Recipe]:
-    """BYOL's "view_1" and "view_2" (Grill et al., NeurIPS 2020; github.com/google-deepmind/deepmind-research): the first is always
+    """BYOL's "view_1" and "view_2" (Grill et al., NeurIPS 2020; github.com/google-deepmind/deepmind-research): the first is
+    always
     blurred; the second seldom, and may be solarized.
 
-    Exact: order, probabilities, ranges, the blur's taps and the black around. What differs: BYOL adds U(-0.4, 0.4) for brightness,
+    Exact: order, probabilities, ranges, the blur's taps and the black around. What differs: BYOL adds U(-0.4, 0.4) for
+    brightness,
     here it is a factor of U(0.6, 1.4).
     """
     def view(blur: float, solarize: float) -> Recipe:
@@ -102,7 +110,8 @@ def byol(size: int = 224, mean: Numbers = MEAN, std: Numbers = STD, dtype: torch
 
 def dino(size: int = 224, local_size: int = 96, mean: Numbers = MEAN, std: Numbers = STD,
          dtype: torch.dtype = torch.float32) -> dict[str, Recipe]:
-    """DINO's "global_1", "global_2" and "local", of which eight are drawn (Caron et al., ICCV 2021; github.com/facebookresearch/dino).
+    """DINO's "global_1", "global_2" and "local", of which eight are drawn (Caron et al., ICCV 2021;
+    github.com/facebookresearch/dino).
 
     Exact: order, probabilities, ranges, PIL's blur. The teacher sees the global views.
     """
@@ -133,7 +142,8 @@ def fixmatch(size: int = 32, mean: Numbers = (0.5, 0.5, 0.5), std: Numbers = (0.
     """FixMatch's "weak" view and the "strong" one on top of it: their crop and flip are the same (Sohn et al., NeurIPS 2020;
     github.com/google-research/fixmatch, its RandAugment variant).
 
-    Exact: the code's order, probabilities and levels (1 to 9, which are not the paper's). For SVHN, which is not flipped, and STL,
+    Exact: the code's order, probabilities and levels (1 to 9, which are not the paper's). For SVHN, which is not flipped, and
+    STL,
     whose padding is 12, change the list.
     """
     both = SharedAcrossViews([RandomHorizontalFlip(), RandomCrop(size, padding=4, padding_mode="reflect")])
@@ -170,7 +180,8 @@ def timm_a1(size: int = 224, num_classes: int = 1000, mean: Numbers = MEAN, std:
             dtype: torch.dtype = torch.float32) -> Recipe:
     """timm's A1, 600 epochs (Wightman et al., "ResNet strikes back", 2021; github.com/huggingface/pytorch-image-models).
 
-    Exact: ``rand-m7-mstd0.5-inc1``, mixup 0.2 or cutmix 1 once for a batch, smoothing 0.1; targets are for a binary cross-entropy.
+    Exact: ``rand-m7-mstd0.5-inc1``, mixup 0.2 or cutmix 1 once for a batch, smoothing 0.1; targets are for a binary
+    cross-entropy.
     What differs: timm's crop is bilinear or bicubic by chance, here bicubic.
     """
     return _timm(size, 7, 0.2, 0.1, num_classes, mean, std, dtype)
@@ -193,7 +204,8 @@ def torchvision_v2(size: int = 176, num_classes: int = 1000, mean: Numbers = MEA
     """The recipe of torchvision's IMAGENET1K_V2 weights (Vryniotis, "How to Train State-Of-The-Art Models", 2021;
     github.com/pytorch/vision, references/classification).
 
-    Exact: order, TrivialAugmentWide, erasing 0.1 after Normalize, mixup 0.2 or cutmix 1 once for a batch, smoothing 0.1 (there in the
+    Exact: order, TrivialAugmentWide, erasing 0.1 after Normalize, mixup 0.2 or cutmix 1 once for a batch, smoothing 0.1
+    (there in the
     loss, here in the targets, which is the same).
     """
     mix = OneOf([MixUp(0.2, "batch", "roll"), CutMix(1.0, "batch", "roll")])
