@@ -86,6 +86,8 @@ def _step(s: Slot, more: Slot, view: Reach) -> Reach:
         x, y = (math.radians(max(abs(a), abs(b))) for a, b in (p[6:8], p[8:10]))
         sheared = math.sqrt(2) * (1 + math.tan(x)) / math.cos(y) if x or y else 1.0
         return Reach(side, span + _decades(sheared / (min(p[4], p[10]) if s.k else p[4])))
+    if s.op == OPS["FIELD"]:  # the row's map is what lies before it and after it, without what it moves
+        return view
     return view if s.op in _STILL else Reach(math.inf, math.inf)
 
 

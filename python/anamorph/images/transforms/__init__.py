@@ -18,6 +18,7 @@ from anamorph.images.transforms.color import (
 )
 from anamorph.images.transforms.compose import OneOf, RandomApply, RandomChoice, RandomOrder, SomeOf
 from anamorph.images.transforms.erase import CoarseDropout, RandomErasing
+from anamorph.images.transforms.fields import ElasticTransform, RandomField
 from anamorph.images.transforms.filters import GaussianBlur, GaussianNoise, RandomAdjustSharpness
 from anamorph.images.transforms.geometry import (
     CenterCrop,
@@ -43,6 +44,7 @@ __all__ = [
     "ColorJitter",
     "CropAndPad",
     "CutMix",
+    "ElasticTransform",
     "FiveCrop",
     "GaussianBlur",
     "GaussianNoise",
@@ -65,6 +67,7 @@ __all__ = [
     "RandomCrop",
     "RandomEqualize",
     "RandomErasing",
+    "RandomField",
     "RandomGamma",
     "RandomGrayscale",
     "RandomHorizontalFlip",
