@@ -229,7 +229,7 @@ struct RowWriter {
         } else if (s.op == OP_SHEAR_X || s.op == OP_SHEAR_Y) {
             view.slant(s.op == OP_SHEAR_X ? v : 0.0, s.op == OP_SHEAR_Y ? v : 0.0, color);
         } else {
-            if (s.k & 1) v *= s.op == OP_TRANSLATE_X ? view.w : view.h;
+            if (s.k & 1) v = v * (s.op == OP_TRANSLATE_X ? view.w : view.h);
             if (s.k & 2) v = whole(v);
             view.shift(s.op == OP_TRANSLATE_X ? v : 0.0, s.op == OP_TRANSLATE_Y ? v : 0.0, color);
         }
