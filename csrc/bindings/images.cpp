@@ -387,6 +387,14 @@ void bind_images(py::module_& m) {
     m.attr("COLOR_WORDS") = int(COLOR_WORDS);
     m.attr("ERASE_WORDS") = int(ERASE_WORDS);
     m.attr("FIELD_WORDS") = int(FIELD_WORDS);
+    py::dict field;
+    // clang-format off
+#define AM_WORD(name) field[#name] = int(F_##name)
+    AM_WORD(KEY); AM_WORD(FLAGS); AM_WORD(KNOTS); AM_WORD(OFFSET); AM_WORD(SIZE); AM_WORD(SIGMA); AM_WORD(AFTER);
+#undef AM_WORD
+    // clang-format on
+    m.attr("FIELD") = field;
+    m.attr("MAX_KNOTS") = int(MAX_KNOTS);
     m.attr("MAX_LAYERS") = int(MAX_LAYERS);
     m.attr("MAX_BLUR") = int(MAX_BLUR);
     py::dict ops;

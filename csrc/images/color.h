@@ -36,24 +36,38 @@ template <int C, class F> AM_HD F gray(const F* c) {
     else return c[0];
 }
 
-// c * keep + other * (1 - keep). `unit`: c and other lie in [0, 1], where a mean of the two needs no clamp.
-template <int C, class F> AM_HD void blend(bool unit, F* c, F other, float keep) {
-    F rest = F(1.0f - keep) * other;
-    for (int i = 0; i < C; ++i) c[i] = c[i] * F(keep) + rest;
-    if (unit && keep <= 1.0f) return;
+// c * keep + other * (1 - keep).
+template <int C, class F> AM_HD void weigh(F* c, F other, F keep) {
+    F rest = (F(1.0f) - keep) * other;
+    for (int i = 0; i < C; ++i) c[i] = c[i] * keep + rest;
+}
+template <int C, class F> AM_HD void blend(F* c, F other, F keep) {
+    weigh<C>(c, other, keep);
     for (int i = 0; i < C; ++i) c[i] = unit_clamp_or_nan(c[i]);
+}
+// `unit`: c and other lie in [0, 1], where a mean of the two needs no clamp.
+template <int C, class F> AM_HD void blend(bool unit, F* c, F other, float keep) {
+    if (unit && keep <= 1.0f) weigh<C>(c, other, F(keep));
+    else blend<C>(c, other, F(keep));
+}
+template <int C, class F> AM_HD void brighten(bool bytes, F* c, F factor) {
+    for (int i = 0; i < C; ++i) c[i] = bytes ? min_(c[i] * factor, F(1.0f)) : unit_clamp_or_nan(c[i] * factor);
+}
+template <int C, class F> AM_HD void saturate(F* c, F factor) {
+    if constexpr (C == 3) blend<C>(c, gray<C>(c), factor);
 }
 
 // Turns the hue by `turn` of a full circle. With the hue h in sextants a channel of HSV's hexagon is low + chroma * x, x a
 // trapezoid of h: for red clamp(|h - 3| - 1), for green and blue clamp(2 - |h - 2|) and clamp(2 - |h - 4|). All of it times
 // chroma, which saves the division that finds h.
-template <class F> AM_HD void turn_hue(F* c, float turn) {
-    float sextants = 6.0f * (turn - floor_(turn));
-    sextants = sextants < 1.0f ? sextants + 6.0f : sextants;  // 1 .. 7, so that one subtraction brings h back
+// `turn` is a number, or one for each pixel.
+template <class F, class T> AM_HD void turn_hue(F* c, T turn) {
+    T sextants = T(6.0f) * (turn - floor_(turn));
+    sextants = select(sextants < T(1.0f), sextants + T(6.0f), sextants);  // 1 .. 7, so that one subtraction brings h back
     F r = c[0], g = c[1], b = c[2];
     F top = max_(r, max_(g, b)), low = min_(r, min_(g, b)), chroma = top - low;
     auto red = r == top, green = g == top;
-    F h = select(red, F(sextants), select(green, F(sextants + 2.0f), F(sextants + 4.0f))) * chroma +
+    F h = select(red, F(sextants), select(green, F(sextants + T(2.0f)), F(sextants + T(4.0f)))) * chroma +
           select(red, g - b, select(green, b - r, r - g));
     F circle = F(6.0f) * chroma;
     h = select(h >= circle, h - circle, h);
@@ -61,6 +75,13 @@ template <class F> AM_HD void turn_hue(F* c, float turn) {
     c[0] = clamp_or_nan(abs_(h - F(3.0f) * chroma) + least, low, top);
     c[1] = clamp_or_nan(most - abs_(h - F(2.0f) * chroma), low, top);
     c[2] = clamp_or_nan(most - abs_(h - F(4.0f) * chroma), low, top);
+}
+template <int C, class F, class T> AM_HD void shift_hue(bool bytes, F* c, T turn) {
+    if constexpr (C == 3) {
+        F spoilt = (c[0] + c[1] + c[2]) * F(0.0f);  // NaN where one is, as all three then are
+        turn_hue(c, turn);
+        for (int i = 0; i < C && !bytes; ++i) c[i] = c[i] + spoilt;
+    }
 }
 
 // The channels in the order that lies at `u` in [0, 1) among all C! of them, which stand as words in a dictionary do. Channel I
@@ -105,9 +126,7 @@ template <int C, bool WHOLE = true, class F> AM_HD void color_step(int op, const
     const float p = step.number();
     const bool bytes = step.bytes;
     switch (op) {
-        case OP_BRIGHTNESS:
-            for (int i = 0; i < C; ++i) c[i] = bytes ? min_(c[i] * F(p), F(1.0f)) : unit_clamp_or_nan(c[i] * F(p));
-            break;
+        case OP_BRIGHTNESS: brighten<C>(bytes, c, F(p)); break;
         case OP_CONTRAST:
             if constexpr (WHOLE) blend<C>(bytes, c, F(step.found.mean), p);
             break;
@@ -115,13 +134,7 @@ template <int C, bool WHOLE = true, class F> AM_HD void color_step(int op, const
         case OP_SATURATION:
             if constexpr (C == 3) blend<C>(bytes, c, gray<C>(c), p);
             break;
-        case OP_HUE:
-            if constexpr (C == 3) {
-                F spoilt = (c[0] + c[1] + c[2]) * F(0.0f);  // NaN where one is, as all three then are
-                turn_hue(c, p);
-                for (int i = 0; i < C && !bytes; ++i) c[i] = c[i] + spoilt;
-            }
-            break;
+        case OP_HUE: shift_hue<C>(bytes, c, p); break;
         case OP_GRAYSCALE:
             if constexpr (C == 3) c[0] = c[1] = c[2] = gray<C>(c);
             break;

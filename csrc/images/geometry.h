@@ -24,6 +24,8 @@ struct View {
     int colors, fill_step;  // colour steps so far; those before the fill
     bool direct;            // its pixels are the source's own: nothing was resampled
     bool padded, framed, antialias;
+    bool fielded, moved;  // a field was laid over it; it has moved pixels
+    double after[9];      // this view -> the one of the field
 
     AM_HD void begin(double sw, double sh) {
         for (int i = 0; i < 9; ++i) m[i] = (i % 4 == 0) ? 1.0 : 0.0;
@@ -37,21 +39,35 @@ struct View {
         interp = colors = fill_step = 0;
         border = folded = BORDER_CONSTANT;
         direct = true;
-        padded = framed = antialias = false;
+        padded = framed = antialias = fielded = moved = false;
     }
 
     // Square to the source: its sides lie along the source's, as they stand or after a quarter turn.
     AM_HD bool square() const {
-        return m[6] == 0.0 && m[7] == 0.0 && ((m[1] == 0.0 && m[3] == 0.0) || (m[0] == 0.0 && m[4] == 0.0));
+        return !moved && m[6] == 0.0 && m[7] == 0.0 && ((m[1] == 0.0 && m[3] == 0.0) || (m[0] == 0.0 && m[4] == 0.0));
     }
 
-    AM_HD void compose(const double n[9], double new_w, double new_h) {
+    static AM_HD void multiply(double a[9], const double n[9]) {
         double r[9];
         for (int i = 0; i < 3; ++i)
-            for (int j = 0; j < 3; ++j) r[3 * i + j] = (m[3 * i] * n[j] + m[3 * i + 1] * n[3 + j]) + m[3 * i + 2] * n[6 + j];
-        for (int i = 0; i < 9; ++i) m[i] = r[i];
+            for (int j = 0; j < 3; ++j) r[3 * i + j] = (a[3 * i] * n[j] + a[3 * i + 1] * n[3 + j]) + a[3 * i + 2] * n[6 + j];
+        for (int i = 0; i < 9; ++i) a[i] = r[i];
+    }
+    AM_HD void compose(const double n[9], double new_w, double new_h) {
+        if (!moved) multiply(m, n);
+        if (fielded) multiply(after, n);
         w = new_w;
         h = new_h;
+    }
+
+    // A field over the view as it is now.
+    AM_HD void lay_field(bool moves, const double* color) {
+        for (int i = 0; i < 9; ++i) after[i] = i % 4 == 0 ? 1.0 : 0.0;
+        fielded = true;
+        if (!moves) return;
+        fill_outside(color);
+        direct = false;
+        moved = true;
     }
 
     AM_HD void scale_shift(double sx, double tx, double sy, double ty, double new_w, double new_h) {
@@ -118,9 +134,12 @@ struct View {
         direct = direct && cw == ow && ch == oh;
         scale_shift(cw / ow, x, ch / oh, y, ow, oh);
         if (aa) {
+            double all[9];  // as if no field lay between
+            for (int i = 0; i < 9; ++i) all[i] = m[i];
+            if (moved) multiply(all, after);
             antialias = true;
-            filter[0] = exact::maximum(filter[0], exact::sqrt(m[0] * m[0] + m[1] * m[1]));
-            filter[1] = exact::maximum(filter[1], exact::sqrt(m[3] * m[3] + m[4] * m[4]));
+            filter[0] = exact::maximum(filter[0], exact::sqrt(all[0] * all[0] + all[1] * all[1]));
+            filter[1] = exact::maximum(filter[1], exact::sqrt(all[3] * all[3] + all[4] * all[4]));
         }
     }
 

@@ -12,6 +12,7 @@ AM_HD const int32_t* color_words(const int32_t* row, int i) { return row + W_HEA
 AM_HD const int32_t* erase_words(const RecipeInfo& info, const int32_t* row, int i) {
     return row + W_HEADER + COLOR_WORDS * info.most.colors + ERASE_WORDS * i;
 }
+AM_HD const int32_t* field_words(const RecipeInfo& info, const int32_t* row) { return erase_words(info, row, info.most.erases); }
 
 AM_HD float lam_of(const RenderArgs& a, const int32_t* row, int i) {
     return row[W_MIX] == MIX_MASK && a.mask_lam ? a.mask_lam[i] : word_float(row[W_LAM]);

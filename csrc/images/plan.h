@@ -229,12 +229,37 @@ struct RowWriter {
         } else if (s.op == OP_SHEAR_X || s.op == OP_SHEAR_Y) {
             view.slant(s.op == OP_SHEAR_X ? v : 0.0, s.op == OP_SHEAR_Y ? v : 0.0, color);
         } else {
-            if (s.k & 1) v *= s.op == OP_TRANSLATE_X ? view.w : view.h;
+            if (s.k & 1) v = v * (s.op == OP_TRANSLATE_X ? view.w : view.h);
             if (s.k & 2) v = whole(v);
             view.shift(s.op == OP_TRANSLATE_X ? v : 0.0, s.op == OP_TRANSLATE_Y ? v : 0.0, color);
         }
         step(s.op, v);
     }
+
+    // A random field. p: the deviations of its motions (shares of the sides, twice; degrees, log of the scale, degrees), the length of
+    // its correlation across and down (shares of the sides; 0: without end), the fill. k: these lengths and the first two deviations
+    // are pixels.
+    AM_HD void field(const Slot& s, Draw& d) {
+        int32_t* f = field_words();
+        const double side[2] = {view.w, view.h}, degree = 0.017453292519943295769;
+        bool moves = false;
+        f[F_KEY] = int32_t(d.word());
+        for (int i = 0; i < 2; ++i) {
+            const double length = s.k ? s.p[5 + i] : s.p[5 + i] * side[i];
+            put_double(f, F_KNOTS + i, length > 0.0 ? exact::minimum(0.834 / length, double(MAX_KNOTS - 1) / side[i]) : 0.0);
+            put_double(f, F_OFFSET + i, double(d.word() >> 8) * 0x1p-24);
+            put_double(f, F_SIZE + i, side[i]);
+        }
+        for (int i = 0; i < MOTIONS; ++i) {
+            const double unit = i <= MOTION_Y ? (s.k ? 1.0 : side[i]) : i == MOTION_SCALE ? 1.0 : degree;
+            put_double(f, F_SIGMA + i, s.p[i] * unit);
+            moves = moves || s.p[i] > 0.0;
+        }
+        f[F_FLAGS] = FIELD_THERE | (moves ? FIELD_MOVES : 0);
+        if (moves) resampled(s);
+        view.lay_field(moves, s.p + 7);
+    }
+    AM_HD int32_t* field_words() const { return row + a.info.layer_words - FIELD_WORDS; }
 
     AM_HD void resampled(const Slot& s) {
         int interp = s.flags & SLOT_INTERP;
@@ -562,6 +587,7 @@ struct RowWriter {
             case OP_TRANSLATE_X:
             case OP_TRANSLATE_Y:
             case OP_ROTATE_BY: policy_map(s, d); break;
+            case OP_FIELD: field(s, d); break;
             case OP_ERASE: erase(s, d); break;
             case OP_DROPOUT: dropout(s, d); break;
             case OP_CUTOUT: cutout(s, d); break;
@@ -646,6 +672,7 @@ struct RowWriter {
             put_double(row, W_FOLD + c, view.fold[c]);
             put_double(row, W_FILL + c, view.fill[c]);
         }
+        for (int c = 0; c < 9 && view.fielded; ++c) put_double(field_words(), F_AFTER + c, view.after[c]);
         for (int c = 0; c < 2; ++c) put_double(row, W_FILTER + c, view.filter[c]);
         bool persp = view.m[6] != 0.0 || view.m[7] != 0.0;
         row[W_FLAGS] = view.interp | (persp ? ROW_PERSPECTIVE : 0) | (view.antialias ? ROW_ANTIALIAS : 0) |
@@ -665,6 +692,8 @@ struct RowWriter {
         view = fork;
         begin_layer();
         for (int w = W_HEADER; w < W_HEADER + COLOR_WORDS * fork.colors; ++w) row[w] = own[w];
+        for (int w = 0; w < FIELD_WORDS && fork.fielded; ++w)
+            field_words()[w] = own[a.info.layer_words - FIELD_WORDS + w];
     }
 
     // The chains' shares of what is blended are Dirichlet's (p[0], p[0], ..), theirs altogether Beta's (p[1], p[1]).

@@ -202,6 +202,20 @@ enum StepWord : int {
     S_LAYERS = 3,    // BLEND: how many
 };
 // clang-format on
+// The words of a row's field, behind its erasures.
+enum FieldWord : int {
+    F_KEY = 0,     // of its coefficients
+    F_FLAGS = 1,   // FieldFlag
+    F_KNOTS = 2,   // 2 floats: knots per view pixel, across and down; 0: one coefficient for the whole view
+    F_OFFSET = 4,  // 2 floats in [0, 1): where the grid begins, in knots
+    F_SIZE = 6,    // 2 floats: width and height of the view that it lies in
+    F_SIGMA = 8,   // a float for each Motion: pixels, pixels, radians, log of the scale, radians
+    F_AFTER = 13,  // 9 floats: output pixel -> that view. W_MATRIX goes on from there, where the field moves pixels
+};
+enum FieldFlag : int32_t { FIELD_THERE = 1, FIELD_MOVES = 2, FIELD_KNOWN = 3 };
+// A field's functions: those that move pixels, then those of colour.
+enum Motion : int { MOTION_X, MOTION_Y, MOTION_TURN, MOTION_SCALE, MOTION_SHEAR, MOTIONS };
+enum : int { FIELD_FUNCTIONS = MOTIONS + 4, MAX_KNOTS = 1024, FIELD_LINE = 2048 };  // along a view's side; coefficients that a line may have
 enum BlurKind : int32_t {
     BLUR_REFLECT = 0,  // torchvision's: the Gaussian at the taps, mirrored borders
     BLUR_ZERO = 1,     // SimCLR's and BYOL's: the same with zeros around

@@ -19,8 +19,7 @@
 //     left_to_store(view, at)          how many of the last steps (0 or 1) the store does on its way
 //     store(view, at, done, px)
 #pragma once
-#include "color.h"
-#include "mix.h"
+#include "field.h"
 
 namespace anamorph {
 
@@ -35,6 +34,7 @@ struct Layer {
     const int32_t* row;
     Picture picture;
     Reading reading;
+    Field field;
     Place place;
     int colors, erases;
     Progress done;
@@ -51,6 +51,7 @@ AM_HD void open_layer(const RenderArgs& a, const int32_t* row, int i, Layer& v) 
     v.place = {1.0f, 0.0f, 1.0f, 0.0f};
     v.colors = count_of(v.row, W_COLORS, a.info.most.colors);
     v.erases = count_of(v.row, W_ERASES, a.info.most.erases);
+    open_field(a.info, v.row, v.colors, v.field);
     v.reading.fill_step = v.reading.fill_step < v.colors ? v.reading.fill_step : v.colors;
     v.done = {0, !v.reading.late};
     v.found = {};
@@ -70,6 +71,7 @@ AM_HD int after_layers(const RenderArgs& a, const int32_t* step) {
 AM_HD void go_on_from(Layer& v, const Picture& ready, const Progress& done) {
     v.picture = ready;
     open_ready(ready, v.reading);
+    v.field.moves = false;
     v.done = done;
 }
 
@@ -77,7 +79,14 @@ AM_HD void go_on_from(Layer& v, const Picture& ready, const Progress& done) {
 AM_HD void place_layer(const RenderArgs& a, const int32_t* own_row, Layer& partner) {
     if (own_row[W_MIX] != MIX_RESIZED_BOX) return;
     partner.place = place_in(own_row + W_BOX, a.out_w, a.out_h);
-    shrink_reading(partner.reading, partner.place);
+    Reading& r = partner.reading;
+    float all[9];  // the whole of its map, as if the field moved nothing
+    for (int i = 0; i < 9; ++i) all[i] = r.m[i];
+    if (partner.field.words) place_map(partner.field.after, partner.place);
+    if (partner.field.moves) multiply_maps(all, partner.field.after);
+    else place_map(all, partner.place);
+    for (int i = 0; i < 9 && !partner.field.moves; ++i) r.m[i] = all[i];
+    shrink_reading(r, all);
 }
 
 // The first step from `from` on that needs the whole view before it, or -1.

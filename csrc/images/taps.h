@@ -200,23 +200,28 @@ struct Place {
 };
 
 // What a pixel of the output averages along an axis of the source (m's row there): all that it covers.
-AM_HD float shrink_support(const Reading& r, int row) {
-    float covers = sqrtf(r.m[row] * r.m[row] + r.m[row + 1] * r.m[row + 1]);
+AM_HD float shrink_support(const Reading& r, const float* m, int row) {
+    float covers = sqrtf(m[row] * m[row] + m[row + 1] * m[row + 1]);
     float before = r.antialias ? (row ? r.filter_y : r.filter_x) : 1.0f;
     return filter_of(covers > before ? covers : before);
 }
 
-// The reading of the view at that place, smaller there, as an antialiased resize shrinks it.
-AM_HD void shrink_reading(Reading& r, const Place& p) {
+// m, output pixel -> anywhere, of a view that is shown at the place.
+AM_HD void place_map(float* m, const Place& p) {
     for (int i = 0; i < 3; ++i) {
-        float a = r.m[3 * i], b = r.m[3 * i + 1];
-        r.m[3 * i] = a * p.sx;
-        r.m[3 * i + 1] = b * p.sy;
-        r.m[3 * i + 2] = a * p.tx + b * p.ty + r.m[3 * i + 2];
+        float a = m[3 * i], b = m[3 * i + 1];
+        m[3 * i] = a * p.sx;
+        m[3 * i + 1] = b * p.sy;
+        m[3 * i + 2] = a * p.tx + b * p.ty + m[3 * i + 2];
     }
+}
+
+// The reading of the view whose pixels `m` maps to the source there, smaller, as an antialiased resize shrinks it.
+AM_HD void shrink_reading(Reading& r, const float* m) {
     if (r.interp == INTERP_NEAREST) r.interp = INTERP_BILINEAR;
-    r.filter_x = shrink_support(r, 0);
-    r.filter_y = shrink_support(r, 3);
+    const float across = shrink_support(r, m, 0), down = shrink_support(r, m, 3);
+    r.filter_x = across;
+    r.filter_y = down;
     r.antialias = true;
 }
 

@@ -5,7 +5,9 @@ from typing import Any
 
 VERSION: str
 CUDA_BUILT: bool
+FIELD: dict[str, int]
 FIELD_WORDS: int
+MAX_KNOTS: int
 MAX_BLUR: int
 MAX_LAYERS: int
 COLOR_WORDS: int

@@ -16,11 +16,11 @@ template <int C> struct View : Layer {
     Sampler<C> sampler;
     float* cache = nullptr;  // the whole view, [out_h][C][pitch], `done` of it
 
-    View(const Layer& layer, int width) : Layer(ready(layer)), pitch(packs_above(width)), sampler(picture, reading, pitch) {}
+    View(const Layer& layer, int width) : Layer(ready(layer)), pitch(packs_above(width)), sampler(picture, reading, field, pitch) {}
     // Read anew, as place_layer and go_on_from have changed it.
     void reopen() {
         static_cast<Layer&>(*this) = ready(*this);
-        sampler = Sampler<C>(picture, reading, pitch);
+        sampler = Sampler<C>(picture, reading, field, pitch);
         cache = nullptr;
     }
 
@@ -33,9 +33,9 @@ private:
 
 // The memory of a view, used again for the next one.
 struct Rooms {
-    Scratch table, strip, packed, whole, found;
+    Scratch table, strip, packed, field, whole, found;
     void trim() {
-        for (Scratch* room : {&table, &strip, &packed, &whole, &found}) room->trim();
+        for (Scratch* room : {&table, &strip, &packed, &field, &whole, &found}) room->trim();
     }
 };
 
@@ -79,6 +79,7 @@ template <int C> struct Rows {
     void color(const View<C>& v, const int32_t* words, const At& at, Pixels& px) const {
         const Step step{words, bytes, v.found};
         if (step.op() == OP_GAUSSIAN_NOISE) noise(v, step, at, px);
+        else if (of_field(step.op()) && v.field.words) vary(v, step, at, px);
         else color_row<C>(step, at.xa, at.xb, pitch, px.from, ToBuffer<C>{pitch, px.buf});
         px.from = px.buf;
     }
@@ -126,7 +127,9 @@ template <int C> struct Rows {
     }
     // Into an output of dense rows, where neither fill nor erasure comes after the step.
     int left_to_store(const View<C>& v, const At& at) const {
-        if (v.colors == v.done.step || color_words(v.row, v.colors - 1)[S_OP] == OP_GAUSSIAN_NOISE) return 0;
+        if (v.colors == v.done.step) return 0;
+        const int last = color_words(v.row, v.colors - 1)[S_OP];
+        if (last == OP_GAUSSIAN_NOISE || of_field(last)) return 0;
         if (!by_dtype(args.out_dtype, [&](auto t) { return ToOutput<C, decltype(t)>::fits(args); })) return 0;
         if (!v.done.filled && v.reading.fill_step == v.colors) return 0;
         for (int k = 0; k < v.erases; ++k) {
@@ -145,6 +148,15 @@ template <int C> struct Rows {
     }
 
 private:
+    void vary(const View<C>& v, const Step& step, const At& at, Pixels& px) const {
+        const int function = function_of(step.words);
+        for (int x = at.xa; x < at.xb; x += LANES) {
+            Floats pixels[C];
+            for (int c = 0; c < C; ++c) pixels[c] = Floats::load(px.from + c * pitch + x);
+            field_step<C>(step, v.sampler.field.value(function, at.y, x), pixels);
+            for (int c = 0; c < C; ++c) pixels[c].store(px.buf + c * pitch + x);
+        }
+    }
     void noise(const View<C>& v, const Step& step, const At& at, Pixels& px) const {
         const Philox4 keys = noise_keys(step, erased_at(v.place.sy, v.place.ty, at.y));
         for (int x = at.xa; x < at.xb; x += LANES) {
@@ -160,7 +172,7 @@ private:
 template <int C> void prepare(const Rows<C>& rows, View<C>& v, Rooms& own);
 
 template <int C> void open(const Rows<C>& rows, View<C>& v, Rooms& own) {
-    v.sampler.open(own.table, own.strip, own.packed, rows.args.out_h, rows.args.out_w);
+    v.sampler.open(own.table, own.strip, own.packed, own.field, rows.args.out_h, rows.args.out_w);
     if (next_whole(v, 0) >= 0) prepare(rows, v, own);
 }
 
@@ -243,7 +255,7 @@ template <int C> void place(const Rows<C>& rows, const int32_t* own_row, View<C>
     }
     place_layer(a, own_row, v);
     v.reopen();
-    v.sampler.open(placed.table, placed.strip, placed.packed, a.out_h, a.out_w);
+    v.sampler.open(placed.table, placed.strip, placed.packed, placed.field, a.out_h, a.out_w);
 }
 
 template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {

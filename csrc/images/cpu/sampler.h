@@ -1,36 +1,10 @@
 // One picture read by one map on a CPU, row by row: which columns of a row take which way to their taps.
 #pragma once
-#include <cstdlib>
-#include <new>
+#include "field_rows.h"
 #include "strip.h"
 #include "unit_rows.h"
 
 namespace anamorph { namespace AM_LEVEL {
-
-// Room that grows and is used again.
-struct Scratch {
-    static constexpr size_t MOST = 4u << 20;  // floats that are kept
-    float* data = nullptr;
-    size_t size = 0;
-    float* need(size_t n) {
-        if (n > size) {
-            free(data);
-            size = 0;
-            data = static_cast<float*>(aligned_alloc(64, (n * sizeof(float) + 63) / 64 * 64));
-            if (!data) throw std::bad_alloc();
-            size = n;
-        }
-        return data;
-    }
-    // After a picture of uncommon size its room goes back.
-    void trim() {
-        if (size <= MOST) return;
-        free(data);
-        data = nullptr;
-        size = 0;
-    }
-    ~Scratch() { free(data); }
-};
 
 template <int C> struct Sampler {
     Reading view;     // what the row says: where its fill is laid
@@ -41,11 +15,13 @@ template <int C> struct Sampler {
     bool pads = true;      // is a padding's fill laid over the taps? Else they hold it
     Unit unit;             // unit_rows.h
     Square square;         // square_rows.h
+    FieldRows field;       // field_rows.h
     Between inner, plain;  // where no window touches the rect's edge; where no fill shows
 
-    Sampler(const Picture& p, const Reading& reading, int row_pitch) : view(reading), pitch(row_pitch) {
+    Sampler(const Picture& p, const Reading& reading, const Field& its_field, int row_pitch)
+        : view(reading), pitch(row_pitch), field(its_field) {
         read(p, reading);
-        unit = Unit(r);
+        if (!field.moves()) unit = Unit(r);
         float clear[4];  // of the fill: from the frame's and from the paddings' sides
         for (int i = 0; i < 4; ++i) {
             float fade = r.kernel == NEAREST ? 0.0f : 0.5f / r.slope[i];
@@ -56,7 +32,7 @@ template <int C> struct Sampler {
         }
         plain = between(r, clear[0], clear[1], clear[2], clear[3]);
         plain.everywhere = !r.framed && !r.padded && !r.perspective;
-        plain.nowhere = plain.nowhere || (r.padded && r.folded);
+        plain.nowhere = plain.nowhere || field.moves() || (r.padded && r.folded);
     }
 
     // How a view of height x width is made ready, before its first row: by tables, where it is square; by the strip from which large
@@ -74,14 +50,15 @@ template <int C> struct Sampler {
         k.packs = !lies() && fits && (r.kernel >= TRIANGLE || few);
         if (unit.fits || (!lies() && !k.packs)) return k;
         const Strip s(r, height, width);
-        const bool square = Square::wanted(r, pitch);
-        k.strip = s.allowed(r) && (square ? s.pays_square(r, height, width) : s.pays(r, height, width));
+        const bool square = !field.moves() && Square::wanted(r, pitch);
+        k.strip = !field.moves() && s.allowed(r) && (square ? s.pays_square(r, height, width) : s.pays(r, height, width));
         k.table = square && !k.strip;
         k.packs = k.packs || (!square && !k.strip && C > 1 && planes && fits && few);
         return k;
     }
     // In rooms that are the view's own.
-    void open(Scratch& table, Scratch& strip, Scratch& packed, int height, int width) {
+    void open(Scratch& table, Scratch& strip, Scratch& packed, Scratch& fields, int height, int width) {
+        field.open(fields, pitch);
         const Ways k = ways(height, width);
         if (k.packs) pack(packed);
         if (k.table) {
@@ -102,6 +79,7 @@ template <int C> struct Sampler {
     // Columns [xa, xb) (xa on a pack's edge) of row y into buf[C][pitch], with the fill that is not laid late.
     void row(int y, int xa, int xb, const Stage& stage, float* buf) const {
         int a = xa, b = xa;  // what needs the fill laid
+        if (field.moves()) field.move(y, xa, xb);
         if (unit.fits && lies()) {
             unit_row(y, xa, xb, buf);
             b = packs_above(xb);
@@ -126,16 +104,26 @@ template <int C> struct Sampler {
     void fill(int y, int xa, int xb, const float* from, float* buf) const {
         if (from != buf)
             for (int c = 0; c < C; ++c) std::memcpy(buf + c * pitch + xa, from + c * pitch + xa, size_t(xb - xa) * sizeof(float));
+        if (field.moves()) field.move(y, xa, xb);
         lay(y, xa, packs_above(xb), true, buf);
     }
 
     // How much of each pixel of row y is no fill.
     void cover(int y, int width, float* buf) const {
-        for (int x = 0; x < width; x += LANES)
-            sample_cover(view, Floats::iota() + Floats(float(x) + 0.5f), Floats(float(y) + 0.5f)).store(buf + x);
+        if (field.moves()) field.move(y, 0, width);
+        for (int x = 0; x < width; x += LANES) {
+            Floats fx, fy;
+            at(x, y, fx, fy);
+            sample_cover(view, fx, fy).store(buf + x);
+        }
     }
 
 private:
+    // Where in the view that `m` is of columns x .. of the row lie.
+    void at(int x, int y, Floats& fx, Floats& fy) const {
+        fx = field.moves() ? Floats::load(field.moved_x + x) : Floats::iota() + Floats(float(x) + 0.5f);
+        fy = field.moves() ? Floats::load(field.moved_y + x) : Floats(float(y) + 0.5f);
+    }
     bool lies() const { return dense || planes; }
     void read(const Picture& p, const Reading& reading) {
         picture = p;
@@ -145,7 +133,7 @@ private:
         inner =
             between(r, r.taps.x0 + r.reach_x, r.taps.y0 + r.reach_y, r.taps.x1 - r.nx + r.reach_x, r.taps.y1 - r.ny + r.reach_y);
         inner.everywhere = r.movable;
-        inner.nowhere = inner.nowhere || r.folded;
+        inner.nowhere = inner.nowhere || r.folded || field.moves();
     }
     // The strip's picture: rows of a view that lies square to the source.
     template <class T> void draw_strip(const Strip& s, T* to, Scratch& table) const {
@@ -191,7 +179,8 @@ private:
     }
     void staged_row(int y, int a, int b, const Stage& stage, float* buf) const {
         Dense d = dense_of(picture, 0, dense ? C : 1);
-        int most = dense ? place<C>(r, d, y, a, b, stage) : place<1>(r, d, y, a, b, stage);
+        const Moved moved{field.moves() ? field.moved_x : nullptr, field.moved_y};
+        int most = dense ? place<C>(r, d, y, a, b, moved, stage) : place<1>(r, d, y, a, b, moved, stage);
         by_dtype(picture.dtype, [&](auto value) {
             using T = decltype(value);
             if constexpr (sizeof(T) > 1)
@@ -218,8 +207,9 @@ private:
         by_dtype(picture.dtype, [&](auto value) {
             StridedSource<C, decltype(value)> source(picture);
             for (int x = xa; x < xb; x += LANES) {
-                Floats v[C];
-                sample<C>(source, r, Floats::iota() + Floats(float(x) + 0.5f), Floats(float(y) + 0.5f), v);
+                Floats v[C], fx, fy;
+                at(x, y, fx, fy);
+                sample<C>(source, r, fx, fy, v);
                 for (int c = 0; c < C; ++c) v[c].store(buf + c * pitch + x);
             }
         });
@@ -235,8 +225,9 @@ private:
     }
     void lay_packs(int y, int xa, int xb, bool pads, float* buf) const {
         for (int x = xa; x < xb; x += LANES) {
-            Floats v[C], sx, sy, z;
-            position(view, Floats::iota() + Floats(float(x) + 0.5f), Floats(float(y) + 0.5f), sx, sy, z);
+            Floats v[C], fx, fy, sx, sy, z;
+            at(x, y, fx, fy);
+            position(view, fx, fy, sx, sy, z);
             for (int c = 0; c < C; ++c) v[c] = Floats::load(buf + c * pitch + x);
             lay_fill<C>(view, pads, sx, sy, z, v);
             for (int c = 0; c < C; ++c) v[c].store(buf + c * pitch + x);

@@ -38,10 +38,15 @@ inline Dense dense_of(const Picture& p, int channel, int pixel) {
     return {p.data + channel * p.stride_c * size, int(p.stride_h), int((p.h - 1) * p.stride_h + p.w * pixel), size};
 }
 
+// Where the pixels of a row lie that a field has moved; null: where they stand.
+struct Moved {
+    const float *x, *y;
+};
+
 enum : int { AHEAD = 8 };  // rows between asking for bytes and needing them
 // The windows of the pixels [xa, xb) of row y. Returns the furthest `at`. PLAIN: under an affine map without folds, by far the most
 // common. Then KERNEL is TRIANGLE for all windows, and nothing in the loop asks what else a view could be.
-template <int C, bool PLAIN, Kernel KERNEL> int place(Reading r, const Dense& d, int y, int xa, int xb, const Stage& s) {
+template <int C, bool PLAIN, Kernel KERNEL> int place(Reading r, const Dense& d, int y, int xa, int xb, Moved moved, const Stage& s) {
     if (PLAIN) {
         r.kernel = KERNEL;
         r.perspective = false;
@@ -56,7 +61,8 @@ template <int C, bool PLAIN, Kernel KERNEL> int place(Reading r, const Dense& d,
     for (int x = xa; x < xb; x += LANES, fx = fx + Floats(float(LANES))) {
         Floats sx, sy, z, behind_x, behind_y;
         Ints ix, iy;
-        position(r, fx, fy, sx, sy, z);
+        if (moved.x) position(r, Floats::load(moved.x + x), Floats::load(moved.y + x), sx, sy, z);
+        else position(r, fx, fy, sx, sy, z);
         fold(r, sx, sy);
         if (r.kernel == LINEAR) {
             pair(sx, r.taps.x0, r.taps.x1 - 1, ix, behind_x);
@@ -78,12 +84,12 @@ template <int C, bool PLAIN, Kernel KERNEL> int place(Reading r, const Dense& d,
     return highest(furthest);
 }
 
-template <int C> int place(const Reading& r, const Dense& d, int y, int xa, int xb, const Stage& s) {
-    if (r.perspective || r.folded) return place<C, false, NEAREST>(r, d, y, xa, xb, s);
+template <int C> int place(const Reading& r, const Dense& d, int y, int xa, int xb, const Moved& moved, const Stage& s) {
+    if (r.perspective || r.folded) return place<C, false, NEAREST>(r, d, y, xa, xb, moved, s);
     switch (r.kernel) {
-        case NEAREST: return place<C, true, NEAREST>(r, d, y, xa, xb, s);
-        case LINEAR: return place<C, true, LINEAR>(r, d, y, xa, xb, s);
-        default: return place<C, true, TRIANGLE>(r, d, y, xa, xb, s);
+        case NEAREST: return place<C, true, NEAREST>(r, d, y, xa, xb, moved, s);
+        case LINEAR: return place<C, true, LINEAR>(r, d, y, xa, xb, moved, s);
+        default: return place<C, true, TRIANGLE>(r, d, y, xa, xb, moved, s);
     }
 }
 

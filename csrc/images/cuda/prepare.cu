@@ -186,9 +186,10 @@ __global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS) prepare_kernel(const 
         AM_UNROLL_BY(1)
         for (int tile = 0; tile < tiles; ++tile) {
             const int left = tile % across * TILE, top = tile / across * TILE;
-            if (v.large && !v.ready) {
+            if ((v.large && !v.ready) || v.field.used) {
                 __syncthreads();
-                v.template draw_points<Source>(a, left, top);
+                if (!v.ready) v.template draw_points<Source>(a, left, top);
+                v.draw_field(a, left, top, dynamic_shared<float>());
                 __syncthreads();
             }
             const typename Column<C, Source, true>::At at = {left + lane, top + warp * LANES};
@@ -213,7 +214,10 @@ __global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS) prepare_kernel(const 
                     else own[index] = pixel[k];
                 }
                 if (!statistic) continue;
-                if (in && !filled) in = sample_cover(v.reading, float(at.x) + 0.5f, float(y) + 0.5f) > 0.5f;
+                if (in && !filled) {
+                    const Position p = v.at(float(at.x) + 0.5f, float(y) + 0.5f);
+                    in = sample_cover(v.reading, p.x, p.y) > 0.5f;
+                }
                 if (extremes) {
                     finding.add(op, bytes, in, pixel);
                 } else if (in) {
@@ -267,7 +271,8 @@ void prepare_cuda(const RenderArgs& a, void* stream) {
     using namespace cuda;
     by_source(a, [&](auto reads) {
         using R = decltype(reads);
-        launch("prepare", prepare_kernel<R::C, typename R::Source>, unsigned(a.in.batch), THREADS, 0, stream, a);
+        launch("prepare", prepare_kernel<R::C, typename R::Source>, unsigned(a.in.batch), THREADS, FieldTile::bytes(a.info), stream,
+               a);
     });
 }
 

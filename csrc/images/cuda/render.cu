@@ -48,10 +48,14 @@ __global__ void __launch_bounds__(THREADS, BLOCKS<Source>) render_kernel(const _
     int left = tile % across * TILE, top = tile / across * (TILE * ROUNDS);
     const Column<C, Source, false> walk{a, i, kept};
     for (int round = 0; round < ROUNDS && top < a.out_h; ++round, top += TILE) {
-        if (own.large || other.large) {
+        if (own.large || other.large || a.info.most.fields) {
             __syncthreads();
             AM_UNROLL_BY(1)
-            for (View<C>& v : views) v.template draw_points<Source>(a, left, top);
+            for (int k = 0; k < 2; ++k) {
+                views[k].template draw_points<Source>(a, left, top);
+                if (a.info.most.fields)
+                    views[k].draw_field(a, left, top, dynamic_shared<float>() + k * FIELD_FUNCTIONS * FieldTile::ROOM);
+            }
             __syncthreads();
         }
         int y = top + warp * LANES;
@@ -68,8 +72,8 @@ void render_cuda(const RenderArgs& a, void* stream) {
     if (a.ready) prepare_cuda(a, stream);
     by_source(a, [&](auto reads) {
         using R = decltype(reads);
-        launch("render", render_kernel<R::C, typename R::Source>, unsigned(tiles * a.in.batch), THREADS, 0, stream, a,
-               int(tiles));
+        launch("render", render_kernel<R::C, typename R::Source>, unsigned(tiles * a.in.batch), THREADS,
+               FieldTile::bytes(a.info), stream, a, int(tiles));
     });
 }
 

@@ -8,6 +8,7 @@
 #include "../grid.h"
 #include "../render.h"
 #include "../stages.h"
+#include "field_tile.h"
 #include "interior.h"
 
 namespace anamorph { namespace AM_LEVEL {
@@ -24,6 +25,7 @@ template <int C> struct View : Layer {
     bool large, few;
     Interior interior;
     Grid grid;
+    FieldTile tile;
     float points[POINTS][C];
 
     AM_D void open() {
@@ -31,10 +33,20 @@ template <int C> struct View : Layer {
         shrunk = false;
         choose_window(reading);
         interior = Interior(reading, whole_lines(picture, C, reading.taps));
-        large = reading.beyond == Beyond::DROPPED && !reading.padded && reading.nx * reading.ny > 16 && Grid::smooth(reading);
+        large = !field.moves && reading.beyond == Beyond::DROPPED && !reading.padded && reading.nx * reading.ny > 16 && Grid::smooth(reading);
         few = false;
         grid = {};
     }
+    // The coefficients of the field for the tile at (x, y), into `room`. The block's threads come here together, as to draw_points.
+    AM_D void draw_field(const RenderArgs& a, int x, int y, float* room) {
+        if (!field.used) return;
+        const FieldTile t(field, x, y, min_(x + TILE, a.out_w), min_(y + TILE, a.out_h), room);
+        if (threadIdx.x == 0) tile = t;
+        t.make(field, int(threadIdx.x), THREADS);
+    }
+    // Where in the view that the reading is of an output position lies.
+    AM_D Position at(float x, float y) const { return field.moves ? moved(field, tile, x, y) : Position{x, y}; }
+
     // For the tile at (x, y). The block's threads come here together, after a barrier and before one.
     template <class Source> AM_D void draw_points(const RenderArgs& a, int x, int y) {
         if (!large) return;
@@ -123,10 +135,11 @@ template <int C, class Source, bool WHOLE> struct Column {
         }
         const Source source(v.picture);
         const At last = {min_(at.x, args.out_w - 1), min_(at.y + LANES, args.out_h) - 1};
-        if (v.few || !inside(v, last.x, at.y) || !inside(v, last.x, last.y))
+        if (v.few || v.field.moves || !inside(v, last.x, at.y) || !inside(v, last.x, last.y))
             each(at, px, [&](float x, float y, float* pixel) {
-                if (v.few) sample<C>(v, r, x, y, pixel);
-                else sample<C>(source, r, x, y, pixel);
+                const Position p = v.at(x, y);
+                if (v.few) sample<C>(v, r, p.x, p.y, pixel);
+                else sample<C>(source, r, p.x, p.y, pixel);
             });
         else if (r.kernel == NEAREST)
             each_to(at, last, px, [&](float x, float y, float* pixel) {
@@ -140,10 +153,19 @@ template <int C, class Source, bool WHOLE> struct Column {
         return v.done;
     }
     AM_D void fill(const View<C>& v, const At& at, Pixels& px) const {
-        each(at, px, [&](float x, float y, float* pixel) { sample_fill<C>(v.reading, x, y, pixel); });
+        each(at, px, [&](float x, float y, float* pixel) {
+            const Position p = v.at(x, y);
+            sample_fill<C>(v.reading, p.x, p.y, pixel);
+        });
     }
     AM_D void color(const View<C>& v, const int32_t* words, const At& at, Pixels& px) const {
         const Step step{words, args.in.dtype == U8, v.found};
+        if (of_field(step.op()) && v.field.words)
+            return each(at, px, [&](float x, float y, float* pixel) {
+                float qx, qy;
+                in_field(v.field, x, y, qx, qy);
+                field_step<C>(step, field_value(v.field, v.tile, function_of(words), qx, qy), pixel);
+            });
         if (step.op() != OP_GAUSSIAN_NOISE) return color_step<C, WHOLE>(step.op(), step, px.c);
         each(at, px, [&](float x, float y, float* pixel) {
             const int vx = erased_at(v.place.sx, v.place.tx, int(x)), vy = erased_at(v.place.sy, v.place.ty, int(y));

@@ -92,6 +92,8 @@ def _step(s: Slot, more: Slot, view: Reach) -> Reach:
         top = p[0] + (p[1] - p[0]) * p[7] / 10 if s.flags & LEVEL_NORMAL else p[1]
         furthest = max(abs(p[0]), abs(top)) + abs(p[4])
         return Reach(side, span + _decades(math.sqrt(2) * (1 + furthest)))
+    if s.op == OPS["FIELD"]:  # the row's map is what lies before it and after it, without what it moves
+        return view
     return view if s.op in _STILL else Reach(math.inf, math.inf)
 
 

@@ -14,7 +14,19 @@ from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, ShapeError
 from anamorph.core.tensors import as_device, as_tensor
 from anamorph.images import rows as _rows
-from anamorph.images.rows import COLOR_WORDS, ERASE_NAMES, ERASE_WORDS, HEADER, MASK, MIX_NAMES, OP_NAMES, WORDS
+from anamorph.images.rows import (
+    COLOR_WORDS,
+    ERASE_NAMES,
+    ERASE_WORDS,
+    FIELD,
+    FIELD_WORDS,
+    HEADER,
+    MASK,
+    MIX_NAMES,
+    MOTIONS,
+    OP_NAMES,
+    WORDS,
+)
 
 FORMAT = 2  # of the tensors of a file and of what the words mean; anamorph 0.1 wrote none
 
@@ -183,6 +195,7 @@ class Plan:
             "mirrored": det < 0,
             "steps": row.steps(),
             "chains": self._chains(row),
+            "field": row.field(self.recipe.info),
             "erased": [(tuple(e[:4]), ERASE_NAMES[e[4] & 15]) for e in row.erases(self.recipe.info["max_colors"])],
             "mix": None, "partner": None, "lam": 1.0, "box": None,
         }
@@ -317,6 +330,16 @@ class _Row:
         return [(OP_NAMES[int(self.words[at])], round(float(self.as_floats[at + 1]), 3))
                 for at in range(start, start + step * self.word("COLORS"), step)]
 
+    def field(self, info: dict[str, Any]) -> list[tuple[str, float]] | None:
+        """The deviations of what the row's field moves, in pixels, degrees and the scale's logarithm; None without one."""
+        at = info["layer_words"] - FIELD_WORDS
+        if not info["max_fields"] or not int(self.words[at + FIELD["FLAGS"]]):
+            return None
+        at += FIELD["SIGMA"]
+        sigmas = self.as_floats[at:at + len(MOTIONS)].tolist()
+        degrees = {"rotation", "shear"}
+        return [(name, round(math.degrees(s) if name in degrees else s, 3)) for name, s in zip(MOTIONS, sigmas, strict=True) if s]
+
     def erases(self, max_colors: int) -> list[list[int]]:
         start, step = HEADER + COLOR_WORDS * max_colors, ERASE_WORDS
         return [self.words[at:at + step].tolist() for at in range(start, start + step * self.word("ERASES"), step)]
@@ -366,6 +389,8 @@ def _sentence(row: dict[str, Any], output_size: tuple[int, int]) -> str:
     if row["mirrored"]:
         parts.append("mirrored")
     parts += [_step(name, value) for name, value in row["steps"]]
+    if row["field"]:
+        parts.append("moved by a random field of " + ", ".join(_step(*one) for one in row["field"]))
     parts += [f"blended with {share:.0%} of ({', '.join(_step(*step) for step in steps) or 'itself'})"
               for share, steps in row["chains"] or ()]
     parts += [f"erased ({kind}) from {box[:2]} to {box[2:]}" for box, kind in row["erased"]]

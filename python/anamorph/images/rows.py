@@ -6,6 +6,7 @@ on the host: a kernel believes a row's numbers, and a damaged one could keep it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ HEADER: int = WORDS["HEADER"]
 COLOR_WORDS: int = _native.COLOR_WORDS
 ERASE_WORDS: int = _native.ERASE_WORDS
 FIELD_WORDS: int = _native.FIELD_WORDS
+FIELD: dict[str, int] = _native.FIELD
+MOTIONS = ("translation x", "translation y", "rotation", "scale", "shear")  # of a field, as its sigmas stand
 OP_NAMES = {code: name.lower().replace("_", " ") for name, code in _native.OPS.items()}
 MIX_NAMES = ("", "mixup", "cutmix", "resizemix", "mask")
 ERASE_NAMES = ("constant", "channel noise", "pixel noise", "uniform channel noise", "uniform pixel noise")
@@ -162,6 +165,16 @@ ERASE_RULES = (
     (6, Rule("value", 4, -LIMIT, LIMIT, True)),
     (10, Rule("spare", ERASE_WORDS - 10, 0, 0)),
 )
+# A field: whether it is there and moves pixels, its grid, its view, its deviations, and the map that comes after it.
+FIELD_RULES = (
+    (FIELD["FLAGS"], Rule("flags", 1, 1, 3, good=lambda v: (v & 1) == 1, expected="1 or 3")),
+    (FIELD["KNOTS"], Rule("knots", 2, 0, 10, True)),
+    (FIELD["OFFSET"], Rule("offset", 2, 0, math.nextafter(1, 0), True)),
+    (FIELD["SIZE"], Rule("size", 2, 0, LIMIT, True)),
+    (FIELD["SIGMA"], Rule("sigma", len(MOTIONS), 0, LIMIT, True)),
+    (FIELD["AFTER"], Rule("after", 9, -LIMIT, LIMIT, True)),
+    (FIELD["AFTER"] + 9, Rule("spare", FIELD_WORDS - FIELD["AFTER"] - 9, 0, 0)),
+)
 
 
 def check_rows(rows: Tensor, facts: Facts, first: int = 0) -> None:
@@ -194,6 +207,9 @@ def _check_layer(rows: Tensor, most: Facts, facts: Facts, numbers: Tensor, name:
     for kind, at, end, length, rules in (("COLOR", HEADER, colors_end, COLOR_WORDS, COLOR_RULES),
                                          ("ERASE", colors_end, erases_end, ERASE_WORDS, ERASE_RULES)):
         _check_steps(rows[:, at:end], rows[:, WORDS[kind + "S"]], name + kind, length, rules, facts, numbers)
+    fields = rows[:, erases_end:]
+    _check_steps(fields, fields[:, FIELD["FLAGS"]] != 0 if most.max_fields else numbers, name + "FIELD", FIELD_WORDS, FIELD_RULES,
+                 facts, numbers)
 
 
 def _check_steps(words: Tensor, counts: Tensor, name: str, length: int, rules: Iterable[tuple[int, Rule]], facts: Facts,

@@ -18,6 +18,7 @@ from anamorph.images.transforms.color import (
 )
 from anamorph.images.transforms.compose import OneOf, RandomApply, RandomChoice, RandomOrder, SharedAcrossViews, SomeOf
 from anamorph.images.transforms.erase import CoarseDropout, RandomErasing
+from anamorph.images.transforms.fields import ElasticTransform, RandomField
 from anamorph.images.transforms.filters import GaussianBlur, GaussianNoise, RandomAdjustSharpness
 from anamorph.images.transforms.geometry import (
     CenterCrop,
@@ -46,6 +47,7 @@ __all__ = [
     "ColorJitter",
     "CropAndPad",
     "CutMix",
+    "ElasticTransform",
     "FiveCrop",
     "GaussianBlur",
     "GaussianNoise",
@@ -69,6 +71,7 @@ __all__ = [
     "RandomCrop",
     "RandomEqualize",
     "RandomErasing",
+    "RandomField",
     "RandomGamma",
     "RandomGrayscale",
     "RandomHorizontalFlip",
