@@ -41,11 +41,14 @@ def test_prints_as_code_and_renders(name):
 # (preset, view): jitter's reach, the area's, then the shares of blur and solarize.
 CONTRASTIVE = {
     ("simclr", ""): ((0.8, 0.8, 0.8, 0.2), (0.08, 1), 0.5, 0), ("moco_v2", ""): ((0.4, 0.4, 0.4, 0.1), (0.2, 1), 0.5, 0),
-    ("moco_v3", "view_1"): ((0.4, 0.4, 0.2, 0.1), (0.08, 1), 1, 0), ("moco_v3", "view_2"): ((0.4, 0.4, 0.2, 0.1), (0.08, 1), 0.1, 0.2),
+    ("moco_v3", "view_1"): ((0.4, 0.4, 0.2, 0.1), (0.08, 1), 1, 0),
+    ("moco_v3", "view_2"): ((0.4, 0.4, 0.2, 0.1), (0.08, 1), 0.1, 0.2),
     ("byol", "view_1"): ((0.4, 0.4, 0.2, 0.1), (0.08, 1), 1, 0), ("byol", "view_2"): ((0.4, 0.4, 0.2, 0.1), (0.08, 1), 0.1, 0.2),
-    ("dino", "global_1"): ((0.4, 0.4, 0.2, 0.1), (0.4, 1), 1, 0), ("dino", "global_2"): ((0.4, 0.4, 0.2, 0.1), (0.4, 1), 0.1, 0.2),
+    ("dino", "global_1"): ((0.4, 0.4, 0.2, 0.1), (0.4, 1), 1, 0),
+    ("dino", "global_2"): ((0.4, 0.4, 0.2, 0.1), (0.4, 1), 0.1, 0.2),
     ("dino", "local"): ((0.4, 0.4, 0.2, 0.1), (0.05, 0.4), 0.5, 0),
-    ("swav", "global"): ((0.8, 0.8, 0.8, 0.2), (0.14, 1), 0.5, 0), ("swav", "local"): ((0.8, 0.8, 0.8, 0.2), (0.05, 0.14), 0.5, 0),
+    ("swav", "global"): ((0.8, 0.8, 0.8, 0.2), (0.14, 1), 0.5, 0),
+    ("swav", "local"): ((0.8, 0.8, 0.8, 0.2), (0.05, 0.14), 0.5, 0),
 }
 
 
@@ -113,7 +116,7 @@ def test_augmix_shares_crop_and_flip():
 @pytest.mark.parametrize(("name", "magnitude", "smoothing"), [("timm_a1", 7, 0.1), ("timm_a2", 7, 0), ("timm_a3", 6, 0)])
 def test_timm(name, magnitude, smoothing):
     recipe = getattr(am.presets, name)()
-    assert recipe.label_smoothing == smoothing and recipe.output_size((256, 256)) == ((160,) * 2 if name == "timm_a3" else (224,) * 2)
+    assert recipe.label_smoothing == smoothing and recipe.output_size((256, 256)) == (160 if name == "timm_a3" else 224,) * 2
     rows = table(recipe)
     count = Counter(len(row["steps"]) for row in rows)
     assert near(count[0] / ROWS, 0.25) and near(count[2] / ROWS, 0.25)
