@@ -1,12 +1,10 @@
 """Published recipes of augmentation, as their code has them: ``am.presets.simclr(size=224)``.
 
 Each returns a :class:`anamorph.Recipe`, or a dict of them by the name of the view; both print as the code that makes them.
-Several
-views of a sample differ by ``recipe.plan(..., view=v)``: draw each with a number of its own, also where their recipes differ.
-What
-every docstring calls exact is the order of the steps, their probabilities and their ranges; draws are per sample and view
-unless it
-says otherwise. ``mean=None`` leaves Normalize out. Losses, schedules and repeated samples are the training's.
+Several views of a sample differ by ``recipe.plan(..., view=v)``: draw each with a number of its own, also where their recipes
+differ. What every docstring calls exact is the order of the steps, their probabilities and their ranges; draws are per sample
+and view unless it says otherwise. The pictures are uint8, of which thresholds and fills are 0 to 255. ``mean=None`` leaves
+Normalize out. Losses, schedules and repeated samples are the training's.
 """
 
 from __future__ import annotations
@@ -26,9 +24,8 @@ from anamorph.images.transforms.geometry import RandomCrop, RandomHorizontalFlip
 from anamorph.images.transforms.mix import CutMix, MixUp
 from anamorph.images.transforms.policies import AugMix, RandAugment, TrivialAugmentWide, auto_augment
 
-__all__ = ["augmix_jsd", "byol", "deit3", "dino", "fixmatch", "moco_v2", "moco_v3", "simclr", "swav",
-           "timm_a1", "timm_a2", "timm_a3",
-           "torchvision_v2"]
+__all__ = ["augmix_jsd", "byol", "deit3", "dino", "fixmatch", "moco_v2", "moco_v3", "simclr", "swav", "timm_a1", "timm_a2",
+           "timm_a3", "torchvision_v2"]
 
 Numbers = Sequence[float] | None
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
@@ -59,9 +56,8 @@ def simclr(size: int = 224, strength: float = 1.0, blur: float = 0.5, mean: Numb
         mean, std: of Normalize; SimCLR has none. dtype: of the output.
 
     Exact: order, probabilities, ranges, the blur's taps and the black around. What differs: SimCLR draws one sigma for a
-    batch and
-    view, here each sample has its own; its contrast is about the mean of each channel and its saturation in HSV, here both are
-    torchvision's.
+    batch and view, here each sample has its own; its contrast is about the mean of each channel and its saturation in HSV,
+    here both are torchvision's.
     """
     strength = checks.number("simclr.strength", strength, 0, 1.25)  # of hue 0.2, of which 0.5 is all; of jitter 0.8
     jitter = _jitter(0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength)
@@ -80,8 +76,7 @@ def moco_v2(size: int = 224, mean: Numbers = MEAN, std: Numbers = STD, dtype: to
 
 def moco_v3(size: int = 224, mean: Numbers = MEAN, std: Numbers = STD, dtype: torch.dtype = torch.float32) -> dict[str, Recipe]:
     """MoCo v3's "view_1" and "view_2" (Chen et al., ICCV 2021; github.com/facebookresearch/moco-v3): the first is always
-    blurred; the
-    second seldom, and may be solarized.
+    blurred; the second seldom, and may be solarized.
 
     Exact: order, probabilities, ranges, PIL's blur. The repository's smallest crop is 0.08 of the area.
     """
@@ -94,12 +89,10 @@ def moco_v3(size: int = 224, mean: Numbers = MEAN, std: Numbers = STD, dtype: to
 
 def byol(size: int = 224, mean: Numbers = MEAN, std: Numbers = STD, dtype: torch.dtype = torch.float32) -> dict[str, Recipe]:
     """BYOL's "view_1" and "view_2" (Grill et al., NeurIPS 2020; github.com/google-deepmind/deepmind-research): the first is
-    always
-    blurred; the second seldom, and may be solarized.
+    always blurred; the second seldom, and may be solarized.
 
     Exact: order, probabilities, ranges, the blur's taps and the black around. What differs: BYOL adds U(-0.4, 0.4) for
-    brightness,
-    here it is a factor of U(0.6, 1.4).
+    brightness, here it is a factor of U(0.6, 1.4).
     """
     def view(blur: float, solarize: float) -> Recipe:
         return Recipe([RandomResizedCrop(size, interpolation="bicubic"), RandomHorizontalFlip(), *_jitter(0.4, 0.4, 0.2, 0.1),
@@ -143,8 +136,7 @@ def fixmatch(size: int = 32, mean: Numbers = (0.5, 0.5, 0.5), std: Numbers = (0.
     github.com/google-research/fixmatch, its RandAugment variant).
 
     Exact: the code's order, probabilities and levels (1 to 9, which are not the paper's). For SVHN, which is not flipped, and
-    STL,
-    whose padding is 12, change the list.
+    STL, whose padding is 12, change the list.
     """
     both = SharedAcrossViews([RandomHorizontalFlip(), RandomCrop(size, padding=4, padding_mode="reflect")])
     strong = RandAugment(2, convention="fixmatch", fill=127.5)
@@ -181,8 +173,7 @@ def timm_a1(size: int = 224, num_classes: int = 1000, mean: Numbers = MEAN, std:
     """timm's A1, 600 epochs (Wightman et al., "ResNet strikes back", 2021; github.com/huggingface/pytorch-image-models).
 
     Exact: ``rand-m7-mstd0.5-inc1``, mixup 0.2 or cutmix 1 once for a batch, smoothing 0.1; targets are for a binary
-    cross-entropy.
-    What differs: timm's crop is bilinear or bicubic by chance, here bicubic.
+    cross-entropy. What differs: timm's crop is bilinear or bicubic by chance, here bicubic.
     """
     return _timm(size, 7, 0.2, 0.1, num_classes, mean, std, dtype)
 
@@ -205,8 +196,7 @@ def torchvision_v2(size: int = 176, num_classes: int = 1000, mean: Numbers = MEA
     github.com/pytorch/vision, references/classification).
 
     Exact: order, TrivialAugmentWide, erasing 0.1 after Normalize, mixup 0.2 or cutmix 1 once for a batch, smoothing 0.1
-    (there in the
-    loss, here in the targets, which is the same).
+    (there in the loss, here in the targets, which is the same).
     """
     mix = OneOf([MixUp(0.2, "batch", "roll"), CutMix(1.0, "batch", "roll")])
     return Recipe([RandomResizedCrop(size), RandomHorizontalFlip(), TrivialAugmentWide(interpolation="bilinear"),
