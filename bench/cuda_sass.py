@@ -1,4 +1,4 @@
-"""Instructions per output pixel of the chain of `anamorph bench`, with midgray contrast, counted on paper: an estimate, not a measurement.
+"""Instructions per output pixel of the chain of `anamorph bench`, contrast by midgray, counted on paper: an estimate.
 
     make cuda && python bench/cuda_sass.py [--rows]     # needs nvdisasm on the PATH, or NVDISASM=...
 

@@ -398,12 +398,14 @@ void bind_images(py::module_& m) {
     m.attr("MAX_LAYERS") = int(MAX_LAYERS);
     m.attr("MAX_BLUR") = int(MAX_BLUR);
     py::dict ops;
-    py::set colors;
+    py::set colors, geometry;
     for (const OpLine& o : OPS) {
         ops[o.name] = int(o.code);
         if (o.kind == Kind::COLOR) colors.add(int(o.code));
+        if (o.kind == Kind::GEOMETRY) geometry.add(int(o.code));
     }
     m.attr("COLOR_OPS") = py::frozenset(colors);
+    m.attr("GEOMETRY_OPS") = py::frozenset(geometry);
     m.attr("MAX_SIDE") = int(MAX_SIDE);
     m.attr("MAX_WORD") = MAX_WORD;
     m.attr("OPS") = ops;

@@ -609,6 +609,28 @@ struct RowWriter {
         return b;
     }
 
+    // The same where each is drawn by its weight, among those that are left.
+    AM_HD int ordered_by_weights(int at, Draw& d, unsigned char* order) const {
+        const Slot& s = a.slots[at];
+        const int count = int(s.p[0] + d.below(s.p[1] - s.p[0] + 1.0));
+        for (int b = 0; b < s.k; ++b) order[b] = (unsigned char)b;
+        auto weight = [&](int b) { return a.slots[branch_start(a.slots, at + 1, order[b])].p[0]; };
+        for (int b = 0; b < count; ++b) {
+            double left = 0.0, seen = 0.0;
+            for (int c = b; c < s.k; ++c) left = left + weight(c);
+            const double u = d.unit() * left;
+            int c = b;
+            for (; c < s.k - 1; ++c) {
+                seen = seen + weight(c);
+                if (u < seen) break;
+            }
+            const unsigned char t = order[c];
+            for (; c > b; --c) order[c] = order[c - 1];
+            order[b] = t;
+        }
+        return count;
+    }
+
     // The branches of an ORDER that run, one after the other; how many.
     AM_HD static int ordered(const Slot& s, Draw& d, unsigned char* order) {
         for (int b = 0; b < s.k; ++b) order[b] = (unsigned char)b;
@@ -730,7 +752,7 @@ struct RowWriter {
             }
             if (at >= a.info.slots) break;
             const Slot& s = a.slots[at];
-            d.begin(a.seed, epoch(), id_for(s.flags), a.view, uint32_t(at), again);
+            d.begin(a.seed, epoch(), id_for(s.flags), s.flags & SLOT_EVERY_VIEW ? 0 : a.view, uint32_t(at), again);
             if (s.op == OP_APPLY) {
                 at += d.unit() < s.p[0] ? 1 : 1 + s.n;
             } else if (s.op == OP_CHOICE || s.op == OP_ORDER || s.op == OP_CHAINS) {
@@ -743,7 +765,7 @@ struct RowWriter {
                 f.replace = f.chains || (s.flags & SLOT_REPLACE);
                 f.again = again;
                 if (s.op == OP_ORDER) {
-                    f.count = ordered(s, d, f.order);
+                    f.count = s.flags & SLOT_WEIGHTED ? ordered_by_weights(at, d, f.order) : ordered(s, d, f.order);
                 } else if (f.chains) {
                     f.count = s.k;
                     for (int k = 0; k < s.k; ++k) f.order[k] = 0;

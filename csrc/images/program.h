@@ -145,6 +145,8 @@ enum SlotFlag : int32_t {
     SLOT_ROUND = 1 << 18,         // then to the nearest integer (ties to even),
     SLOT_TRUNCATE = 1 << 19,      // or towards zero,
     SLOT_SIGN = 1 << 20,          // and with either sign
+    SLOT_EVERY_VIEW = 1 << 21,    // the same draw in all views of a sample
+    SLOT_WEIGHTED = 1 << 22,      // order: the branches' p[0] are weights, by which the next of those left is drawn
 };
 // clang-format on
 

@@ -15,6 +15,7 @@ ERASE_WORDS: int
 WORDS: dict[str, int]
 OPS: dict[str, int]
 COLOR_OPS: frozenset[int]
+GEOMETRY_OPS: frozenset[int]
 MAX_SIDE: int
 MAX_WORD: float
 

@@ -33,6 +33,7 @@ struct Number {
     friend bool operator==(Number a, Number b) { return a.value == b.value; }
     friend bool operator!=(Number a, Number b) { return a.value != b.value; }
     Number& operator+=(Number b) { return *this = *this + b; }
+    Number& operator*=(Number b) { return *this = *this * b; }
 };
 
 Number root(Number x) {

@@ -38,7 +38,8 @@ GOOD = {
 SQUARE = ((0, 0), (8, 0), (8, 8), (0, 8))
 # What a class must be given.
 NEEDED = {"padding": 2, "matrix": ((1, 0, 2), (0, 1, 3)), "startpoints": SQUARE, "endpoints": SQUARE, "size": 8,
-          "degrees": 5, "bits": 3, "threshold": 100, "kernel_size": 5, "sharpness_factor": 2, "addition": 100, "mean": 0.5, "std": 0.5, "transforms": BLUR}
+          "degrees": 5, "bits": 3, "threshold": 100, "kernel_size": 5,
+          "sharpness_factor": 2, "addition": 100, "mean": 0.5, "std": 0.5, "transforms": BLUR}
 
 # Classes that take one of two.
 EITHER = {am.CropAndPad: ("px", "percent"), am.PadIfNeeded: ("multiple", "size")}

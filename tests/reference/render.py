@@ -398,8 +398,8 @@ def erase(v, row, mean, std, inner=None):
 
 
 def draw(sources, k, row, h, w, mean, std, bytes_in, inner=None):
-    """Picture ``k``'s view before mixing. ``inner``: what is seen of it, where a ResizeMix shrinks it: what needs the whole view is
-    done to it before."""
+    """Picture ``k``'s view before mixing. ``inner``: what is seen of it, where a ResizeMix shrinks it: what needs the whole view
+    is done to it before."""
     whole = [n for n, (op, _) in enumerate(row.colors) if op in WHOLE]
     ready = whole[-1] + 1 if whole else 0
     ready = max(ready, row.fill_step) if whole and inner is not None else ready

@@ -247,7 +247,7 @@ template <int C> void place(const Rows<C>& rows, const int32_t* own_row, View<C>
     if (v.cache) {  // what a statistic is for is done to the whole view, and its fill is in that one's frame
         int end = v.found.table ? v.done.step + 1 : v.done.step;
         if (!v.done.filled) end = max_(end, v.reading.fill_step);
-        for (int y = 0; y < a.out_h && end > v.done.step; ++y) draw_whole(rows, v, end, y, own.whole.data);
+        for (int y = 0; y < a.out_h && (end > v.done.step || !v.done.filled); ++y) draw_whole(rows, v, end, y, own.whole.data);
         v.done = {end, v.done.filled || end >= v.reading.fill_step};
         v.found = {};
         const Picture ready{reinterpret_cast<const uint8_t*>(v.cache), int64_t(C) * v.pitch, 1, v.pitch, a.out_h, a.out_w, F32};

@@ -22,7 +22,7 @@ AM_D float from_ordered(int bits) { return __int_as_float(bits < 0 ? bits ^ 0x7F
 template <int C> struct Finding {
     uint32_t counts[C][TABLE];
     float table[C][TABLE];
-    int least[C], most[C];       // ordered
+    int least[C], most[C];  // ordered
     float sums[WARPS], pixels[WARPS];
 
     AM_D void begin() {
@@ -103,15 +103,19 @@ AM_D void blur_pass(const float* from, float* to, int height, int width, bool do
     __syncthreads();
 }
 
+// The taps of a blur across and down, in shared memory.
+struct Taps {
+    float weights[2][BLUR_HALF];
+    int counts[2];
+};
+
 // Across, then down: as often back as forth, so that the result lies where the view did.
-template <int C> AM_D void blur(float* view, float* other, int height, int width, bool bytes, const int32_t* words) {
-    __shared__ float taps[2][BLUR_HALF];
-    __shared__ int counts[2];
+template <int C> AM_D void blur(float* view, float* other, int height, int width, bool bytes, const int32_t* words, Taps& taps) {
     const int kind = kept_in((words[S_BLUR] >> 16) & 0xFF, 0, int(BLUR_BOXES));
     const bool levels = bytes && kind == BLUR_BOXES;
     if (threadIdx.x % WARP == 0 && threadIdx.x / WARP < 2) {
         const int axis = int(threadIdx.x) / WARP;
-        counts[axis] = blur_taps(word_float(words[S_NUMBER]), (words[S_BLUR] >> (8 * axis)) & 0xFF, kind, taps[axis]);
+        taps.counts[axis] = blur_taps(word_float(words[S_NUMBER]), (words[S_BLUR] >> (8 * axis)) & 0xFF, kind, taps.weights[axis]);
     }
     if (levels) each_value<C>(height, width, [&](int64_t k, int, int) { view[k] = as_byte(view[k]); });
     __syncthreads();
@@ -120,7 +124,7 @@ template <int C> AM_D void blur(float* view, float* other, int height, int width
     AM_UNROLL_BY(1)
     for (int pass = 0; pass < 2 * passes; ++pass) {
         const int axis = pass >= passes;
-        blur_pass<C>(from, to, height, width, axis, levels, kind, taps[axis], counts[axis]);
+        blur_pass<C>(from, to, height, width, axis, levels, kind, taps.weights[axis], taps.counts[axis]);
         float* written = to;
         to = from;
         from = written;
@@ -146,6 +150,7 @@ template <int C, class Source>
 __global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS) prepare_kernel(const __grid_constant__ RenderArgs a) {
     __shared__ View<C> views[2];  // the sample's, and a layer that is blended into it
     __shared__ Finding<C> finding;
+    __shared__ Taps taps;
     const int i = int(blockIdx.x), lane = int(threadIdx.x % WARP), warp = int(threadIdx.x / WARP);
     const bool first = threadIdx.x == 0, bytes = a.in.dtype == U8;
     const int across = (a.out_w + TILE - 1) / TILE, tiles = across * ((a.out_h + TILE - 1) / TILE);
@@ -227,7 +232,7 @@ __global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS) prepare_kernel(const 
         const Found found = statistic ? finding.found(op, bytes, grey, pixels) : Found{};
         float* now = own;
         if (op == OP_GAUSSIAN_BLUR) {
-            blur<C>(own, spare, a.out_h, a.out_w, bytes, words);
+            blur<C>(own, spare, a.out_h, a.out_w, bytes, words, taps);
         } else if (op == OP_SHARPNESS) {
             sharpen<C>(own, spare, a.out_h, a.out_w, bytes, word_float(words[S_NUMBER]));
             now = spare;

@@ -68,7 +68,8 @@ template <int C> struct View : Layer {
 };
 
 // The view that was made ready, smaller: an average of its pixels around a position of it, as taps.h's TRIANGLE and LINEAR weigh them.
-template <int C> AM_D void shrunk_pixel(const float* ready, int width, int height, const Reading& r, float sx, float sy, float* out) {
+template <int C> AM_D void shrunk_pixel(const float* ready, int width, int height, const Reading& r, float sx, float sy,
+                                        float* out) {
     const int nx = min_(r.nx, width), ny = min_(r.ny, height);
     int x0, y0;
     float behind_x, behind_y, total = 0.0f;

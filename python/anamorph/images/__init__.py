@@ -1,11 +1,12 @@
 """The image family: transforms, the recipe that compiles them, the plan it draws and the call that renders it."""
 
 from anamorph.images import transforms
+from anamorph.images.jsd import jensen_shannon_loss
 from anamorph.images.plan import Plan
 from anamorph.images.ragged import Ragged
 from anamorph.images.recipe import Recipe
 from anamorph.images.render import render
 from anamorph.images.transforms import *  # noqa: F403
 
-__all__ = ["Plan", "Ragged", "Recipe", "render"]
+__all__ = ["Plan", "Ragged", "Recipe", "jensen_shannon_loss", "render"]
 __all__ += transforms.__all__

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from anamorph._native import COLOR_OPS, OPS
-from anamorph.images.transforms.program import ANTIALIAS, EXPAND, Slot
+from anamorph.images.transforms.program import ANTIALIAS, EXPAND, LEVEL_NORMAL, Slot
 
 
 class Reach(NamedTuple):
@@ -36,6 +36,8 @@ def _run(slots: Sequence[Slot], at: int, end: int, view: Reach) -> Reach:
             view = _furthest(view, _run(slots, at + 1, after, view))
         elif s.op == OPS["CHOICE"]:
             view = _any(slots, at, view) if s.numbers[0] >= 1 else _furthest(view, _any(slots, at, view))
+        elif s.op == OPS["CHAINS"]:
+            view = _furthest(view, _run(slots, at + 2, after, view))
         elif s.op == OPS["ORDER"]:  # any of them comes first, any comes next
             views = [view]
             for _ in range(int(s.numbers[1])):
@@ -86,8 +88,10 @@ def _step(s: Slot, more: Slot, view: Reach) -> Reach:
         x, y = (math.radians(max(abs(a), abs(b))) for a, b in (p[6:8], p[8:10]))
         sheared = math.sqrt(2) * (1 + math.tan(x)) / math.cos(y) if x or y else 1.0
         return Reach(side, span + _decades(sheared / (min(p[4], p[10]) if s.k else p[4])))
-    if s.op == OPS["FIELD"]:  # the row's map is what lies before it and after it, without what it moves
-        return view
+    if s.op in (OPS["SHEAR_X"], OPS["SHEAR_Y"]):
+        top = p[0] + (p[1] - p[0]) * p[7] / 10 if s.flags & LEVEL_NORMAL else p[1]
+        furthest = max(abs(p[0]), abs(top)) + abs(p[4])
+        return Reach(side, span + _decades(math.sqrt(2) * (1 + furthest)))
     return view if s.op in _STILL else Reach(math.inf, math.inf)
 
 
@@ -95,6 +99,6 @@ def _decades(shrink: float) -> float:
     return max(0.0, math.log10(shrink))
 
 
-# What moves no pixel further from its neighbours. (Of a perspective map there is no bound.)
-_STILL = COLOR_OPS | {OPS[name] for name in ("FLIP_H", "FLIP_V", "TURN", "ERASE", "DROPOUT", "MIXUP", "CUTMIX", "RESIZEMIX",
-                                             "MASKMIX")}
+# What moves no pixel further from its neighbours. (Of a perspective map there is no bound. What a field moves is not in the map.)
+_STILL = COLOR_OPS | {OPS[name] for name in ("FLIP_H", "FLIP_V", "TURN", "TRANSLATE_X", "TRANSLATE_Y", "ROTATE_BY", "FIELD",
+                                             "ERASE", "DROPOUT", "CUTOUT", "MIXUP", "CUTMIX", "RESIZEMIX", "MASKMIX")}

@@ -33,7 +33,8 @@ MAX_EPOCH = 2**32 - 1  # a plan's key has one word for it
 GREY_OR_RGB = ("BRIGHTNESS", "CONTRAST", "CONTRAST_MIDGRAY", "SATURATION", "HUE", "GRAYSCALE")
 RGB = ("SHIFT_RED", "SHIFT_GREEN", "SHIFT_BLUE")  # albumentations'
 ENDS = "end the geometry with RandomResizedCrop, Resize((h, w)), RandomCrop or CenterCrop"
-ERASES = (_native.OPS["ERASE"], _native.OPS["DROPOUT"])
+ERASES = tuple(_native.OPS[name] for name in ("ERASE", "DROPOUT", "CUTOUT"))
+_GEOMETRY = frozenset(_native.GEOMETRY_OPS)
 
 
 class Recipe:
@@ -76,6 +77,7 @@ class Recipe:
         #: The compiled program.
         self.slots = _compile(self.transforms)
 
+        _check_chains(self.transforms)
         _check_reach(self.slots)
         _check_finite(self.transforms, self.mean, self.std, dtype)
         ops = {s.op for s in self.slots}
@@ -344,6 +346,18 @@ def _normalize_of(transforms: Sequence[Transform], dtype: torch.dtype) -> Normal
     normalize = transforms[found[0]]
     assert isinstance(normalize, Normalize)
     return normalize
+
+
+def _check_chains(transforms: Sequence[Transform]) -> None:
+    """What is blended of several chains cannot be moved as one map any more."""
+    blended: Transform | None = None
+    for top in transforms:
+        for t in leaves([top]):
+            ops = {s.op for s in t.slots()}
+            if blended is not None and ops & _GEOMETRY:
+                raise ArgumentError(f"transforms: expected no geometry after {type(blended).__name__}, which blends what it ends "
+                                    f"in, given {t!r}; list it before")
+            blended = t if _native.OPS["CHAINS"] in ops else blended
 
 
 def _check_reach(slots: Sequence[Slot]) -> None:

@@ -248,5 +248,5 @@ def facts_of(recipe: Any, size: Any, output: tuple[int, int], index: Tensor, at:
     sources = size.cpu()[at] if isinstance(size, Tensor) else torch.tensor([size]).expand(len(index[at]), 2)
     rule = 0 if not recipe._mixes else MASK if recipe._masks else MASK - 1
     stretch, widest = recipe._furthest(int(sources.max()))
-    most = (info[f"max_{what}"] for what in ("colors", "erases", "fields", "layers"))
-    return Facts(*most, rule, stretch, widest, sources, output, index.cpu())
+    colors, erases, fields, layers = (info[f"max_{what}"] for what in ("colors", "erases", "fields", "layers"))
+    return Facts(colors, erases, fields, layers, rule, stretch, widest, sources, output, index.cpu())

@@ -16,7 +16,7 @@ from anamorph.images.transforms.color import (
     RandomSolarizeAdd,
     RGBShift,
 )
-from anamorph.images.transforms.compose import OneOf, RandomApply, RandomChoice, RandomOrder, SomeOf
+from anamorph.images.transforms.compose import OneOf, RandomApply, RandomChoice, RandomOrder, SharedAcrossViews, SomeOf
 from anamorph.images.transforms.erase import CoarseDropout, RandomErasing
 from anamorph.images.transforms.fields import ElasticTransform, RandomField
 from anamorph.images.transforms.filters import GaussianBlur, GaussianNoise, RandomAdjustSharpness
@@ -33,12 +33,15 @@ from anamorph.images.transforms.geometry import (
 )
 from anamorph.images.transforms.mix import CutMix, MaskMix, MixUp, ResizeMix
 from anamorph.images.transforms.pads import CropAndPad, LetterBox, Pad, PadIfNeeded, PadToSquare
+from anamorph.images.transforms.policies import AugMix, AutoAugment, RandAugment, TrivialAugmentWide, auto_augment
 from anamorph.images.transforms.turns import D4, RandomRotate90, Transpose
 from anamorph.images.transforms.views import FiveCrop, TenCrop
 from anamorph.images.transforms.warps import Perspective, Warp
 
 __all__ = [
     "D4",
+    "AugMix",
+    "AutoAugment",
     "CenterCrop",
     "CoarseDropout",
     "ColorJitter",
@@ -58,6 +61,7 @@ __all__ = [
     "PadToSquare",
     "Perspective",
     "RGBShift",
+    "RandAugment",
     "RandomAdjustSharpness",
     "RandomAffine",
     "RandomApply",
@@ -84,9 +88,12 @@ __all__ = [
     "RandomVerticalFlip",
     "Resize",
     "ResizeMix",
+    "SharedAcrossViews",
     "SomeOf",
     "TenCrop",
     "Transform",
     "Transpose",
+    "TrivialAugmentWide",
     "Warp",
+    "auto_augment",
 ]

@@ -11,7 +11,7 @@ from anamorph.core.errors import ArgumentError
 from anamorph.images.transforms import program
 from anamorph.images.transforms.base import Mixer, Size, Transform, mode_flags
 from anamorph.images.transforms.color import Normalize
-from anamorph.images.transforms.program import IN_ORDER, MAX_BRANCHES, REPLACE, Slot
+from anamorph.images.transforms.program import EVERY_VIEW, IN_ORDER, MAX_BRANCHES, REPLACE, Slot
 
 
 def check_list(where: str, transforms: Any) -> tuple[Transform, ...]:
@@ -105,6 +105,28 @@ class RandomApply(Composite):
     def output_size(self, size: Size | None) -> Size | None:
         after = chain_size(self.transforms, size)
         return after if self.p == 1 or after == size else None
+
+
+@dataclass(frozen=True)
+class SharedAcrossViews(Composite):
+    """``transforms`` in order, drawn alike in all views of a sample (``recipe.plan(..., view=)``), while what the list has
+    outside differs between them: a crop and a flip that weak and strong views share, or AugMix's three views.
+
+    Of recipes that share draws these transforms must stand at the same place: the lists before them have as many slots.
+    """
+
+    transforms: Sequence[Transform]
+
+    def __post_init__(self) -> None:
+        self._check()
+        if self.mixers():
+            raise ArgumentError("SharedAcrossViews.transforms: expected no mixing transform, given one; views mix on their own")
+
+    def slots(self) -> list[Slot]:
+        return [s._replace(flags=s.flags | EVERY_VIEW) for s in chain_slots(self.transforms)]
+
+    def output_size(self, size: Size | None) -> Size | None:
+        return chain_size(self.transforms, size)
 
 
 @dataclass(frozen=True)

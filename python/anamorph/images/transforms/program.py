@@ -19,6 +19,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "area")  # the la
 WARPS = INTERPOLATIONS[:3]  # what a map that turns or shears takes
 BORDERS = ("constant", "edge", "reflect", "symmetric")
 MAX_BRANCHES = 64
+MAX_CHAINS: int = _native.MAX_LAYERS
 PARTNERS = ("derange", "roll", "flip")
 MODES = ("elem", "batch", "pair")
 
@@ -26,6 +27,7 @@ ANTIALIAS, EXPAND, PAD_IF_NEEDED = 8, 16, 32
 BORDER_SHIFT, PARTNER_SHIFT = 6, 10
 NORMALISED, BY_VIEW, REPLACE, IN_ORDER = 1 << 12, 1 << 13, 1 << 14, 1 << 15
 LEVELS, LEVEL_NORMAL, ROUND, TRUNCATE, SIGN = (1 << bit for bit in range(16, 21))  # how plan.h's `argument` draws a number
+EVERY_VIEW, WEIGHTED = 1 << 21, 1 << 22
 
 
 class Slot(NamedTuple):
@@ -75,10 +77,11 @@ def by_view(bodies: Sequence[Sequence[Slot]]) -> list[Slot]:
     return [slot("CHOICE", [1], count=len(block), k=len(bodies), flags=BY_VIEW), *block]
 
 
-def some(low: int, high: int, bodies: Sequence[Sequence[Slot]], flags: int = 0) -> list[Slot]:
-    """``low`` to ``high`` of the bodies, in a random order."""
-    block = branches(bodies)
-    return [slot("ORDER", [low, high], count=len(block), k=len(bodies), flags=flags), *block]
+def some(low: int, high: int, bodies: Sequence[Sequence[Slot]], flags: int = 0,
+         weights: Sequence[float] = ()) -> list[Slot]:
+    """``low`` to ``high`` of the bodies, in a random order; with ``weights`` the next is drawn by these among those left."""
+    block = branches(bodies, weights)
+    return [slot("ORDER", [low, high], count=len(block), k=len(bodies), flags=flags | WEIGHTED * bool(weights)), *block]
 
 
 def order(bodies: Sequence[Sequence[Slot]]) -> list[Slot]:
