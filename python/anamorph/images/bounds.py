@@ -92,8 +92,6 @@ def _step(s: Slot, more: Slot, view: Reach) -> Reach:
         top = p[0] + (p[1] - p[0]) * p[7] / 10 if s.flags & LEVEL_NORMAL else p[1]
         furthest = max(abs(p[0]), abs(top)) + abs(p[4])
         return Reach(side, span + _decades(math.sqrt(2) * (1 + furthest)))
-    if s.op == OPS["FIELD"]:  # the row's map is what lies before it and after it, without what it moves
-        return view
     return view if s.op in _STILL else Reach(math.inf, math.inf)
 
 
@@ -101,6 +99,6 @@ def _decades(shrink: float) -> float:
     return max(0.0, math.log10(shrink))
 
 
-# What moves no pixel further from its neighbours. (Of a perspective map there is no bound.)
-_STILL = COLOR_OPS | {OPS[name] for name in ("FLIP_H", "FLIP_V", "TURN", "TRANSLATE_X", "TRANSLATE_Y", "ROTATE_BY", "ERASE",
-                                             "DROPOUT", "CUTOUT", "MIXUP", "CUTMIX", "RESIZEMIX", "MASKMIX")}
+# What moves no pixel further from its neighbours. (Of a perspective map there is no bound. What a field moves is not in the map.)
+_STILL = COLOR_OPS | {OPS[name] for name in ("FLIP_H", "FLIP_V", "TURN", "TRANSLATE_X", "TRANSLATE_Y", "ROTATE_BY", "FIELD",
+                                             "ERASE", "DROPOUT", "CUTOUT", "MIXUP", "CUTMIX", "RESIZEMIX", "MASKMIX")}
