@@ -16,7 +16,8 @@ template <int C> struct View : Layer {
     Sampler<C> sampler;
     float* cache = nullptr;  // the whole view, [out_h][C][pitch], `done` of it
 
-    View(const Layer& layer, int width) : Layer(ready(layer)), pitch(packs_above(width)), sampler(picture, reading, field, pitch) {}
+    View(const Layer& layer, int width)
+        : Layer(ready(layer)), pitch(packs_above(width)), sampler(picture, reading, field, pitch) {}
     // Read anew, as place_layer and go_on_from have changed it.
     void reopen() {
         static_cast<Layer&>(*this) = ready(*this);
