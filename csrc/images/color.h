@@ -8,9 +8,9 @@
 namespace anamorph {
 
 // What a step that needs the whole view has found in it.
-struct alignas(16) Found {  // so that a GPU moves it at once
-    float mean;             // of its grey
-    const float* table;     // [C][TABLE]: what each byte becomes; or the least and how long the range is, of 255
+struct Found {
+    float mean;          // of its grey
+    const float* table;  // [C][TABLE]: what each byte becomes; or the least and how long the range is, of 255
 };
 enum : int { TABLE = 256 };
 
