@@ -166,7 +166,7 @@ __global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS) prepare_kernel(const 
     if (next_whole(views[0], 0) < 0) return;
     const int target = ready_progress(views[0]).step;
 
-    const Column<C, Source, true> walk{a, i, nullptr};
+    const Column<C, Source, WHOLE> walk{a, i, nullptr};
     const int32_t* blend = nullptr;  // the step whose layers are drawn
     int layer = 0;
     for (;;) {
@@ -193,7 +193,7 @@ __global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS) prepare_kernel(const 
                 v.draw_field(a, left, top, dynamic_shared<float>());
                 __syncthreads();
             }
-            const typename Column<C, Source, true>::At at = {left + lane, top + warp * LANES};
+            const typename Column<C, Source, WHOLE>::At at = {left + lane, top + warp * LANES};
             auto px = walk.begin();
             draw(walk, v, at, end, px);
             AM_UNROLL_BY(1)
@@ -216,7 +216,7 @@ __global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS) prepare_kernel(const 
                 }
                 if (!statistic) continue;
                 if (in && !filled) {
-                    const Position p = v.at(float(at.x) + 0.5f, float(y) + 0.5f);
+                    const Position p = walk.place(v, float(at.x) + 0.5f, float(y) + 0.5f);
                     in = sample_cover(v.reading, p.x, p.y) > 0.5f;
                 }
                 if (extremes) {
