@@ -8,7 +8,8 @@
 namespace anamorph {
 namespace AM_LEVEL { namespace {
 
-enum : int { WARPS = THREADS / WARP, PREPARE_BLOCKS = 2 };
+enum : int { WARPS = THREADS / WARP };
+template <int C> constexpr int PREPARE_BLOCKS = C < 4 ? 2 : 1;  // that share a multiprocessor's registers
 AM_HD bool is_mean(int op) { return op == OP_CONTRAST || op == OP_FIELD_CONTRAST; }
 
 // A float as an integer of the same order.
@@ -148,7 +149,7 @@ template <int C> AM_D void sharpen(const float* from, float* to, int height, int
 }
 
 template <int C, class Source>
-__global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS) prepare_kernel(const __grid_constant__ RenderArgs a) {
+__global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS<C>) prepare_kernel(const __grid_constant__ RenderArgs a) {
     __shared__ View<C> views[2];  // the sample's, and a layer that is blended into it
     __shared__ Finding<C> finding;
     __shared__ Taps taps;

@@ -15,7 +15,6 @@ namespace AM_LEVEL { namespace {
 #endif
 template <class Source, Holds> constexpr int BLOCKS = AM_STRIDED_BLOCKS;
 template <int C> constexpr int BLOCKS<ByteSource<C>, PLAIN> = C < 4 ? 4 : 3;
-template <int C> constexpr int BLOCKS<ByteSource<C>, EXTRA> = C < 4 ? 3 : 2;
 
 template <int C, class Source, Holds HOLDS>
 __global__ void __launch_bounds__(THREADS, BLOCKS<Source, HOLDS>) render_kernel(const __grid_constant__ RenderArgs a, int tiles) {

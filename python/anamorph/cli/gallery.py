@@ -49,8 +49,8 @@ def pairs(side: int) -> dict[str, Pair]:
         "MaskMix": one(am.MaskMix(), am.MaskMix("batch")),
         "MixUp": one(am.MixUp(0.2), am.MixUp(1.0)),
         "OneOf": one(am.OneOf([jitter, solarize, grey], p=0.5), am.OneOf([jitter, solarize, grey])),
-        "Pad": one(am.Pad(side // 16, fill=0.5), am.Pad(side // 4, padding_mode="reflect")),
-        "PadIfNeeded": one(am.PadIfNeeded(side, fill=0.5), am.PadIfNeeded(side * 5 // 4, fill=0.5)),
+        "Pad": one(am.Pad(side // 16, fill=128), am.Pad(side // 4, padding_mode="reflect")),
+        "PadIfNeeded": one(am.PadIfNeeded(side, fill=128), am.PadIfNeeded(side * 5 // 4, fill=128)),
         "PadToSquare": one(am.PadToSquare(), am.PadToSquare(padding_mode="reflect")),
         "Perspective": one(am.Perspective(corners, moved(0.05)), am.Perspective(corners, moved(0.25))),
         "RGBShift": one(am.RGBShift(20, 20, 20, p=1), am.RGBShift(80, 80, 80, p=1)),
@@ -65,7 +65,7 @@ def pairs(side: int) -> dict[str, Pair]:
         "RandomEqualize": one(am.RandomEqualize(), am.RandomEqualize(p=1)),
         "RandomErasing": one(am.RandomErasing(p=1, scale=(0.02, 0.1)), am.RandomErasing(p=1, scale=(0.2, 0.4))),
         "RandomField": one(am.RandomField(translation=0.03, brightness=0.1),
-                           am.RandomField(translation=0.08, rotation=15, brightness=0.3, saturation=0.5)),
+                           am.RandomField(translation=0.05, brightness=0.3, saturation=0.5)),
         "RandomGamma": one(am.RandomGamma((0.8, 1.2), p=1), am.RandomGamma((0.3, 3.0), p=1)),
         "RandomGrayscale": one(am.RandomGrayscale(), am.RandomGrayscale(p=1)),
         "RandomHorizontalFlip": one(flip, am.RandomHorizontalFlip(p=1)),
@@ -89,7 +89,7 @@ def pairs(side: int) -> dict[str, Pair]:
         "Transpose": one(am.Transpose(), am.Transpose(p=1)),
         "TrivialAugmentWide": one(am.TrivialAugmentWide(), am.TrivialAugmentWide()),
         "Warp": one(am.Warp([[1, 0.1, 0], [0, 1, 0]]), am.Warp([[0.8, 0.5, 0], [-0.3, 0.8, side / 3]])),
-        "auto_augment": one(am.auto_augment("rand-m5-mstd0.5"), am.auto_augment("rand-m15-n3-mstd0.5-inc1")),
+        "auto_augment": one(am.auto_augment("rand-m5-mstd0.5"), am.auto_augment("rand-m9-n3-mstd0.5-inc1")),
     }
 
 
