@@ -33,12 +33,18 @@ GOOD = {
     (am.GaussianNoise, "mean"): [0.25], "clip": [False], "sharpness_factor": [2, 0.5], "addition": [110, 0.5],
     **{(am.RandomPhotometricDistort, name): [(0.5, 1.25)] for name in ("brightness", "contrast", "saturation")},
     (am.RandomPhotometricDistort, "hue"): [(-0.125, 0.25)],
+    (am.RandomField, "scale"): [0.25], (am.RandomField, "correlation"): [0.25, 2], (am.ElasticTransform, "alpha"): [20, (20.5, 10)],
+    **{(am.RandomField, name): [0.25] for name in ("brightness", "contrast", "saturation", "hue")}, (am.RandomField, "shear"): [2.5],
+    "translation": [0.25], "rotation": [5, 2.5], (am.ElasticTransform, "sigma"): [2, (0.5, 2)],
+    "num_ops": [3], "magnitude": [5], "num_magnitude_bins": [11], (am.RandAugment, "convention"): ["timm"], "convention": ["paper"],
+    "policy": ["svhn"], "severity": [5], "mixture_width": [2], "chain_depth": [2], "all_ops": [False], "config": ["rand-m9-inc1"],
+    "translate_const": [100, 50.5], "translate_pct": [0.25],
     "startpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))], "endpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))],
 }
 SQUARE = ((0, 0), (8, 0), (8, 8), (0, 8))
 # What a class must be given.
 NEEDED = {"padding": 2, "matrix": ((1, 0, 2), (0, 1, 3)), "startpoints": SQUARE, "endpoints": SQUARE, "size": 8,
-          "degrees": 5, "bits": 3, "threshold": 100, "kernel_size": 5,
+          "degrees": 5, "bits": 3, "config": "rand-m9", "threshold": 100, "kernel_size": 5,
           "sharpness_factor": 2, "addition": 100, "mean": 0.5, "std": 0.5, "transforms": BLUR}
 
 # Classes that take one of two.
@@ -95,8 +101,8 @@ def test_what_no_argument_takes(cls, name):
     if bool not in kinds:
         bad += [True, np.bool_(True), torch.tensor(True)]
         if str not in kinds and name != "transforms":
-            bad += [float("nan"), np.float32("nan"), torch.tensor(float("nan")), float("inf"), np.array(np.inf), 10**400,
-                    (True, True), (float("nan"), 1.0)]
+            bad += [float("nan"), np.float32("nan"), torch.tensor(float("nan")), 10**400, (True, True), (float("nan"), 1.0)]
+            bad += [float("inf"), np.array(np.inf)] * (name != "correlation")  # infinite: one number for the whole view
     if tuple not in kinds and name != "transforms":
         bad += [[0.5, 0.5], np.array([1, 1]), torch.tensor([0.5, 0.5])]
     default = next(f.default for f in dataclasses.fields(cls) if f.name == name)
