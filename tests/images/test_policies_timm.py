@@ -139,7 +139,8 @@ def test_autoaugment_strings(route, config):
         alike(np.array(ours[name]), np.array(values))
 
 
-@pytest.mark.parametrize("config", ["augmix-m5-w4-d2", "augmix", "augmix-m3-w2-d1-a0.5", "augmix-m5-mstd0.5", "augmix-m5-mstd200"])
+@pytest.mark.parametrize("config", ["augmix-m5-w4-d2", "augmix", "augmix-m3-w2-d1-a0.5", "augmix-m5-mstd0.5",
+                                    "augmix-m5-mstd200"])
 def test_augmix_strings(route, config):
     random.seed(0)
     theirs = timm.augment_and_mix_transform(config)

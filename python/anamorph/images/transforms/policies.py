@@ -279,7 +279,7 @@ class auto_augment(_Policy):
               the magnitude, drawn for each op (0; above 100: uniform from 0 to ``m``), ``mmax`` its limit (10), ``inc1`` the ops
               that grow stronger with it, ``t`` a set of ops: ``tweights``, ``t3a``, ``t3aw``.
             * ``augmix``: AugMix. ``m`` severity (3), ``w`` chains (3), ``d`` their depth (1 to 3), ``a`` alpha (1), ``mstd``
-              (without it magnitudes are uniform from 0 to ``m``). ``b1``, an approximation of the blend, is the blend itself here.
+              (without it magnitudes are uniform from 0 to ``m``). ``b1``, which blends approximately, is the blend itself.
             * ``original``, ``originalr``, ``v0``, ``v0r``, ``3a``: AutoAugment's tables and DeiT III's three ops; ``mstd``.
 
         interpolation: of the geometric ops; "random": bilinear or bicubic, timm's default.
