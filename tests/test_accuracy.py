@@ -1,10 +1,11 @@
 """The comparison of accuracies runs, on equal terms. Nothing here depends on how well a net learns."""
 
-import accuracy
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+import accuracy
 
 pytest.importorskip("matplotlib")  # of the net's module
 
