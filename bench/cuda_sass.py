@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
                               capture_output=True, text=True, check=True)
         symbols = re.findall(r"^\.text\.(\w+):", done.stdout, re.MULTILINE)
         for symbol, name in cuda_report.readable(symbols).items():
-            if name != "render_kernel<3, ByteSource>":
+            if name != "render_kernel<3, ByteSource, 0>":
                 continue
             found = Counter(rows(done.stdout, symbol))
             instructions, executed = Counter(), Counter()
