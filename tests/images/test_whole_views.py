@@ -164,3 +164,14 @@ def test_no_launch_without_such_steps(where):
     expected, given, launches = views(where, [TURN, am.RandomInvert()], pictures(3, (9, 12), torch.float32), (9, 12))
     check(expected, given)
     assert launches == 2
+
+
+@pytest.mark.parametrize("where", ROUTES)
+def test_three_launches_whatever_the_list(where):
+    """A policy, a field, a blur and a mix: one for the plan, one that makes views ready, one that renders."""
+    chain = [am.RandomResizedCrop(32), am.RandomHorizontalFlip(), am.RandAugment(2, 9, interpolation="bilinear"),
+             am.RandomField(translation=0.05, correlation=0.15), am.GaussianBlur(5), am.RandomErasing(0.25),
+             am.OneOf([am.MixUp(0.8), am.CutMix(1.0)]), am.Normalize(0.5, 0.25)]
+    expected, given, launches = views(where, chain, pictures(3, (33, 65), torch.uint8, 12), (33, 65))
+    assert launches == 3
+    check(expected, given, 2e-4, 0.002)  # a position's last bit, a threshold of bytes
