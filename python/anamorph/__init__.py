@@ -25,6 +25,7 @@ from anamorph.core.errors import (
 )
 from anamorph.data import Loader
 from anamorph.images import *  # noqa: F403
+from anamorph.images import presets
 from anamorph.images.transforms import *  # noqa: F403
 
 __version__: str = _native.VERSION
@@ -79,6 +80,7 @@ __all__ = [
     "info",
     "launch_count",
     "philox",
+    "presets",
     *images.__all__,
 ]
 
@@ -95,7 +97,7 @@ for _name in images.__all__:
 
 # The public names are where their users find them, whatever file they are in: for error messages, and for files of recipes
 # and plans, which hold the names of their classes.
-for _name in {*__all__} - {"images"}:
+for _name in {*__all__} - {"images", "presets"}:
     globals()[_name].__module__ = __name__
 
 # Plans and recipes are made of these alone, so torch.load reads them with its default weights_only=True.

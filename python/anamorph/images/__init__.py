@@ -1,5 +1,6 @@
 """The image family: transforms, the recipe that compiles them, the plan it draws and the call that renders it."""
 
+from anamorph.images import presets as presets
 from anamorph.images import transforms
 from anamorph.images.jsd import jensen_shannon_loss
 from anamorph.images.plan import Plan

@@ -33,10 +33,11 @@ class RandomField(Transform):
         rotation: deviation in degrees, clockwise about the view's middle.
         scale: deviation of the logarithm of the scale about the middle: a pixel is shown exp(scale * g) as large.
         shear: deviation in degrees, of x along y.
-        brightness, contrast, saturation: deviation of the factor, max(0, 1 + sigma * g). Contrast is about the view's one grey mean.
+        brightness, contrast, saturation: deviation of the factor, max(0, 1 + sigma * g). Contrast is about the view's one grey
+            mean.
         hue: deviation of the turn, in full circles, up to 0.5.
-        correlation: the length l as a share of each side: 0.01 to 100, or ``math.inf`` for one number for the whole view, which is
-            the ordinary operation with a normal number.
+        correlation: the length l as a share of each side: 0.01 to 100, or ``math.inf`` for one number for the whole view, which
+            is the ordinary operation with a normal number.
         p: probability that the sample is changed at all.
         interpolation: "nearest", "bilinear" or "bicubic".
         fill: what is seen outside the picture, a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
@@ -143,7 +144,8 @@ def _two(where: str, value: Any, low: float, high: float) -> tuple[float, ...]:
 
 
 def _energy(sigma: float, own: float) -> float:
-    """The sum of the squares of torchvision's taps, of a kernel as long as it takes for ``own``: what a blur leaves of a variance."""
+    """The sum of the squares of torchvision's taps, of a kernel as long as it takes for ``own``: what a blur leaves of a
+    variance."""
     half = int(8 * own + 1) // 2
     taps = [math.exp(-0.5 * (x / sigma) ** 2) for x in range(-half, half + 1)]
     return sum(t * t for t in taps) / sum(taps) ** 2
