@@ -20,8 +20,8 @@ using Floats4 = std::array<float, 4>;
 
 enum : int64_t { MAX_SLOTS = 256 };
 
-constexpr int32_t Needs::* COUNTS[] = {&Needs::colors, &Needs::wholes, &Needs::erases, &Needs::mixes, &Needs::fields,
-                                       &Needs::layers};
+constexpr int32_t Needs::* COUNTS[] = {&Needs::colors, &Needs::wholes, &Needs::erases,
+                                       &Needs::mixes,  &Needs::fields, &Needs::layers};
 
 // What both write, one after the other.
 Needs both(Needs a, const Needs& b) {

@@ -17,7 +17,7 @@ enum : int { TABLE = 256 };
 // One step of a row's program, ready to use.
 struct Step {
     const int32_t* words;
-    bool bytes;  // the input is uint8: values lie in [0, 1], and what is defined on integers sees the rounded value, as step by step
+    bool bytes;  // the input is uint8: values lie in [0, 1], and what is defined on integers sees the rounded value
     Found found;
     AM_HD int op() const { return words[S_OP]; }
     AM_HD float number() const { return word_float(words[S_NUMBER]); }
@@ -225,7 +225,8 @@ AM_HD int blur_taps(float sigma, int taps, int kind, float* out) {
         const int inner = min_(int((sqrtf(12.0f * s2 + 1.0f) - 1.0f) * 0.5f), BLUR_HALF - 2);
         const float l = float(inner), above = (l + 1.0f) * (l + 1.0f);
         const float end = min_((2.0f * l + 1.0f) * (l * (l + 1.0f) - 3.0f * s2) / (6.0f * (s2 - above)), 1.0f);
-        const uint32_t each = uint32_t(16777216.0f / ((l + end) * 2.0f + 1.0f)), rest = 16777216u - uint32_t(2 * inner + 1) * each;
+        const uint32_t each = uint32_t(16777216.0f / ((l + end) * 2.0f + 1.0f)),
+                       rest = 16777216u - uint32_t(2 * inner + 1) * each;
         for (int k = 0; k <= inner; ++k) out[k] = float(each) * (1.0f / 16777216.0f);
         out[inner + 1] = float(rest / 2u) * (1.0f / 16777216.0f);
         return inner + 2;
@@ -245,8 +246,8 @@ AM_HD int blur_taps(float sigma, int taps, int kind, float* out) {
 // how a tie is rounded.
 template <class F> AM_HD F boxed(F inner, F ends, float each, float end) {
     using W = typename WordOf<F>::type;
-    return signed_float((W(to_int(inner)) * W(uint32_t(each * 16777216.0f)) + W(to_int(ends)) * W(uint32_t(end * 16777216.0f)) +
-                         W(1u << 23)) >> 24);
+    const W sum = W(to_int(inner)) * W(uint32_t(each * 16777216.0f)) + W(to_int(ends)) * W(uint32_t(end * 16777216.0f));
+    return signed_float((sum + W(1u << 23)) >> 24);
 }
 
 // A pixel made sharper (p above 1) or softer: away from, or to, the mean of its neighbours. `around`: the sum of the eight.
@@ -271,4 +272,5 @@ template <int C, class F, class W> AM_HD void noise_step(const Step& step, const
     }
 }
 
-}}  // namespace anamorph::AM_LEVEL
+}  // namespace AM_LEVEL
+}  // namespace anamorph

@@ -74,7 +74,8 @@ template <class W> AM_HD auto coefficient(const Philox4& keys, W x, W y) {
 
 // The weights of the four coefficients around a place, `t` of the way between the middle two. Of one for the whole view: its own.
 template <class F> AM_HD void spline(bool varies, F t, F* w) {
-    const F u = F(1.0f) - t, sixth(0.24072187f);  // over the root of 151 / 315, which is what the weights' squares leave of a variance of 1
+    // A sixth, over the root of 151 / 315, which is what the weights' squares leave of a variance of 1.
+    const F u = F(1.0f) - t, sixth(0.24072187f);
     w[0] = varies ? u * u * u * sixth : F(1.0f);
     w[1] = varies ? (F(4.0f) - F(3.0f) * t * t * (u + F(1.0f))) * sixth : F(0.0f);
     w[2] = varies ? (F(4.0f) - F(3.0f) * u * u * (t + F(1.0f))) * sixth : F(0.0f);
@@ -98,7 +99,8 @@ template <class F> AM_HD void in_field(const Field& f, F x, F y, F& qx, F& qy) {
 }
 
 template <class F> AM_HD void sine_cosine(F radians, F& sine, F& cosine) {
-    const F quarters = floor_(radians * F(0.63661977f) + F(0.5f)), r = (radians - quarters * F(1.5707964f)) + quarters * F(4.371139e-8f), r2 = r * r;
+    const F quarters = floor_(radians * F(0.63661977f) + F(0.5f)),
+            r = (radians - quarters * F(1.5707964f)) + quarters * F(4.371139e-8f), r2 = r * r;
     const F s = r + r * r2 * horner(r2, -1.6666667e-1f, 8.3333310e-3f, -1.9840874e-4f, 2.7525562e-6f);
     const F c = F(1.0f) + r2 * horner(r2, -0.5f, 4.1666638e-2f, -1.3888378e-3f, 2.4760495e-5f);
     const F turn = quarters - F(4.0f) * floor_(quarters * F(0.25f));  // 0 .. 3

@@ -692,8 +692,7 @@ struct RowWriter {
         view = fork;
         begin_layer();
         for (int w = W_HEADER; w < W_HEADER + COLOR_WORDS * fork.colors; ++w) row[w] = own[w];
-        for (int w = 0; w < FIELD_WORDS && fork.fielded; ++w)
-            field_words()[w] = own[a.info.layer_words - FIELD_WORDS + w];
+        for (int w = 0; w < FIELD_WORDS && fork.fielded; ++w) field_words()[w] = own[a.info.layer_words - FIELD_WORDS + w];
     }
 
     // The chains' shares of what is blended are Dirichlet's (p[0], p[0], ..), theirs altogether Beta's (p[1], p[1]).

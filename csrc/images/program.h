@@ -215,7 +215,8 @@ enum FieldWord : int {
 enum FieldFlag : int32_t { FIELD_THERE = 1, FIELD_MOVES = 2, FIELD_KNOWN = 3 };
 // A field's functions: those that move pixels, then those of colour.
 enum Motion : int { MOTION_X, MOTION_Y, MOTION_TURN, MOTION_SCALE, MOTION_SHEAR, MOTIONS };
-enum : int { FIELD_FUNCTIONS = MOTIONS + 4, MAX_KNOTS = 1024, FIELD_LINE = 2048 };  // along a view's side; coefficients that a line may have
+// Knots: along a view's side. A line of a field may have that many coefficients.
+enum : int { FIELD_FUNCTIONS = MOTIONS + 4, MAX_KNOTS = 1024, FIELD_LINE = 2048 };
 enum BlurKind : int32_t {
     BLUR_REFLECT = 0,  // torchvision's: the Gaussian at the taps, mirrored borders
     BLUR_ZERO = 1,     // SimCLR's and BYOL's: the same with zeros around

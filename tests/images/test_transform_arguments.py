@@ -33,13 +33,19 @@ GOOD = {
     (am.GaussianNoise, "mean"): [0.25], "clip": [False], "sharpness_factor": [2, 0.5], "addition": [110, 0.5],
     **{(am.RandomPhotometricDistort, name): [(0.5, 1.25)] for name in ("brightness", "contrast", "saturation")},
     (am.RandomPhotometricDistort, "hue"): [(-0.125, 0.25)],
+    "severity": [2], "mixture_width": [2], "chain_depth": [2], "all_ops": [False], "convention": ["paper"], "num_ops": [3],
+    "policy": ["svhn"], "magnitude": [4], "num_magnitude_bins": [11], (am.ElasticTransform, "alpha"): [20, (10.5, 20)],
+    (am.ElasticTransform, "sigma"): [4, (2.5, 4)], "config": ["rand-m9-mstd0.5"], "translate_const": [100], "translate_pct": [0.25],
+    "correlation": [0.25],
+    **{(am.RandomField, name): [0.25] for name in ("translation", "rotation", "scale", "shear", "brightness", "contrast",
+                                                  "saturation", "hue")},
     "startpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))], "endpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))],
 }
 SQUARE = ((0, 0), (8, 0), (8, 8), (0, 8))
 # What a class must be given.
 NEEDED = {"padding": 2, "matrix": ((1, 0, 2), (0, 1, 3)), "startpoints": SQUARE, "endpoints": SQUARE, "size": 8,
           "degrees": 5, "bits": 3, "threshold": 100, "kernel_size": 5,
-          "sharpness_factor": 2, "addition": 100, "mean": 0.5, "std": 0.5, "transforms": BLUR}
+          "sharpness_factor": 2, "addition": 100, "config": "rand-m9", "mean": 0.5, "std": 0.5, "transforms": BLUR}
 
 # Classes that take one of two.
 EITHER = {am.CropAndPad: ("px", "percent"), am.PadIfNeeded: ("multiple", "size")}

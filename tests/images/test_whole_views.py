@@ -136,6 +136,29 @@ def test_lists_of_pictures(where):
         check(expected, render(device))
 
 
+@pytest.mark.parametrize("where", ["cpu", *ROUTES])
+def test_a_layer_blends_nothing(where):
+    """A damaged row's layers say that layers are blended into them, and those again: such a step does nothing."""
+    device = "cpu" if where == "emulated" else where
+    recipe = am.Recipe([Chains((am.RandomInvert(0.5), am.ColorJitter(0.4)))])
+    plan = recipe.plan(torch.arange(5, device=device), size=(9, 12), seed=11)
+    layers = plan.rows.view(5, -1, recipe.info["layer_words"])
+    layers[:, 1:] = layers[:, :1]
+    steps = layers[..., _native.WORDS["HEADER"]:][..., :_native.COLOR_WORDS * recipe.info["max_colors"]]
+    steps = steps.view(5, -1, recipe.info["max_colors"], _native.COLOR_WORDS)
+    blends = steps[:, 1:, :, 0] == _native.OPS["BLEND"]
+    assert blends.any()
+
+    def render():
+        images = pictures(3, (9, 12), torch.float32).to(device)
+        with emulated(3) if where == "emulated" else nullcontext():
+            return am.render(images, plan).cpu()
+
+    damaged = render()
+    steps[:, 1:, :, 0][blends] = 0
+    check(render(), damaged)
+
+
 @pytest.mark.parametrize("where", ROUTES)
 def test_no_launch_without_such_steps(where):
     expected, given, launches = views(where, [TURN, am.RandomInvert()], pictures(3, (9, 12), torch.float32), (9, 12))

@@ -16,7 +16,8 @@ template <int C> struct View : Layer {
     Sampler<C> sampler;
     float* cache = nullptr;  // the whole view, [out_h][C][pitch], `done` of it
 
-    View(const Layer& layer, int width) : Layer(ready(layer)), pitch(packs_above(width)), sampler(picture, reading, field, pitch) {}
+    View(const Layer& layer, int width)
+        : Layer(ready(layer)), pitch(packs_above(width)), sampler(picture, reading, field, pitch) {}
     // Read anew, as place_layer and go_on_from have changed it.
     void reopen() {
         static_cast<Layer&>(*this) = ready(*this);
@@ -169,11 +170,12 @@ private:
     }
 };
 
-template <int C> void prepare(const Rows<C>& rows, View<C>& v, Rooms& own);
+template <int C> void prepare(const Rows<C>& rows, View<C>& v, Rooms& own, bool blends);
 
-template <int C> void open(const Rows<C>& rows, View<C>& v, Rooms& own) {
+// `blends`: it is no layer, which has none of its own, whatever a damaged row says.
+template <int C> void open(const Rows<C>& rows, View<C>& v, Rooms& own, bool blends = true) {
     v.sampler.open(own.table, own.strip, own.packed, own.field, rows.args.out_h, rows.args.out_w);
-    if (next_whole(v, 0) >= 0) prepare(rows, v, own);
+    if (next_whole(v, 0) >= 0) prepare(rows, v, own, blends);
 }
 
 // The view as far as its step `end`, in its room.
@@ -196,7 +198,7 @@ template <int C> void blend_layers(const Rows<C>& rows, const View<C>& v, const 
         Layer opened;
         open_layer_of(a, v.row, rows.i, k, opened);
         View<C> layer(opened, a.out_w);
-        open(rows, layer, layer_rooms);
+        open(rows, layer, layer_rooms, false);
         const Floats share(altogether * word_float(layer.row[W_LAM]));
         for (int y = 0; y < a.out_h; ++y) {
             typename Rows<C>::Pixels px = rows.begin();
@@ -209,7 +211,7 @@ template <int C> void blend_layers(const Rows<C>& rows, const View<C>& v, const 
 }
 
 // Draws the view up to the last step that needs the whole of it: past a stencil or a blend, up to a statistic, which is found.
-template <int C> void prepare(const Rows<C>& rows, View<C>& v, Rooms& own) {
+template <int C> void prepare(const Rows<C>& rows, View<C>& v, Rooms& own, bool blends) {
     static thread_local Scratch aside;
     const RenderArgs& a = rows.args;
     float* room = own.whole.need(size_t(C) * v.pitch * a.out_h + 2 * LANES);
@@ -234,7 +236,7 @@ template <int C> void prepare(const Rows<C>& rows, View<C>& v, Rooms& own) {
                        aside.need(2 * size_t(C) * v.pitch + 2 * LANES));
         else if (op == OP_GAUSSIAN_BLUR)
             Blur(words, rows.bytes).apply(room, a.out_h, a.out_w, C, v.pitch, aside.need(Blur::floats(C, v.pitch)));
-        else blend_layers(rows, v, words, room);
+        else if (blends) blend_layers(rows, v, words, room);
         if (!statistic) ++done.step;
         v.done = done;
     }

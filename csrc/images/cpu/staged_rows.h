@@ -46,7 +46,8 @@ struct Moved {
 enum : int { AHEAD = 8 };  // rows between asking for bytes and needing them
 // The windows of the pixels [xa, xb) of row y. Returns the furthest `at`. PLAIN: under an affine map without folds, by far the most
 // common. Then KERNEL is TRIANGLE for all windows, and nothing in the loop asks what else a view could be.
-template <int C, bool PLAIN, Kernel KERNEL> int place(Reading r, const Dense& d, int y, int xa, int xb, Moved moved, const Stage& s) {
+template <int C, bool PLAIN, Kernel KERNEL> int place(Reading r, const Dense& d, int y, int xa, int xb, Moved moved,
+                                                      const Stage& s) {
     if (PLAIN) {
         r.kernel = KERNEL;
         r.perspective = false;

@@ -188,7 +188,9 @@ template <int C> void sharpen(float* view, int height, int width, int pitch, boo
             const float *a = above + c * pitch, *h = here + c * pitch, *b = below + c * pitch;
             for (int x = 1; x < width - 1; x += LANES) {
                 const int last = width - 1 - x;  // a pack's lanes that have neighbours
-                auto three = [&](const float* l) { return Floats::load(l + x - 1) + Floats::load(l + x) + Floats::load(l + x + 1); };
+                auto three = [&](const float* l) {
+                    return Floats::load(l + x - 1) + Floats::load(l + x) + Floats::load(l + x + 1);
+                };
                 Floats c0 = Floats::load(h + x);
                 Floats around = three(a) + three(b) + Floats::load(h + x - 1) + Floats::load(h + x + 1);
                 Floats v = sharpened(bytes, c0, around, p);

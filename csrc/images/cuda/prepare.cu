@@ -9,7 +9,7 @@ namespace anamorph {
 namespace AM_LEVEL { namespace {
 
 enum : int { WARPS = THREADS / WARP, PREPARE_BLOCKS = 2 };
-constexpr bool is_mean(int op) { return op == OP_CONTRAST || op == OP_FIELD_CONTRAST; }
+AM_HD bool is_mean(int op) { return op == OP_CONTRAST || op == OP_FIELD_CONTRAST; }
 
 // A float as an integer of the same order.
 AM_D int ordered(float v) {
@@ -115,7 +115,8 @@ template <int C> AM_D void blur(float* view, float* other, int height, int width
     const bool levels = bytes && kind == BLUR_BOXES;
     if (threadIdx.x % WARP == 0 && threadIdx.x / WARP < 2) {
         const int axis = int(threadIdx.x) / WARP;
-        taps.counts[axis] = blur_taps(word_float(words[S_NUMBER]), (words[S_BLUR] >> (8 * axis)) & 0xFF, kind, taps.weights[axis]);
+        taps.counts[axis] =
+            blur_taps(word_float(words[S_NUMBER]), (words[S_BLUR] >> (8 * axis)) & 0xFF, kind, taps.weights[axis]);
     }
     if (levels) each_value<C>(height, width, [&](int64_t k, int, int) { view[k] = as_byte(view[k]); });
     __syncthreads();
@@ -271,8 +272,8 @@ void prepare_cuda(const RenderArgs& a, void* stream) {
     using namespace cuda;
     by_source(a, [&](auto reads) {
         using R = decltype(reads);
-        launch("prepare", prepare_kernel<R::C, typename R::Source>, unsigned(a.in.batch), THREADS, FieldTile::bytes(a.info), stream,
-               a);
+        launch("prepare", prepare_kernel<R::C, typename R::Source>, unsigned(a.in.batch), THREADS, FieldTile::bytes(a.info),
+               stream, a);
     });
 }
 

@@ -72,8 +72,8 @@ void render_cuda(const RenderArgs& a, void* stream) {
     if (a.ready) prepare_cuda(a, stream);
     by_source(a, [&](auto reads) {
         using R = decltype(reads);
-        launch("render", render_kernel<R::C, typename R::Source>, unsigned(tiles * a.in.batch), THREADS,
-               FieldTile::bytes(a.info), stream, a, int(tiles));
+        launch("render", render_kernel<R::C, typename R::Source>, unsigned(tiles * a.in.batch), THREADS, FieldTile::bytes(a.info),
+               stream, a, int(tiles));
     });
 }
 

@@ -33,7 +33,8 @@ template <int C> struct View : Layer {
         shrunk = false;
         choose_window(reading);
         interior = Interior(reading, whole_lines(picture, C, reading.taps));
-        large = !field.moves && reading.beyond == Beyond::DROPPED && !reading.padded && reading.nx * reading.ny > 16 && Grid::smooth(reading);
+        large = !field.moves && reading.beyond == Beyond::DROPPED && !reading.padded && reading.nx * reading.ny > 16 &&
+                Grid::smooth(reading);
         few = false;
         grid = {};
     }
