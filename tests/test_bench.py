@@ -14,7 +14,7 @@ import anamorph as am
 from anamorph import bench
 from anamorph.bench import host, ours, rounds
 from anamorph.bench._torchvision import v2
-from anamorph.bench.work import ENTRIES, SIZE, SOURCE, Work, photographs
+from anamorph.bench.work import CHAINS, ENTRIES, SIZE, SOURCE, Unavailable, Work, photographs, sides
 from anamorph.cli import bench as cli_bench
 from anamorph.cli.main import main
 from anamorph.core.errors import ArgumentError
@@ -41,7 +41,8 @@ def test_result(tmp_path, capsys, monkeypatch):
                            "host"}
     assert result["machine"]["cpu"] and result["machine"]["cores"] >= 1
     assert {"anamorph", "torch", "numpy"} <= set(result["versions"])
-    assert result["settings"] == {"device": "cpu", "batch": 2, "rounds": 2, "seconds": 0.05, "threads": [1, 2]}
+    assert result["settings"] == {"device": "cpu", "chain": "rrc-jitter", "batch": 2, "rounds": 2, "seconds": 0.05,
+                                  "threads": [1, 2]}
     rows = result["chain"]
     assert [(r["engine"], r["threads"]) for r in rows] == [
         ("anamorph", 1), ("anamorph", 2), ("anamorph-midgray", 1), ("anamorph-midgray", 2), ("torchvision-sample", 1)]
@@ -58,20 +59,23 @@ def test_result(tmp_path, capsys, monkeypatch):
     assert "torchvision-sample" in said and "roofline" in said and "host" in said
 
 
-def test_every_cpu_engine_makes_the_batch():
-    work = Work(photographs(2), CPU)
+@pytest.mark.parametrize("chain", CHAINS)
+def test_every_cpu_engine_makes_the_batch(chain):
+    torch.manual_seed(0)  # of the 162 crops and flips of 32 x 32 a batch may draw one twice
+    work = Work(photographs(8, (sides(chain)[0],) * 2), CPU, chain)
     tried = []
     for entry in ENTRIES.values():
         if "cpu" not in entry.devices or entry.name == "kornia-compile":  # compiling takes a minute
             continue
         try:
             step = bench.prepare(entry, work)
-        except ImportError:
+        except (ImportError, Unavailable):
             continue
         first, second = step().clone(), step().clone()
         assert not torch.equal(first, second), f"{entry.name} draws the same numbers again"
         tried.append(entry.name)
-    assert {"anamorph", "anamorph-midgray"} <= set(tried)
+    second_row = {"rrc-jitter": "anamorph-midgray", "field": "anamorph-no-field"}.get(chain, "anamorph")
+    assert {"anamorph", second_row} <= set(tried)
 
 
 def test_a_missing_or_failing_peer_has_a_row(tmp_path, monkeypatch, capsys):
@@ -110,6 +114,7 @@ def test_everybody_begins_a_round_in_turn():
 
 @pytest.mark.parametrize(("arguments", "says"), [
     (["--engines", "anamorph,imgaug"], "imgaug"),
+    (["--chain", "imagenet"], "--chain"),
     (["--batch", "0"], "--batch"),
     (["--batch", "many"], "--batch"),
     (["--rounds", "0"], "--rounds"),

@@ -495,3 +495,15 @@ def test_examples_run(path, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(path), str(folder), "--epochs", "1", "--batch-size", "10", "--size", "16"])
     runpy.run_path(str(path), run_name="__main__")
     assert "loss" in capsys.readouterr().out
+
+
+def test_gallery(tmp_path, capsys):
+    assert main(["gallery", "-o", str(tmp_path / "new"), "--size", "32"]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "new")
+    made = {file.stem: Image.open(file).convert("RGB") for file in (tmp_path / "new").glob("*.png")}
+    assert set(made) == set(am.images.transforms.__all__) - {"Transform", "Normalize"}
+    gap = 6
+    inverted = np.asarray(made["RandomInvert"]).astype(int)[-32 - gap:-gap]
+    original, strong = (inverted[:, gap + k * (32 + gap):][:, :32] for k in (0, 5))
+    assert np.abs(original + strong - 255).mean() < 16, "within what a palette of 128 colours leaves"
+    assert main(["gallery", "-o", str(tmp_path), "--size", "8"]) == 2

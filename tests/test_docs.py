@@ -78,6 +78,16 @@ def test_readme_and_docs_link_to_files_that_exist():
     assert "docs/gpu.md" in (ROOT / "README.md").read_text()
 
 
+def test_the_gallery_has_every_transform_and_its_picture():
+    page = (ROOT / "docs" / "gallery.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \| (.+) \|$", page, re.M)
+    assert [name for name, _ in rows] == am.images.transforms.__all__
+    unseen = {"Transform", "Normalize"}  # the base; numbers for a net
+    for name, picture in rows:
+        assert picture == ("none" if name in unseen else f"![{name}](gallery/{name}.png)")
+    assert {file.stem for file in (ROOT / "docs" / "gallery").glob("*.png")} == {name for name, _ in rows} - unseen
+
+
 def test_the_graph_of_the_page_keeps_what_it_reads(monkeypatch):
     cuda, names = FakeCuda(monkeypatch), {"am": am, "torch": torch}
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)

@@ -52,7 +52,7 @@ GRAPH = {module: set(imports(module, path)) - {module} for module, path in FILES
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 # What other libraries a file may import beside those of the base package: those of an extra.
-EXTRAS = {"anamorph.data.decode": "pillow", "anamorph.cli.preview": "pillow", "anamorph.data.dali": "dali",
+EXTRAS = {"anamorph.data.decode": "pillow", "anamorph.cli.gallery": "bench", "anamorph.cli.preview": "pillow", "anamorph.data.dali": "dali",
           "anamorph.data.codecs": "dali",
           "anamorph.cli.train": "demo", "anamorph.bench.report": "bench", "anamorph.bench.work": "bench",
           "anamorph.bench.peers": "bench"}

@@ -149,6 +149,8 @@ public:
         info_.most = needs;
         info_.layer_words = W_HEADER + COLOR_WORDS * needs.colors + ERASE_WORDS * needs.erases + FIELD_WORDS * needs.fields;
         info_.row_words = info_.layer_words * (1 + needs.layers);
+        info_.extra = needs.fields || needs.wholes;
+        for (const Slot& s : slots_) info_.extra = info_.extra || s.op == OP_GAUSSIAN_NOISE;
         slots_.push_back(Slot{});  // plan_row looks one slot ahead
         for (int c = 0; c < 4; ++c) {
             scale_[c] = 1.0f / std_[c];

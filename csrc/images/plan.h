@@ -158,6 +158,25 @@ AM_HD int branch_start(const Slot* slots, int first, int which) {
     return at;
 }
 
+// A view put aside, in memory: a GPU's registers are for the one that goes on.
+struct Aside {
+    enum : int { WORDS = sizeof(View) / 8 };
+    static_assert(sizeof(View) % 8 == 0, "whole words");
+    volatile uint64_t words[WORDS];
+    AM_HD void keep(const View& v) {
+        uint64_t all[WORDS];
+        std::memcpy(all, &v, sizeof v);
+        AM_UNROLL
+        for (int k = 0; k < WORDS; ++k) words[k] = all[k];
+    }
+    AM_HD void restore(View& v) const {
+        uint64_t all[WORDS];
+        AM_UNROLL
+        for (int k = 0; k < WORDS; ++k) all[k] = words[k];
+        std::memcpy(&v, all, sizeof v);
+    }
+};
+
 AM_HD int output_size(int fixed, double view) { return fixed > 0 ? fixed : int(view); }
 
 struct RowWriter {
@@ -687,18 +706,21 @@ struct RowWriter {
     }
 
     // Chain `k`, from 1 on, goes on from `fork`, the view so far and its steps.
-    AM_HD void begin_chain(int32_t* own, const View& fork, int k) {
+    AM_HD void begin_chain(int32_t* own, const Aside& fork, int k) {
         row = own + k * a.info.layer_words;
-        view = fork;
+        fork.restore(view);
         begin_layer();
-        for (int w = W_HEADER; w < W_HEADER + COLOR_WORDS * fork.colors; ++w) row[w] = own[w];
-        for (int w = 0; w < FIELD_WORDS && fork.fielded; ++w) field_words()[w] = own[a.info.layer_words - FIELD_WORDS + w];
+        for (int w = W_HEADER; w < W_HEADER + COLOR_WORDS * view.colors; ++w) row[w] = own[w];
+        for (int w = 0; w < FIELD_WORDS && view.fielded; ++w) field_words()[w] = own[a.info.layer_words - FIELD_WORDS + w];
     }
 
     // The chains' shares of what is blended are Dirichlet's (p[0], p[0], ..), theirs altogether Beta's (p[1], p[1]).
-    AM_HD void blend_chains(const Slot& s, Draw& d, int32_t* own, const View& fork) {
+    AM_HD void blend_chains(int at, uint32_t again, int32_t* own, const Aside& fork) {
+        const Slot& s = a.slots[at];
+        Draw d;
+        d.begin(a.seed, epoch(), a.index[i], a.view, uint32_t(at), again);
         row = own;
-        view = fork;
+        fork.restore(view);
         double share[MAX_LAYERS], most = 0.0, sum = 0.0;
         for (int k = 0; k < s.k; ++k) {
             share[k] = d.log_gamma(s.p[0]);
@@ -723,25 +745,21 @@ struct RowWriter {
         begin_layer();
 
         int32_t* own = row;
-        View fork;  // where a row's chains begin
+        Aside fork;  // where a row's chains begin
         Frame stack[MAX_DEPTH];
         int depth = 0, at = 0;
         uint32_t again = 0;
-        Draw d;
         for (;;) {
             while (depth > 0 && at == stack[depth - 1].until) {  // a branch has ended: the next one, or out
                 Frame& f = stack[depth - 1];
                 again = f.again;
                 if (f.chains && f.next > 0) end_layer(h, w);
                 if (f.next == f.count) {
-                    if (f.chains) {
-                        d.begin(a.seed, epoch(), a.index[i], a.view, uint32_t(f.first - 1), again);
-                        blend_chains(a.slots[f.first - 1], d, own, fork);
-                    }
+                    if (f.chains) blend_chains(f.first - 1, again, own, fork);
                     at = f.after;
                     --depth;
                 } else {
-                    if (f.chains && f.next == 0) fork = view;
+                    if (f.chains && f.next == 0) fork.keep(view);
                     if (f.replace) again = again * (MAX_BRANCHES + 1) + uint32_t(f.next) + 1;
                     int b = branch_start(a.slots, f.first, f.order[f.next++]);
                     if (f.chains) begin_chain(own, fork, f.next);
@@ -751,6 +769,7 @@ struct RowWriter {
             }
             if (at >= a.info.slots) break;
             const Slot& s = a.slots[at];
+            Draw d;
             d.begin(a.seed, epoch(), id_for(s.flags), s.flags & SLOT_EVERY_VIEW ? 0 : a.view, uint32_t(at), again);
             if (s.op == OP_APPLY) {
                 at += d.unit() < s.p[0] ? 1 : 1 + s.n;

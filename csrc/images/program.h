@@ -241,6 +241,7 @@ struct RecipeInfo {
     int32_t out_h, out_w;  // 0: as the source
     int32_t layer_words;   // of a row's own layer, and of each that is blended into it and follows it, in the same form
     int32_t row_words;     // of all of them
+    bool extra;            // may a row have a field, noise, or steps that need a whole view?
 };
 
 }  // namespace anamorph

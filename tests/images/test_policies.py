@@ -234,6 +234,12 @@ def test_what_augmix_draws(route, transform):
     turns = [abs(v) for row in table for _, steps in row["chains"] for name, v in steps if name == "rotate by"]
     if transform.convention == "torchvision":
         assert {round(t, 2) for t in turns} == {round(30 * k / 9, 2) for k in range(transform.severity)}
+        for name, (values, signed) in V2.AugMix._AUGMENTATION_SPACE.items():
+            drawn = {v for row in table for _, steps in row["chains"] for op, v in steps if NAMES[op] == name}
+            theirs = [0.0] if (of := values(10, 96, 128)) is None else [
+                _as_ours(name, float(v) * sign) for v in of[:transform.severity] for sign in ((1, -1) if signed else (1,))]
+            assert all(min(abs(v - t) for t in theirs) < 2e-3 for v in drawn), (name, drawn, theirs)
+            assert not drawn or all(min(abs(v - t) for v in drawn) < 2e-3 for t in theirs), (name, drawn, theirs)
     else:
         assert 8 <= max(turns) <= 9 and {round(t) for t in turns} == set(range(9))
 

@@ -119,7 +119,7 @@ def test_the_tables(config):
     assert [[(rename.get(n, n), p, 0 if n in silent else m) for n, p, m in pair] for pair in ours] == magnitudes
 
 
-@pytest.mark.parametrize("config", ["original-mstd0.5", "v0", "originalr", "v0r-mstd1"])
+@pytest.mark.parametrize("config", ["original-mstd0.5", "v0", "originalr", "v0r-mstd1", "original-mstd150"])
 def test_autoaugment_strings(route, config):
     random.seed(0)
     policy = timm.auto_augment_transform(config).policy
@@ -139,7 +139,8 @@ def test_autoaugment_strings(route, config):
         alike(np.array(ours[name]), np.array(values))
 
 
-@pytest.mark.parametrize("config", ["augmix-m5-w4-d2", "augmix", "augmix-m3-w2-d1-a0.5", "augmix-m5-mstd0.5"])
+@pytest.mark.parametrize("config", ["augmix-m5-w4-d2", "augmix", "augmix-m3-w2-d1-a0.5", "augmix-m5-mstd0.5",
+                                    "augmix-m5-mstd200"])
 def test_augmix_strings(route, config):
     random.seed(0)
     theirs = timm.augment_and_mix_transform(config)

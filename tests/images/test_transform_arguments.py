@@ -35,8 +35,8 @@ GOOD = {
     (am.RandomPhotometricDistort, "hue"): [(-0.125, 0.25)],
     "severity": [2], "mixture_width": [2], "chain_depth": [2], "all_ops": [False], "convention": ["paper"], "num_ops": [3],
     "policy": ["svhn"], "magnitude": [4], "num_magnitude_bins": [11], (am.ElasticTransform, "alpha"): [20, (10.5, 20)],
-    (am.ElasticTransform, "sigma"): [4, (2.5, 4)], "config": ["rand-m9-mstd0.5"], "translate_const": [100], "translate_pct": [0.25],
-    "correlation": [0.25],
+    (am.ElasticTransform, "sigma"): [4, (2.5, 4)], "config": ["rand-m9-mstd0.5"], "translate_const": [100],
+    "translate_pct": [0.25], "correlation": [0.25],
     **{(am.RandomField, name): [0.25] for name in ("translation", "rotation", "scale", "shear", "brightness", "contrast",
                                                   "saturation", "hue")},
     "startpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))], "endpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))],
@@ -101,8 +101,8 @@ def test_what_no_argument_takes(cls, name):
     if bool not in kinds:
         bad += [True, np.bool_(True), torch.tensor(True)]
         if str not in kinds and name != "transforms":
-            bad += [float("nan"), np.float32("nan"), torch.tensor(float("nan")), float("inf"), np.array(np.inf), 10**400,
-                    (True, True), (float("nan"), 1.0)]
+            bad += [float("nan"), np.float32("nan"), torch.tensor(float("nan")), 10**400, (True, True), (float("nan"), 1.0)]
+            bad += [float("inf"), np.array(np.inf)] * (name != "correlation")  # infinite: one number for the whole view
     if tuple not in kinds and name != "transforms":
         bad += [[0.5, 0.5], np.array([1, 1]), torch.tensor([0.5, 0.5])]
     default = next(f.default for f in dataclasses.fields(cls) if f.name == name)

@@ -8,7 +8,8 @@
 namespace anamorph {
 namespace AM_LEVEL { namespace {
 
-enum : int { WARPS = THREADS / WARP, PREPARE_BLOCKS = 2 };
+enum : int { WARPS = THREADS / WARP };
+template <int C> constexpr int PREPARE_BLOCKS = C < 4 ? 2 : 1;  // that share a multiprocessor's registers
 AM_HD bool is_mean(int op) { return op == OP_CONTRAST || op == OP_FIELD_CONTRAST; }
 
 // A float as an integer of the same order.
@@ -148,7 +149,7 @@ template <int C> AM_D void sharpen(const float* from, float* to, int height, int
 }
 
 template <int C, class Source>
-__global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS) prepare_kernel(const __grid_constant__ RenderArgs a) {
+__global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS<C>) prepare_kernel(const __grid_constant__ RenderArgs a) {
     __shared__ View<C> views[2];  // the sample's, and a layer that is blended into it
     __shared__ Finding<C> finding;
     __shared__ Taps taps;
@@ -166,7 +167,7 @@ __global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS) prepare_kernel(const 
     if (next_whole(views[0], 0) < 0) return;
     const int target = ready_progress(views[0]).step;
 
-    const Column<C, Source, true> walk{a, i, nullptr};
+    const Column<C, Source, WHOLE> walk{a, i, nullptr};
     const int32_t* blend = nullptr;  // the step whose layers are drawn
     int layer = 0;
     for (;;) {
@@ -193,7 +194,7 @@ __global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS) prepare_kernel(const 
                 v.draw_field(a, left, top, dynamic_shared<float>());
                 __syncthreads();
             }
-            const typename Column<C, Source, true>::At at = {left + lane, top + warp * LANES};
+            const typename Column<C, Source, WHOLE>::At at = {left + lane, top + warp * LANES};
             auto px = walk.begin();
             draw(walk, v, at, end, px);
             AM_UNROLL_BY(1)
@@ -216,7 +217,7 @@ __global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS) prepare_kernel(const 
                 }
                 if (!statistic) continue;
                 if (in && !filled) {
-                    const Position p = v.at(float(at.x) + 0.5f, float(y) + 0.5f);
+                    const Position p = walk.place(v, float(at.x) + 0.5f, float(y) + 0.5f);
                     in = sample_cover(v.reading, p.x, p.y) > 0.5f;
                 }
                 if (extremes) {

@@ -1,6 +1,7 @@
 // Rendering on a GPU: after prepare.cu, where that has anything to do. A block works on one sample: what its threads share of it lies
 // in shared memory.
 #define AM_LEVEL cuda
+#include <type_traits>
 #include "prepare.h"
 #include "walk.h"
 
@@ -12,11 +13,11 @@ namespace AM_LEVEL { namespace {
 #ifndef AM_STRIDED_BLOCKS
 #define AM_STRIDED_BLOCKS 2
 #endif
-template <class Source> constexpr int BLOCKS = AM_STRIDED_BLOCKS;
-template <int C> constexpr int BLOCKS<ByteSource<C>> = C < 4 ? 4 : 3;
+template <class Source, Holds> constexpr int BLOCKS = AM_STRIDED_BLOCKS;
+template <int C> constexpr int BLOCKS<ByteSource<C>, PLAIN> = C < 4 ? 4 : 3;
 
-template <int C, class Source>
-__global__ void __launch_bounds__(THREADS, BLOCKS<Source>) render_kernel(const __grid_constant__ RenderArgs a, int tiles) {
+template <int C, class Source, Holds HOLDS>
+__global__ void __launch_bounds__(THREADS, BLOCKS<Source, HOLDS>) render_kernel(const __grid_constant__ RenderArgs a, int tiles) {
     // An array, and no choice between two: the compiler would load from both, and racecheck see one warp read what another writes.
     __shared__ View<C> views[2];
     __shared__ float4 kept[C][THREADS];
@@ -28,7 +29,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS<Source>) render_kernel(const _
         const float* ready = nullptr;
         if (lane == 0) {
             open_layer(a, row_of(a, from), from, v);
-            ready = go_on_from_ready(a, from, v);
+            if (HOLDS != PLAIN) ready = go_on_from_ready(a, from, v);
             if (warp == 1) place_layer(a, row, v);
         }
         __syncwarp();  // and what lies in registers goes to shared memory
@@ -46,15 +47,15 @@ __global__ void __launch_bounds__(THREADS, BLOCKS<Source>) render_kernel(const _
     const View<C>&own = views[0], &other = views[1];
     int across = (a.out_w + TILE - 1) / TILE;
     int left = tile % across * TILE, top = tile / across * (TILE * ROUNDS);
-    const Column<C, Source, false> walk{a, i, kept};
+    const Column<C, Source, HOLDS> walk{a, i, kept};
     for (int round = 0; round < ROUNDS && top < a.out_h; ++round, top += TILE) {
-        if (own.large || other.large || a.info.most.fields) {
+        const bool fields = HOLDS != PLAIN && a.info.most.fields;
+        if (own.large || other.large || fields) {
             __syncthreads();
             AM_UNROLL_BY(1)
             for (int k = 0; k < 2; ++k) {
                 views[k].template draw_points<Source>(a, left, top);
-                if (a.info.most.fields)
-                    views[k].draw_field(a, left, top, dynamic_shared<float>() + k * FIELD_FUNCTIONS * FieldTile::ROOM);
+                if (fields) views[k].draw_field(a, left, top, dynamic_shared<float>() + k * FIELD_FUNCTIONS * FieldTile::ROOM);
             }
             __syncthreads();
         }
@@ -72,8 +73,13 @@ void render_cuda(const RenderArgs& a, void* stream) {
     if (a.ready) prepare_cuda(a, stream);
     by_source(a, [&](auto reads) {
         using R = decltype(reads);
-        launch("render", render_kernel<R::C, typename R::Source>, unsigned(tiles * a.in.batch), THREADS, FieldTile::bytes(a.info),
-               stream, a, int(tiles));
+        auto start = [&](auto kernel) {
+            launch("render", kernel, unsigned(tiles * a.in.batch), THREADS, FieldTile::bytes(a.info), stream, a, int(tiles));
+        };
+        // Strides of any kind have registers to spare.
+        if constexpr (std::is_same<typename R::Source, ByteSource<R::C>>::value)
+            if (!a.info.extra) return start(render_kernel<R::C, typename R::Source, PLAIN>);
+        start(render_kernel<R::C, typename R::Source, EXTRA>);
     });
 }
 

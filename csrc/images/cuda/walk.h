@@ -45,8 +45,6 @@ template <int C> struct View : Layer {
         if (threadIdx.x == 0) tile = t;
         t.make(field, int(threadIdx.x), THREADS);
     }
-    // Where in the view that the reading is of an output position lies.
-    AM_D Position at(float x, float y) const { return field.moves ? moved(field, tile, x, y) : Position{x, y}; }
 
     // For the tile at (x, y). The block's threads come here together, after a barrier and before one.
     template <class Source> AM_D void draw_points(const RenderArgs& a, int x, int y) {
@@ -113,8 +111,12 @@ template <int C> AM_D void read(const View<C>& v, const Reading& r, float sx, fl
     for (int k = 0; k < C && r.bytes; ++k) out[k] = unit_clamp(out[k]);
 }
 
-// The four pixels of a thread: stages.h's walk. WHOLE: steps that need the whole view may be among a view's.
-template <int C, class Source, bool WHOLE> struct Column {
+// What views may hold beside pictures, colour and erasures. Registers are for what a kernel's program may do, whether it does it or
+// not. EXTRA: also fields, noise, and what was made ready. WHOLE: also steps that need the whole view.
+enum Holds : int { PLAIN, EXTRA, WHOLE };
+
+// The four pixels of a thread: stages.h's walk.
+template <int C, class Source, Holds HOLDS> struct Column {
     static constexpr bool NARROWS = false;
     const RenderArgs& args;
     int i;
@@ -130,15 +132,17 @@ template <int C, class Source, bool WHOLE> struct Column {
     AM_D Pixels begin() const { return {}; }
     AM_D Progress taps(const View<C>& v, const At& at, Pixels& px) const {
         const Reading& r = v.reading;
-        if (v.ready) {
-            from_ready(v, at, px);
-            return v.done;
+        if constexpr (HOLDS != PLAIN) {
+            if (v.ready) {
+                from_ready(v, at, px);
+                return v.done;
+            }
         }
         const Source source(v.picture);
         const At last = {min_(at.x, args.out_w - 1), min_(at.y + LANES, args.out_h) - 1};
-        if (v.few || v.field.moves || !inside(v, last.x, at.y) || !inside(v, last.x, last.y))
+        if (v.few || moves(v) || !inside(v, last.x, at.y) || !inside(v, last.x, last.y))
             each(at, px, [&](float x, float y, float* pixel) {
-                const Position p = v.at(x, y);
+                const Position p = place(v, x, y);
                 if (v.few) sample<C>(v, r, p.x, p.y, pixel);
                 else sample<C>(source, r, p.x, p.y, pixel);
             });
@@ -155,23 +159,26 @@ template <int C, class Source, bool WHOLE> struct Column {
     }
     AM_D void fill(const View<C>& v, const At& at, Pixels& px) const {
         each(at, px, [&](float x, float y, float* pixel) {
-            const Position p = v.at(x, y);
+            const Position p = place(v, x, y);
             sample_fill<C>(v.reading, p.x, p.y, pixel);
         });
     }
     AM_D void color(const View<C>& v, const int32_t* words, const At& at, Pixels& px) const {
         const Step step{words, args.in.dtype == U8, v.found};
-        if (of_field(step.op()) && v.field.words)
-            return each(at, px, [&](float x, float y, float* pixel) {
-                float qx, qy;
-                in_field(v.field, x, y, qx, qy);
-                field_step<C>(step, field_value(v.field, v.tile, function_of(words), qx, qy), pixel);
-            });
-        if (step.op() != OP_GAUSSIAN_NOISE) return color_step<C, WHOLE>(step.op(), step, px.c);
-        each(at, px, [&](float x, float y, float* pixel) {
-            const int vx = erased_at(v.place.sx, v.place.tx, int(x)), vy = erased_at(v.place.sy, v.place.ty, int(y));
-            noise_step<C>(step, noise_keys(step, vy), uint32_t(vx), pixel);
-        });
+        if constexpr (HOLDS != PLAIN) {
+            if (of_field(step.op()) && v.field.words)
+                return each(at, px, [&](float x, float y, float* pixel) {
+                    float qx, qy;
+                    in_field(v.field, x, y, qx, qy);
+                    field_step<C>(step, field_value(v.field, v.tile, function_of(words), qx, qy), pixel);
+                });
+            if (step.op() == OP_GAUSSIAN_NOISE)
+                return each(at, px, [&](float x, float y, float* pixel) {
+                    const int vx = erased_at(v.place.sx, v.place.tx, int(x)), vy = erased_at(v.place.sy, v.place.ty, int(y));
+                    noise_step<C>(step, noise_keys(step, vy), uint32_t(vx), pixel);
+                });
+        }
+        color_step<C, HOLDS == WHOLE>(step.op(), step, px.c);
     }
     AM_D void erase(const View<C>& v, const int32_t* e, const At& at, Pixels& px) const {
         int vx = erased_at(v.place.sx, v.place.tx, at.x);
@@ -220,6 +227,13 @@ template <int C, class Source, bool WHOLE> struct Column {
     }
 
     AM_D bool shown(int x, int y) const { return x < args.out_w && y < args.out_h; }
+    // Where in the view that the reading is of an output position lies.
+    static AM_D bool moves(const View<C>& v) { return HOLDS != PLAIN && v.field.moves; }
+    static AM_D Position place(const View<C>& v, float x, float y) {
+        if constexpr (HOLDS != PLAIN)
+            if (v.field.moves) return moved(v.field, v.tile, x, y);
+        return {x, y};
+    }
 
 private:
     AM_D void from_ready(const View<C>& v, const At& at, Pixels& px) const {

@@ -17,7 +17,7 @@ import anamorph as am
 
 from . import ours, peers  # noqa: F401  peers register themselves
 from .rounds import Contender, race, reason
-from .work import SIZE, Entry, Step, Unavailable, Work, check
+from .work import Entry, Step, Unavailable, Work, check
 
 COPIED = 2**27  # bytes: far more than any cache holds
 
@@ -26,8 +26,10 @@ def prepare(entry: Entry, work: Work) -> Step:
     """An engine's step, checked on a first batch."""
     if work.device.type not in entry.devices:
         raise Unavailable(f"only on {' and '.join(entry.devices)}")
+    if work.chain not in entry.chains:
+        raise Unavailable(f"only in {' and '.join(entry.chains)}")
     step = entry.build(work)
-    check(step(), (len(work.pictures), 3, SIZE, SIZE), torch.float32)
+    check(step(), (len(work.pictures), 3, work.size, work.size), torch.float32)
     return step
 
 
@@ -64,7 +66,7 @@ def run_chain(entries: Sequence[Entry], work: Work, threads: Sequence[int], roun
     race([*copies.values(), *racing.values()] if racing else [], rounds, budget, work.device, status)
 
     base = next((c for c in racing.values() if c.name == "anamorph" and c.threads == 1 and c.samples), None)
-    needed = ours.bytes_per_image()
+    needed = ours.bytes_per_image() if work.chain == "rrc-jitter" else None  # its views are a matrix and a crop
     for place, c in racing.items():
         row = rows[place]
         row["error"] = c.error
@@ -77,7 +79,8 @@ def run_chain(entries: Sequence[Entry], work: Work, threads: Sequence[int], roun
         if row["ours"]:
             first = next(o for o in racing.values() if o.name == c.name)  # one thread
             row["scaling"] = c.rate / first.rate if first.samples else None
-            row["roofline_fraction"] = c.rate * needed / copies[c.threads].rate
+            if needed:
+                row["roofline_fraction"] = c.rate * needed / copies[c.threads].rate
     return {
         "chain": rows,
         "copy": [{"threads": t, "bytes_per_second": c.rate, "samples": c.samples} for t, c in copies.items()

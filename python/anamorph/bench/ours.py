@@ -10,12 +10,24 @@ import torch
 import anamorph as am
 from anamorph import _native
 
-from .work import MEAN, SIZE, SOURCE, STD, Step, Work, chain_of, entry
+from .work import MEAN, SIZE, SOURCE, STD, Step, Work, chain_of, entry, named_chain
 
 
 def chain(contrast_mode: str) -> am.Recipe:
     """The chain as a recipe."""
     return am.Recipe([*chain_of(am, "bilinear", contrast_mode=contrast_mode), am.Normalize(MEAN, STD)])
+
+
+def recipe(work: Work) -> am.Recipe:
+    """The chain of this run, with torchvision's contrast."""
+    if work.chain == "rrc-jitter":
+        return chain("exact")
+    if work.chain == "simclr":
+        return am.presets.simclr(SIZE)
+    if work.chain == "field":
+        field = am.RandomField(translation=0.05, correlation=0.15)
+        return am.Recipe([am.RandomResizedCrop(SIZE), am.RandomHorizontalFlip(), field, am.Normalize(MEAN, STD)])
+    return am.Recipe([*named_chain(am, work.chain, "bilinear", "bicubic"), am.Normalize(MEAN, STD)])
 
 
 def eager(recipe: am.Recipe, images: torch.Tensor, size: tuple[int, int], epochs: Iterable[int]) -> Step:
@@ -27,10 +39,17 @@ def eager(recipe: am.Recipe, images: torch.Tensor, size: tuple[int, int], epochs
 @entry("anamorph", ours=True)
 def exact(work: Work) -> Step:
     """Contrast about the picture's own grey mean, as torchvision's."""
-    return eager(chain("exact"), work.nhwc(), (SOURCE, SOURCE), itertools.count())
+    return eager(recipe(work), work.nhwc(), work.pictures.shape[1:3], itertools.count())
 
 
-@entry("anamorph-midgray", ours=True, note="contrast about mid-grey")
+@entry("anamorph-no-field", ours=True, chains=("field",), note="the chain without its field")
+def no_field(work: Work) -> Step:
+    """What the field costs."""
+    plain = am.Recipe([am.RandomResizedCrop(SIZE), am.RandomHorizontalFlip(), am.Normalize(MEAN, STD)])
+    return eager(plain, work.nhwc(), (SOURCE, SOURCE), itertools.count())
+
+
+@entry("anamorph-midgray", ours=True, chains=("rrc-jitter",), note="contrast about mid-grey")
 def midgray(work: Work) -> Step:
     """Contrast about 0.5: no statistic of the picture is needed."""
     return eager(chain("midgray"), work.nhwc(), (SOURCE, SOURCE), itertools.count())
@@ -39,13 +58,13 @@ def midgray(work: Work) -> Step:
 @entry("anamorph-graph", ours=True, devices=("cuda",), note="plan and render in one captured CUDA graph")
 def graph(work: Work) -> Step:
     """Plan and render captured once; every replay counts the epoch up on the device and so draws anew."""
-    recipe, images = chain("exact"), work.nhwc()
+    chained, images = recipe(work), work.nhwc()
     index = torch.arange(len(images), device=work.device)
     epoch = torch.zeros((), dtype=torch.int64, device=work.device)
-    out = torch.empty((len(images), 3, SIZE, SIZE), device=work.device)
+    out = torch.empty((len(images), 3, work.size, work.size), device=work.device)
 
     def once() -> torch.Tensor:
-        am.render(images, recipe.plan(index, epoch=epoch, size=(SOURCE, SOURCE), device=work.device), out=out)
+        am.render(images, chained.plan(index, epoch=epoch, size=work.pictures.shape[1:3], device=work.device), out=out)
         epoch.add_(1)
         return out
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .sweep import BAR, ON_GPU, SOURCES
+from .work import sides
 
 Status = Callable[[str], None]
 PAUSE = 10.0  # seconds between two lines in a file
@@ -74,7 +75,9 @@ def show(results: dict[str, Any]) -> None:
     """The table and the numbers under it."""
     console, facts, settings = Console(), results["machine"], results["settings"]
     where = facts["gpu"] if settings["device"] == "cuda" else f"{facts['cpu']}, {facts['usable_cores']} cores"
-    table = Table(title=escape(f"256x256 to 224x224 float32, batches of {settings['batch']}, {where}"),
+    source, size = sides(settings["chain"])
+    table = Table(title=escape(f"{settings['chain']}, {source}x{source} to {size}x{size} float32, "
+                               f"batches of {settings['batch']}, {where}"),
                   title_justify="left", title_style="bold")
     table.add_column("engine", no_wrap=True)
     for heading in ("threads", "images/s", "spread", "anamorph is"):
@@ -103,7 +106,7 @@ def show(results: dict[str, Any]) -> None:
             if row["threads"] > 1 and row["scaling"]:
                 say += f", {row['scaling']:.2f} times one thread"
             console.print(say, highlight=False)
-    if copies:
+    if copies and results["bytes_per_image"]:
         speeds = ", ".join(f"{rate / 1e9:.1f} GB/s" for rate in copies.values())
         console.print(f"roofline: {results['bytes_per_image'] / 1e3:,.0f} kB an image at the speed of a copy, {speeds}",
                       highlight=False)

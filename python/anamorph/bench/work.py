@@ -12,6 +12,7 @@ import torch
 SOURCE, SIZE = 256, 224
 DEGREES, TRANSLATE, SCALE, SHEAR = 15.0, 0.1, (0.9, 1.1), 5.0
 JITTER, HUE = 0.4, 0.1  # brightness, contrast and saturation; hue
+CHAINS = ("rrc-jitter", "randaugment", "simclr", "field", "cifar")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Photographs that scikit-image brings along, so that nothing is downloaded.
@@ -30,6 +31,26 @@ def chain_of(T: Any, bilinear: Any, **contrast: str) -> list[Any]:
     ]
 
 
+def sides(chain: str) -> tuple[int, int]:
+    """Of the pictures and of the views."""
+    return (32, 32) if chain == "cifar" else (SOURCE, SIZE)
+
+
+def named_chain(T: Any, chain: str, bilinear: Any, bicubic: Any) -> list[Any]:
+    """A chain before Normalize that anamorph and torchvision write alike."""
+    if chain == "rrc-jitter":
+        return chain_of(T, bilinear)
+    if chain == "cifar":
+        return [T.RandomCrop(32, 4), T.RandomHorizontalFlip(), T.RandomErasing(0.5)]
+    crop = T.RandomResizedCrop(SIZE, interpolation=bicubic if chain == "simclr" else bilinear)
+    if chain == "randaugment":
+        return [crop, T.RandomHorizontalFlip(), T.RandAugment(2, 9)]
+    if chain == "simclr":
+        return [crop, T.RandomHorizontalFlip(), T.RandomApply([T.ColorJitter(0.8, 0.8, 0.8, 0.2)], 0.8), T.RandomGrayscale(0.2),
+                T.RandomApply([T.GaussianBlur(23, (0.1, 2.0))], 0.5)]
+    raise Unavailable("has no such field")
+
+
 class Unavailable(Exception):
     """Why an engine cannot take part here."""
 
@@ -40,6 +61,12 @@ class Work:
 
     pictures: np.ndarray
     device: torch.device
+    chain: str = "rrc-jitter"
+
+    @property
+    def size(self) -> int:
+        """Of the views."""
+        return sides(self.chain)[1]
 
     def nhwc(self) -> torch.Tensor:
         """The pictures on the device, channels last."""
@@ -83,6 +110,7 @@ class Entry:
     build: Callable[[Work], Step]
     devices: tuple[str, ...] = ("cpu", "cuda")
     ours: bool = False
+    chains: tuple[str, ...] = CHAINS
     note: str = ""  # what differs from the chain
 
 

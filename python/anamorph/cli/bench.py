@@ -14,7 +14,7 @@ import anamorph as am
 from anamorph import bench
 from anamorph.bench import host, machine, sweep
 from anamorph.bench.rounds import steady
-from anamorph.bench.work import ENTRIES, Entry, Work, photographs
+from anamorph.bench.work import CHAINS, ENTRIES, Entry, Work, photographs, sides
 from anamorph.cli.arguments import Help, Parser, output_file
 from anamorph.core.errors import ArgumentError, DeviceError, MissingDependencyError
 from anamorph.core.extras import extra
@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
                    f"comparison, {CASE:g} of each case of the sweep if not given")
     p.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto: a GPU if there is one")
     chain = p.add_argument_group("the comparison")
+    chain.add_argument("--chain", default=CHAINS[0], choices=CHAINS, help="what is done to the pictures")
     chain.add_argument("--batch", type=int, default=64, help="pictures in a batch")
     chain.add_argument("--rounds", type=int, default=7, help="turns that every engine gets; medians are over these")
     chain.add_argument("--engines", help=f"a comma-separated part of: {', '.join(ENTRIES)}; all of the device if not given")
@@ -54,14 +55,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not least <= getattr(options, name) < float("inf"):
             raise ArgumentError(f"bench: expected --{name} of at least {least:g}, given {getattr(options, name):g}")
     device = choose_device(options.device)
-    entries = choose_engines(options.engines, device)
+    entries = choose_engines(options.engines, device, options.chain)
     threads = choose_threads(options.threads) if device.type == "cpu" else [1]
     target = None if options.json is None else output_file("bench: --json", options.json)
 
     with extra("bench", "anamorph bench"):
         from anamorph.bench import report
 
-        pictures = photographs(options.batch)
+        pictures = photographs(options.batch, (sides(options.chain)[0],) * 2)
     cases = choose_cases(options) if options.sweep else []
     results: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -71,9 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.sweep:
             results |= sweep.run(cases, device, options.seconds, status)
         else:
-            results["settings"] = {"device": device.type, "batch": options.batch, "rounds": options.rounds,
-                                   "seconds": options.seconds, "threads": threads}
-            results |= bench.run_chain(entries, Work(pictures, device), threads, options.rounds, options.seconds, status)
+            results["settings"] = {"device": device.type, "chain": options.chain, "batch": options.batch,
+                                   "rounds": options.rounds, "seconds": options.seconds, "threads": threads}
+            results |= bench.run_chain(entries, Work(pictures, device, options.chain), threads,
+                                       options.rounds, options.seconds, status)
             if any(e.ours for e in entries):
                 status("host overhead")
                 results["host"] = host.overhead(device)
@@ -85,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def check_kind(p: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """The sweep's options come with ``--sweep``, the comparison's without."""
-    for name in ("batch", "rounds", "engines", "threads") if options.sweep else ("quick", "only"):
+    for name in ("chain", "batch", "rounds", "engines", "threads") if options.sweep else ("quick", "only"):
         if getattr(options, name) != p.get_default(name):
             raise ArgumentError(f"bench: expected --{name} only {'without' if options.sweep else 'with'} --sweep")
 
@@ -111,10 +113,10 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def choose_engines(names: str | None, device: torch.device) -> list[Entry]:
-    """The entries by name; by default all that run on the device."""
+def choose_engines(names: str | None, device: torch.device, chain: str) -> list[Entry]:
+    """The entries by name; by default all that have the chain and run on the device."""
     if names is None:
-        return [e for e in ENTRIES.values() if device.type in e.devices]
+        return [e for e in ENTRIES.values() if device.type in e.devices and chain in e.chains]
     asked = [name.strip() for name in names.split(",")]
     for name in asked:
         if name not in ENTRIES:

@@ -30,6 +30,11 @@ def parser() -> argparse.ArgumentParser:
     preview.add_argument("--epoch", type=int, default=0, help="of the views")
     preview.add_argument("--size", type=int, default=192, help="side of a cell of the sheet, in pixels")
 
+    gallery = commands.add_parser("gallery", help="a picture of what each transform does", formatter_class=Help)
+    gallery.add_argument("-o", "--output", default="gallery", metavar="FOLDER", help="where the PNGs go")
+    gallery.add_argument("--seed", type=int, default=0, help="of the draws")
+    gallery.add_argument("--size", type=int, default=112, help="side of a cell, in pixels")
+
     # Its options are in cli/bench.py, which imports what the other commands do not need; listed here for the help.
     commands.add_parser("bench", help="time anamorph against its peers", add_help=False)
 
@@ -81,6 +86,11 @@ def run(arguments: Sequence[str]) -> int:
 
         print(preview(options.images, options.recipe, options.output, views=options.views, seed=options.seed,
                       epoch=options.epoch, cell=options.size))
+    elif options.command == "gallery":
+        with extra("bench", "anamorph gallery"):
+            from anamorph.cli.gallery import gallery
+
+        print(gallery(options.output, seed=options.seed, cell=options.size))
     elif options.command == "train":
         with extra("demo", "anamorph train"):
             from anamorph.cli.train import main as train

@@ -110,7 +110,8 @@ def dino(size: int = 224, local_size: int = 96, mean: Numbers = MEAN, std: Numbe
     """
     def view(side: int, scale: Sequence[float], blur: float, solarize: float) -> Recipe:
         return Recipe([RandomResizedCrop(side, scale, interpolation="bicubic"), RandomHorizontalFlip(),
-                       *_jitter(0.4, 0.4, 0.2, 0.1), _blur(blur), RandomSolarize(MIDDLE, solarize), *_normalize(mean, std)], dtype=dtype)
+                       *_jitter(0.4, 0.4, 0.2, 0.1), _blur(blur), RandomSolarize(MIDDLE, solarize), *_normalize(mean, std)],
+                      dtype=dtype)
 
     return {"global_1": view(size, (0.4, 1.0), 1.0, 0.0), "global_2": view(size, (0.4, 1.0), 0.1, 0.2),
             "local": view(local_size, (0.05, 0.4), 0.5, 0.0)}

@@ -6,6 +6,7 @@ conventions side by side, and what the published code does differently.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -277,13 +278,14 @@ class auto_augment(_Policy):
             * ``rand``: RandAugment. ``m`` magnitude (10), ``n`` ops (2), ``p`` probability of each (0.5), ``mstd`` deviation of
               the magnitude, drawn for each op (0; above 100: uniform from 0 to ``m``), ``mmax`` its limit (10), ``inc1`` the ops
               that grow stronger with it, ``t`` a set of ops: ``tweights``, ``t3a``, ``t3aw``.
-            * ``augmix``: AugMix. ``m`` severity (3), ``w`` chains (3), ``d`` their depth (1 to 3), ``a`` alpha (1), ``mstd``.
-              ``b1``, an approximation of the blend, is the blend itself here.
+            * ``augmix``: AugMix. ``m`` severity (3), ``w`` chains (3), ``d`` their depth (1 to 3), ``a`` alpha (1), ``mstd``
+              (without it magnitudes are uniform from 0 to ``m``). ``b1``, which blends approximately, is the blend itself.
             * ``original``, ``originalr``, ``v0``, ``v0r``, ``3a``: AutoAugment's tables and DeiT III's three ops; ``mstd``.
 
         interpolation: of the geometric ops; "random": bilinear or bicubic, timm's default.
         fill: outside the picture, a number or one for each channel, in the input's units. timm's: 128, or 255 times its mean.
-        translate_const: pixels that "original" may move by. translate_pct: the share of a side that the others may.
+        translate_const: pixels that timm's TranslateX and TranslateY may move by; none of its strings has them.
+        translate_pct: the share of a side that the maps of its strings may move by.
 
     Raises:
         ArgumentError: a string that timm refuses, or a key without a number, which timm would ignore.
@@ -328,7 +330,7 @@ class auto_augment(_Policy):
     def _level(self, magnitude: float, mstd: float, top: float) -> Level:
         if not 0 <= magnitude <= 1000 or not mstd >= 0 or not 0 < top <= 1000:
             checks.wrong("auto_augment.config", "a magnitude, mstd and mmax from 0 to 1000", self.config)
-        if mstd > 100:
+        if math.isinf(mstd):  # uniform
             if magnitude > top:
                 checks.wrong("auto_augment.config", f"a magnitude of at most mmax, {top:g}, for one that is uniform", self.config)
             return Level(0.0, magnitude / 10, 0)
@@ -341,7 +343,7 @@ class auto_augment(_Policy):
         if name == "rand":
             return self._rand(ranges, keys, mstd)
         if name == "augmix":
-            level = self._level(keys.get("m", 3), keys.get("mstd", 1000.0), 10)
+            level = self._level(keys.get("m", 3), keys.get("mstd", math.inf), 10)
             width, depth = keys.get("w", 3), keys.get("d", -1)
             alpha = checks.number("auto_augment.config: a", keys.get("a", 1.0), 1e-3, 1e3)
             checks.whole("auto_augment.config: w", width, 1, program.MAX_CHAINS)
@@ -357,7 +359,7 @@ class auto_augment(_Policy):
 
     def _rand(self, ranges: Mapping[str, Range], keys: Mapping[str, Any], mstd: float) -> list[Slot]:
         ops = _TIMM_SETS[keys["t"]] if "t" in keys else _TIMM_RISING if keys.get("inc") else _TIMM_PLAIN
-        level = self._level(keys.get("m", 10), mstd, keys.get("mmax", 10))
+        level = self._level(keys.get("m", 10), math.inf if mstd > 100 else mstd, keys.get("mmax", 10))
         p = checks.probability("auto_augment.config: p", keys.get("p", 0.5))
         weights = list(ops.values()) if isinstance(ops, Mapping) else []
         count = checks.whole("auto_augment.config: n", keys.get("n", 2), 0, len(ops) if weights else program.MAX_BRANCHES)

@@ -1,0 +1,125 @@
+"""A picture of what each transform does: the original, two weak draws, three strong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from skimage import data
+
+import anamorph as am
+from anamorph.cli.arguments import output_file
+from anamorph.cli.preview import augmented_views, contact_sheet
+from anamorph.images.transforms import Transform
+
+WEAK, STRONG = 2, 3  # draws
+COLORS = 128  # of a sheet's palette
+
+Pair = tuple[list[Transform], list[Transform]]
+
+
+def pairs(side: int) -> dict[str, Pair]:
+    """The weak and the strong list of each transform that has a look, for pictures of ``side`` pixels."""
+    part, flip = side * 5 // 8, am.RandomHorizontalFlip()
+    jitter, solarize, grey = am.ColorJitter(0.6, 0.6, 0.6), am.RandomSolarize(128, p=1), am.RandomGrayscale(p=1)
+    corners = [[0, 0], [side - 1, 0], [side - 1, side - 1], [0, side - 1]]
+
+    def moved(by: float) -> list[list[float]]:
+        return [[by * side, 0], [(1 - by) * side, by * side], [side - 1, side - 1], [0, (1 - by) * side]]
+
+    def one(weak: Transform, strong: Transform) -> Pair:
+        return [weak], [strong]
+
+    return {
+        "AugMix": one(am.AugMix(severity=1), am.AugMix(severity=10)),
+        "AutoAugment": one(am.AutoAugment("cifar10"), am.AutoAugment("imagenet")),
+        "CenterCrop": one(am.CenterCrop(side * 7 // 8), am.CenterCrop(side // 2)),
+        "CoarseDropout": one(am.CoarseDropout(p=1), am.CoarseDropout((4, 8), p=1)),
+        "ColorJitter": one(am.ColorJitter(0.2, 0.2, 0.2, 0.02), am.ColorJitter(0.8, 0.8, 0.8, 0.2)),
+        "CropAndPad": one(am.CropAndPad(percent=(-0.1, 0.1)), am.CropAndPad(percent=(-0.3, 0.3))),
+        "CutMix": one(am.CutMix(0.2), am.CutMix(1.0)),
+        "D4": one(am.D4(p=0.5), am.D4()),
+        "ElasticTransform": one(am.ElasticTransform(30.0, 5.0), am.ElasticTransform(120.0, 5.0)),
+        "FiveCrop": one(am.FiveCrop(side * 7 // 8), am.FiveCrop(side // 2)),
+        "GaussianBlur": one(am.GaussianBlur(9, (0.5, 1.0)), am.GaussianBlur(17, (2.0, 4.0))),
+        "GaussianNoise": one(am.GaussianNoise(sigma=0.05), am.GaussianNoise(sigma=0.25)),
+        "LetterBox": one(am.LetterBox(side), am.LetterBox((side, side // 2))),
+        "MaskMix": one(am.MaskMix(), am.MaskMix("batch")),
+        "MixUp": one(am.MixUp(0.2), am.MixUp(1.0)),
+        "OneOf": one(am.OneOf([jitter, solarize, grey], p=0.5), am.OneOf([jitter, solarize, grey])),
+        "Pad": one(am.Pad(side // 16, fill=128), am.Pad(side // 4, padding_mode="reflect")),
+        "PadIfNeeded": one(am.PadIfNeeded(side, fill=128), am.PadIfNeeded(side * 5 // 4, fill=128)),
+        "PadToSquare": one(am.PadToSquare(), am.PadToSquare(padding_mode="reflect")),
+        "Perspective": one(am.Perspective(corners, moved(0.05)), am.Perspective(corners, moved(0.25))),
+        "RGBShift": one(am.RGBShift(20, 20, 20, p=1), am.RGBShift(80, 80, 80, p=1)),
+        "RandAugment": one(am.RandAugment(2, 5), am.RandAugment(2, 15)),
+        "RandomAdjustSharpness": one(am.RandomAdjustSharpness(2, p=1), am.RandomAdjustSharpness(8, p=1)),
+        "RandomAffine": one(am.RandomAffine(10, (0.05, 0.05), (0.9, 1.1), 5), am.RandomAffine(45, (0.2, 0.2), (0.6, 1.4), 25)),
+        "RandomApply": one(am.RandomApply([jitter, flip], p=0.3), am.RandomApply([jitter, flip], p=0.9)),
+        "RandomAutocontrast": one(am.RandomAutocontrast(), am.RandomAutocontrast(p=1)),
+        "RandomChannelPermutation": one(am.RandomChannelPermutation(), am.RandomChannelPermutation()),
+        "RandomChoice": one(am.RandomChoice([jitter, solarize]), am.RandomChoice([jitter, solarize, grey])),
+        "RandomCrop": one(am.RandomCrop(side * 7 // 8), am.RandomCrop(side // 2)),
+        "RandomEqualize": one(am.RandomEqualize(), am.RandomEqualize(p=1)),
+        "RandomErasing": one(am.RandomErasing(p=1, scale=(0.02, 0.1)), am.RandomErasing(p=1, scale=(0.2, 0.4))),
+        "RandomField": one(am.RandomField(translation=0.03, brightness=0.1),
+                           am.RandomField(translation=0.05, brightness=0.3, saturation=0.5)),
+        "RandomGamma": one(am.RandomGamma((0.8, 1.2), p=1), am.RandomGamma((0.3, 3.0), p=1)),
+        "RandomGrayscale": one(am.RandomGrayscale(), am.RandomGrayscale(p=1)),
+        "RandomHorizontalFlip": one(flip, am.RandomHorizontalFlip(p=1)),
+        "RandomInvert": one(am.RandomInvert(), am.RandomInvert(p=1)),
+        "RandomOrder": one(am.RandomOrder([solarize, am.RandomInvert(p=1)]), am.RandomOrder([solarize, jitter, grey])),
+        "RandomPerspective": one(am.RandomPerspective(0.2, p=1), am.RandomPerspective(0.7, p=1)),
+        "RandomPhotometricDistort": one(am.RandomPhotometricDistort(p=0.3), am.RandomPhotometricDistort(p=1)),
+        "RandomPosterize": one(am.RandomPosterize(4, p=1), am.RandomPosterize(2, p=1)),
+        "RandomResizedCrop": one(am.RandomResizedCrop(side, (0.6, 1)), am.RandomResizedCrop(side, (0.08, 0.3))),
+        "RandomRotate90": one(am.RandomRotate90(), am.RandomRotate90(p=1)),
+        "RandomRotation": one(am.RandomRotation(10), am.RandomRotation(90)),
+        "RandomSolarize": one(am.RandomSolarize(200, p=1), am.RandomSolarize(64, p=1)),
+        "RandomSolarizeAdd": one(am.RandomSolarizeAdd(32, p=1), am.RandomSolarizeAdd(110, p=1)),
+        "RandomVerticalFlip": one(am.RandomVerticalFlip(), am.RandomVerticalFlip(p=1)),
+        "Resize": one(am.Resize((side // 2, side // 2)), am.Resize((side // 8, side // 8))),
+        "ResizeMix": one(am.ResizeMix((0.1, 0.4)), am.ResizeMix((0.4, 0.8))),
+        "SharedAcrossViews": ([am.SharedAcrossViews([am.RandomResizedCrop(side)]), am.ColorJitter(0.2)],
+                              [am.SharedAcrossViews([am.RandomResizedCrop(side)]), jitter]),
+        "SomeOf": one(am.SomeOf([jitter, solarize, grey, flip], 1), am.SomeOf([jitter, solarize, grey, flip], 3)),
+        "TenCrop": one(am.TenCrop(side * 7 // 8), am.TenCrop(part)),
+        "Transpose": one(am.Transpose(), am.Transpose(p=1)),
+        "TrivialAugmentWide": one(am.TrivialAugmentWide(), am.TrivialAugmentWide()),
+        "Warp": one(am.Warp([[1, 0.1, 0], [0, 1, 0]]), am.Warp([[0.8, 0.5, 0], [-0.3, 0.8, side / 3]])),
+        "auto_augment": one(am.auto_augment("rand-m5-mstd0.5"), am.auto_augment("rand-m9-n3-mstd0.5-inc1")),
+    }
+
+
+def samples(side: int, wide: bool) -> list[np.ndarray]:
+    """Astronaut, coffee and cat: uint8, ``side`` pixels wide, square or 3 : 4."""
+    height = side * 3 // 4 if wide else side
+    found = []
+    for picture in (data.astronaut()[:320, 64:384], data.coffee(), data.cat()):
+        rows, columns = picture.shape[:2]
+        across = min(columns, rows * side // height)
+        down = min(rows, across * height // side)
+        top, left = (rows - down) // 2, (columns - across) // 2
+        image = Image.fromarray(picture[top:top + down, left:left + across])
+        found.append(np.array(image.resize((side, height), Image.Resampling.LANCZOS)))
+    return found
+
+
+def gallery(folder: str, *, seed: int = 0, cell: int = 112) -> Path:
+    """Write ``NAME.png`` into ``folder`` for every transform that has a look of its own."""
+    if not 32 <= cell <= 512:
+        raise am.ArgumentError(f"--size: expected 32 to 512 pixels, given {cell}")
+    titles = ["original", *["weak"] * WEAK, *["strong"] * STRONG]
+    for number, (name, lists) in enumerate(pairs(cell).items()):
+        target = output_file("--output", str(Path(folder) / f"{name}.png"))
+        pictures = samples(cell, wide=name in {"LetterBox", "Pad", "PadIfNeeded", "PadToSquare"})
+        pictures = pictures[number % 3:] + pictures[:number % 3]
+        row = [pictures[0]]
+        for transforms, draws in zip(lists, (WEAK, STRONG)):
+            recipe = am.Recipe(transforms, num_classes=len(pictures), dtype=torch.uint8)
+            row += [views[0] for views in augmented_views(pictures, recipe, draws, seed=seed)]
+        sheet = contact_sheet([row], cell=cell, titles=titles)
+        sheet.quantize(COLORS, dither=Image.Dither.NONE).save(target, "PNG", optimize=True)
+    return Path(folder)
