@@ -24,6 +24,18 @@ def plan(**options):
 
 
 TRANSFORMS = {
+    "field of correlation 0": (lambda: am.RandomField(0.1, correlation=0), am.ArgumentError, "0.01 to 100, or math.inf, given 0"),
+    "field of correlation -inf": (lambda: am.RandomField(0.1, correlation=-INF), am.ArgumentError, "a share of the sides"),
+    "field of correlation nan": (lambda: am.RandomField(0.1, correlation=NAN), am.ArgumentError, "a share of the sides"),
+    "field, negative": (lambda: am.RandomField(translation=-0.1), am.ArgumentError, "from 0 to 1, given -0.1"),
+    "field, too strong": (lambda: am.RandomField(rotation=200), am.ArgumentError, "from 0 to 180"),
+    "field, hue": (lambda: am.RandomField(hue=0.6), am.ArgumentError, "from 0 to 0.5"),
+    "field, probability": (lambda: am.RandomField(0.1, p=1.5), am.ArgumentError, "a probability"),
+    "field, interpolation": (lambda: am.RandomField(0.1, interpolation="lanczos"), am.ArgumentError, "'bicubic'"),
+    "two fields": (lambda: am.Recipe([am.RandomField(0.1), am.ElasticTransform()]), am.ArgumentError, "at most one random field"),
+    "elastic, sigma 0": (lambda: am.ElasticTransform(sigma=0), am.ArgumentError, "from 0.5 to 1000"),
+    "elastic, three sigmas": (lambda: am.ElasticTransform(sigma=(5, 5, 5)), am.ArgumentError, "two for x and y"),
+    "elastic, negative": (lambda: am.ElasticTransform(alpha=(50, -1)), am.ArgumentError, "from 0 to 10000"),
     "even blur": (lambda: am.GaussianBlur(4), am.ArgumentError, "odd numbers"),
     "even blur down": (lambda: am.GaussianBlur((3, 8)), am.ArgumentError, "odd numbers"),
     "blur of 0 taps": (lambda: am.GaussianBlur(0), am.ArgumentError, "of taps"),
