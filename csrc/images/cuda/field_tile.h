@@ -53,24 +53,21 @@ struct FieldTile {
 // A function at a position of the field's view. Called: few recipes have fields, and the other ones' registers are not for it.
 AM_CALLED float field_value(const Field& f, const FieldTile& t, int function, float qx, float qy) {
     int x, y;
-    float across[4], down[4];
+    float across[4], down[4], sum = 0.0f;
     knots_at(f, 0, qx, x, across);
     knots_at(f, 1, qy, y, down);
-    auto sum = [&](auto at) {
-        float all = 0.0f;
+    const int at = function * FieldTile::ROOM + kept_in(y - t.y, 0, t.h - 4) * t.w + kept_in(x - t.x, 0, t.w - 4);
+    Philox4 keys{};
+    if (!t.fits) keys = field_keys(f, function);
+    AM_UNROLL
+    for (int j = 0; j < 4; ++j) {
         AM_UNROLL
-        for (int j = 0; j < 4; ++j) {
-            AM_UNROLL
-            for (int i = 0; i < 4; ++i) all += down[j] * across[i] * at(i, j);
+        for (int i = 0; i < 4; ++i) {
+            const float c = t.fits ? t.coefficients[at + j * t.w + i] : coefficient(keys, uint32_t(x + i), uint32_t(y + j));
+            sum += down[j] * across[i] * c;
         }
-        return all;
-    };
-    if (!t.fits) {
-        const Philox4 keys = field_keys(f, function);
-        return sum([&](int i, int j) { return coefficient(keys, uint32_t(x + i), uint32_t(y + j)); });
     }
-    const int first = function * FieldTile::ROOM + kept_in(y - t.y, 0, t.h - 4) * t.w + kept_in(x - t.x, 0, t.w - 4);
-    return sum([&](int i, int j) { return t.coefficients[first + j * t.w + i]; });
+    return sum;
 }
 
 struct Position {
