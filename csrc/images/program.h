@@ -19,63 +19,63 @@ constexpr double MAX_WORD = 0x1p100;  // of a row's floats: what is drawn beyond
 // of a policy's geometry (SHEAR_X .. ROTATE_BY) is in the matrix; the step says what was drawn, and changes no pixel.
 // clang-format off
 //        name                code  kind       steps wholes erasures mixes fields layers
-#define AM_OPS(X)                                             \
-    X(APPLY,                   1, CONTROL,    0, 0, 0, 0, 0, 0)\
-    X(CHOICE,                  2, CONTROL,    0, 0, 0, 0, 0, 0)\
-    X(ORDER,                   3, CONTROL,    0, 0, 0, 0, 0, 0)\
-    X(BRANCH,                  4, CONTROL,    0, 0, 0, 0, 0, 0)\
-    X(CHAINS,                  5, CONTROL,    1, 1, 0, 0, 0, 0)\
-    X(RESIZED_CROP,           10, GEOMETRY,   0, 0, 0, 0, 0, 0)\
-    X(RESIZE,                 11, GEOMETRY,   0, 0, 0, 0, 0, 0)\
-    X(CROP,                   12, GEOMETRY,   0, 0, 0, 0, 0, 0)\
-    X(FLIP_H,                 13, GEOMETRY,   0, 0, 0, 0, 0, 0)\
-    X(FLIP_V,                 14, GEOMETRY,   0, 0, 0, 0, 0, 0)\
-    X(AFFINE,                 15, GEOMETRY,   0, 0, 0, 0, 0, 0)\
-    X(ROTATE,                 16, GEOMETRY,   0, 0, 0, 0, 0, 0)\
-    X(PERSPECTIVE,            17, GEOMETRY,   0, 0, 0, 0, 0, 0)\
-    X(CENTER_CROP,            18, GEOMETRY,   0, 0, 0, 0, 0, 0)\
-    X(TURN,                   19, GEOMETRY,   0, 0, 0, 0, 0, 0)\
-    X(PAD,                    20, GEOMETRY,   0, 0, 0, 0, 0, 0)\
-    X(WARP,                   21, GEOMETRY,   0, 0, 0, 0, 0, 0)\
-    X(CROP_AND_PAD,           22, GEOMETRY,   0, 0, 0, 0, 0, 0)\
-    X(SHEAR_X,                23, GEOMETRY,   1, 0, 0, 0, 0, 0)\
-    X(SHEAR_Y,                24, GEOMETRY,   1, 0, 0, 0, 0, 0)\
-    X(TRANSLATE_X,            25, GEOMETRY,   1, 0, 0, 0, 0, 0)\
-    X(TRANSLATE_Y,            26, GEOMETRY,   1, 0, 0, 0, 0, 0)\
-    X(ROTATE_BY,              27, GEOMETRY,   1, 0, 0, 0, 0, 0)\
-    X(FIELD,                  28, GEOMETRY,   0, 0, 0, 0, 1, 0)\
-    X(BRIGHTNESS,             30, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(CONTRAST,               31, COLOR,      1, 1, 0, 0, 0, 0)\
-    X(CONTRAST_MIDGRAY,       32, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(SATURATION,             33, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(HUE,                    34, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(GRAYSCALE,              35, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(INVERT,                 36, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(POSTERIZE,              37, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(SOLARIZE,               38, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(CHANNEL_PERMUTATION,    39, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(GAMMA,                  40, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(SHIFT_RED,              41, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(SHIFT_GREEN,            42, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(SHIFT_BLUE,             43, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(AUTOCONTRAST,           44, COLOR,      1, 1, 0, 0, 0, 0)\
-    X(EQUALIZE,               45, COLOR,      1, 1, 0, 0, 0, 0)\
-    X(SHARPNESS,              46, COLOR,      1, 1, 0, 0, 0, 0)\
-    X(GAUSSIAN_BLUR,          47, COLOR,      1, 1, 0, 0, 0, 0)\
-    X(GAUSSIAN_NOISE,         48, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(SOLARIZE_ADD,           49, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(IDENTITY,               70, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(BLEND,                  71, COLOR,      1, 1, 0, 0, 0, 0)\
-    X(FIELD_BRIGHTNESS,       72, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(FIELD_CONTRAST,         73, COLOR,      1, 1, 0, 0, 0, 0)\
-    X(FIELD_SATURATION,       74, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(FIELD_HUE,              75, COLOR,      1, 0, 0, 0, 0, 0)\
-    X(ERASE,                  50, ERASE,      0, 0, 1, 0, 0, 0)\
-    X(DROPOUT,                51, ERASE,      0, 0, 1, 0, 0, 0)\
-    X(CUTOUT,                 52, ERASE,      0, 0, 1, 0, 0, 0)\
-    X(MIXUP,                  60, MIX,        0, 0, 0, 1, 0, 0)\
-    X(CUTMIX,                 61, MIX,        0, 0, 0, 1, 0, 0)\
-    X(RESIZEMIX,              62, MIX,        0, 0, 0, 1, 0, 0)\
+#define AM_OPS(X)                                                 \
+    X(APPLY,                   1, CONTROL,    0, 0, 0, 0, 0, 0)   \
+    X(CHOICE,                  2, CONTROL,    0, 0, 0, 0, 0, 0)   \
+    X(ORDER,                   3, CONTROL,    0, 0, 0, 0, 0, 0)   \
+    X(BRANCH,                  4, CONTROL,    0, 0, 0, 0, 0, 0)   \
+    X(CHAINS,                  5, CONTROL,    1, 1, 0, 0, 0, 0)   \
+    X(RESIZED_CROP,           10, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(RESIZE,                 11, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(CROP,                   12, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(FLIP_H,                 13, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(FLIP_V,                 14, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(AFFINE,                 15, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(ROTATE,                 16, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(PERSPECTIVE,            17, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(CENTER_CROP,            18, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(TURN,                   19, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(PAD,                    20, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(WARP,                   21, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(CROP_AND_PAD,           22, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(SHEAR_X,                23, GEOMETRY,   1, 0, 0, 0, 0, 0)   \
+    X(SHEAR_Y,                24, GEOMETRY,   1, 0, 0, 0, 0, 0)   \
+    X(TRANSLATE_X,            25, GEOMETRY,   1, 0, 0, 0, 0, 0)   \
+    X(TRANSLATE_Y,            26, GEOMETRY,   1, 0, 0, 0, 0, 0)   \
+    X(ROTATE_BY,              27, GEOMETRY,   1, 0, 0, 0, 0, 0)   \
+    X(FIELD,                  28, GEOMETRY,   0, 0, 0, 0, 1, 0)   \
+    X(BRIGHTNESS,             30, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(CONTRAST,               31, COLOR,      1, 1, 0, 0, 0, 0)   \
+    X(CONTRAST_MIDGRAY,       32, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(SATURATION,             33, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(HUE,                    34, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(GRAYSCALE,              35, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(INVERT,                 36, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(POSTERIZE,              37, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(SOLARIZE,               38, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(CHANNEL_PERMUTATION,    39, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(GAMMA,                  40, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(SHIFT_RED,              41, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(SHIFT_GREEN,            42, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(SHIFT_BLUE,             43, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(AUTOCONTRAST,           44, COLOR,      1, 1, 0, 0, 0, 0)   \
+    X(EQUALIZE,               45, COLOR,      1, 1, 0, 0, 0, 0)   \
+    X(SHARPNESS,              46, COLOR,      1, 1, 0, 0, 0, 0)   \
+    X(GAUSSIAN_BLUR,          47, COLOR,      1, 1, 0, 0, 0, 0)   \
+    X(GAUSSIAN_NOISE,         48, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(SOLARIZE_ADD,           49, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(IDENTITY,               70, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(BLEND,                  71, COLOR,      1, 1, 0, 0, 0, 0)   \
+    X(FIELD_BRIGHTNESS,       72, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(FIELD_CONTRAST,         73, COLOR,      1, 1, 0, 0, 0, 0)   \
+    X(FIELD_SATURATION,       74, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(FIELD_HUE,              75, COLOR,      1, 0, 0, 0, 0, 0)   \
+    X(ERASE,                  50, ERASE,      0, 0, 1, 0, 0, 0)   \
+    X(DROPOUT,                51, ERASE,      0, 0, 1, 0, 0, 0)   \
+    X(CUTOUT,                 52, ERASE,      0, 0, 1, 0, 0, 0)   \
+    X(MIXUP,                  60, MIX,        0, 0, 0, 1, 0, 0)   \
+    X(CUTMIX,                 61, MIX,        0, 0, 0, 1, 0, 0)   \
+    X(RESIZEMIX,              62, MIX,        0, 0, 0, 1, 0, 0)   \
     X(MASKMIX,                63, MIX,        0, 0, 0, 1, 0, 0)
 // clang-format on
 
