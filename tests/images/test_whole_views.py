@@ -48,6 +48,7 @@ LISTS = {
     "fill long after": [BLUR, am.ColorJitter(0.3), contrast(), am.RandomInvert(1.0), am.ColorJitter(0.3), TURN],
     "noise": [am.GaussianNoise(0.02, 0.1), BLUR, am.GaussianNoise(0.0, 0.05, clip=False)],
     "large windows": [am.Resize((9, 11)), contrast(), SHARP],
+    "nothing after a blur": [BLUR, am.TrivialAugmentWide(2), am.RandomErasing(0.5), am.MixUp()],
     "mixup": [TURN, EQUAL, SHARP, am.MixUp()],
     "cutmix": [am.RandomApply([BLUR, AUTO], 0.5), am.CutMix()],
     "resizemix": [am.RandomApply([BLUR], 0.5), contrast(), TURN, am.RandomInvert(), am.RandomErasing(1.0), am.ResizeMix()],

@@ -65,11 +65,12 @@ template <int C> struct Rows {
             return v.done;
         }
         px.from = v.cache + int64_t(at.y) * C * pitch;
-        if (v.done.step == v.colors && v.done.filled && px.from != px.buf) {  // no step brings it into the buffer
-            std::memcpy(px.buf, px.from, size_t(C) * pitch * sizeof(float));
-            px.from = px.buf;
-        }
         return v.done;
+    }
+    // Into the buffer, where no step has brought them there.
+    void settle(Pixels& px) const {
+        if (px.from != px.buf) std::memcpy(px.buf, px.from, size_t(C) * pitch * sizeof(float));
+        px.from = px.buf;
     }
     // How much of each pixel of a row is no fill.
     void cover(const View<C>& v, int y, float* buf) const { v.sampler.cover(y, args.out_w, buf); }
@@ -87,6 +88,7 @@ template <int C> struct Rows {
     void erase(const View<C>& v, const int32_t* e, const At& at, Pixels& px) const {
         int vy = erased_at(v.place.sy, v.place.ty, at.y);
         if (vy < e[1] || vy >= e[3]) return;
+        settle(px);
         // The columns that may show it, give or take one.
         auto column = [&](int vx) { return int(clamp_((float(vx) - v.place.tx) / v.place.sx, float(at.xa), float(at.xb))); };
         int xa = packs_below(max_(column(e[0]) - 1, at.xa)), xb = min_(column(e[2]) + 1, at.xb);
@@ -107,8 +109,12 @@ template <int C> struct Rows {
         inside = {at.y, packs_below(left), right};
         return left < right && at.y >= box[1] && at.y < box[3];
     }
-    void keep(Pixels& px) const { px.buf = second; }
+    void keep(Pixels& px) const {
+        settle(px);
+        px.buf = second;
+    }
     void mix(const int32_t* row, const At& at, Pixels& px) const {
+        settle(px);
         if (row[W_MIX] == MIX_BOX || row[W_MIX] == MIX_RESIZED_BOX) {
             for (int c = 0; c < C; ++c)
                 for (int x = max_(row[W_BOX], at.xa); x < at.xb; ++x) first[c * pitch + x] = second[c * pitch + x];

@@ -168,7 +168,7 @@ ERASE_RULES = (
 # A field: whether it is there and moves pixels, its grid, its view, its deviations, and the map that comes after it.
 FIELD_RULES = (
     (FIELD["FLAGS"], Rule("flags", 1, 1, 3, good=lambda v: (v & 1) == 1, expected="1 or 3")),
-    (FIELD["KNOTS"], Rule("knots", 2, 0, 10, True)),
+    (FIELD["KNOTS"], Rule("knots", 2, 0, 100, True)),
     (FIELD["OFFSET"], Rule("offset", 2, 0, math.nextafter(1, 0), True)),
     (FIELD["SIZE"], Rule("size", 2, 0, LIMIT, True)),
     (FIELD["SIGMA"], Rule("sigma", len(MOTIONS), 0, LIMIT, True)),
