@@ -219,13 +219,13 @@ def test_a_resize_after_a_field_averages(simd):
 
 COMPANY = {
     "crop, flip": [am.RandomResizedCrop(50), am.RandomHorizontalFlip(), am.RandomField(**EVERYTHING)],
-    "affine after": [am.RandomField(0.05, 5, correlation=0.1), am.RandomAffine(30, interpolation="bilinear", fill=90),
+    "affine after": [am.RandomField(0.05, 5, correlation=0.1), am.RandomAffine(30, interpolation="bilinear", fill=0.9),
                      am.ColorJitter(0.3)],
     "perspective after": [am.RandomField(0.05, brightness=0.3), am.RandomPerspective(0.6, 1.0)],
     "bicubic": [am.RandomRotation(20), am.RandomField(scale=0.1, interpolation="bicubic", fill=(200, 20, 90))],
     "nearest": [am.RandomField(0.04, interpolation="nearest")],
     "shrunk": [am.Resize(20), am.RandomField(0.04, shear=4)],
-    "late fill": [am.RandomInvert(1.0), am.RandomField(0.1, correlation=0.3, fill=255), am.GaussianBlur(5)],
+    "late fill": [am.RandomInvert(1.0), am.RandomField(0.1, correlation=0.3, fill=1), am.GaussianBlur(5)],
     "contrast, equalized": [am.RandomField(0.03, contrast=0.5), am.RandomEqualize(1.0), am.RandomAutocontrast(1.0)],
     "mixed": [am.RandomField(**EVERYTHING, p=0.8), am.RandomErasing(0.8), am.MixUp()],
     "boxed": [am.RandomField(0.05, hue=0.1), am.CutMix()],
@@ -360,6 +360,12 @@ def test_the_plan_says_what_the_field_is():
     assert plan.table()[0]["steps"] == [("field brightness", 0.2)]
     assert "random field of translation x 8" in plan[0]
     assert am.Recipe([am.RandomInvert()]).plan([0], size=(5, 5)).table()[0]["field"] is None
+
+
+@pytest.mark.parametrize("correlation", [0.15, math.inf])
+def test_fields_print_as_code(correlation):
+    transform = am.RandomField(0.05, hue=0.1, correlation=correlation)
+    assert eval(repr(transform), {"RandomField": am.RandomField}) == transform
 
 
 def test_rows_without_fields_do_not_grow():

@@ -4,6 +4,7 @@ torchvision's own functional calls."""
 from __future__ import annotations
 
 import math
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -283,9 +284,37 @@ def test_colour_after_augmix_is_done_to_the_blend(route):
           1 - am.render(IMAGES, plain.plan(range(4), size=(96, 128)), layout="NHWC"), 1e-6)
 
 
-def test_geometry_after_augmix_is_refused():
-    with pytest.raises(am.ArgumentError, match=r"AugMix.*RandomHorizontalFlip"):
-        am.Recipe([am.AugMix(), am.RandomHorizontalFlip()])
+FLIP, BLENDS = am.RandomHorizontalFlip(), (am.AugMix(), am.auto_augment("augmix-m3"))
+
+
+@pytest.mark.parametrize("blend", BLENDS, ids=("AugMix", "timm"))
+def test_nothing_moves_or_blends_a_blend(blend):
+    for transforms in ([blend, FLIP], [blend, am.RandomField(brightness=0.1)], [blend, am.AugMix()],
+                       [am.SomeOf([blend], 2, replace=True)], [am.SomeOf([blend, FLIP], 2)],
+                       [am.SomeOf([blend, FLIP], 2, random_order=False)], [am.OneOf([blend, am.CenterCrop(8)]), FLIP],
+                       [am.RandomApply([blend]), FLIP]):
+        with pytest.raises(am.ArgumentError, match=r"no geometry and no other blend after AugMix.*given"):
+            am.Recipe(transforms)
+
+
+@pytest.mark.parametrize("blend", BLENDS, ids=("AugMix", "timm"))
+def test_a_blend_that_runs_once_may_stand_anywhere(route, blend):
+    for transforms in ([FLIP, blend, am.ColorJitter(0.1)], [am.SomeOf([blend, FLIP], 1)],
+                       [am.SomeOf([blend, am.ColorJitter(0.1)], 2)], [am.SomeOf([FLIP, blend], 2, random_order=False)],
+                       [am.OneOf([blend, FLIP, am.AugMix()])]):
+        recipe = am.Recipe(transforms)
+        plan = pickle.loads(pickle.dumps(recipe.plan(range(32), size=(24, 32))))  # which holds every word against what it may be
+        assert am.render(torch.zeros(32, 24, 32, 3, dtype=torch.uint8), plan).shape == (32, 3, 24, 32)
+
+
+def test_a_grey_of_128_is_none_of_float_pictures():
+    recipe = am.Recipe([am.auto_augment("rand-m9")])
+    with pytest.raises(am.ArgumentError, match=r"auto_augment.fill: expected values in \[0, 1\] for float pictures.*given 128"):
+        am.render(torch.rand(1, 3, 8, 8), recipe.plan([0], size=(8, 8)))
+    recipe = am.Recipe([am.auto_augment("rand-m9", "bilinear", fill=128 / 255)])
+    assert am.render(torch.rand(1, 3, 8, 8), recipe.plan([0], size=(8, 8))).max() <= 1
+    recipe = am.Recipe([am.Pad(2, fill=128)])  # without colour the units are the picture's own
+    assert am.render(torch.rand(1, 3, 8, 8), recipe.plan([0], size=(8, 8))).max() == 128
 
 
 def test_views_share_what_is_shared(route):
@@ -334,7 +363,10 @@ BAD = {
     "unknown set": lambda: am.auto_augment("rand-tw0"), "probability": lambda: am.auto_augment("rand-p2"),
     "chains": lambda: am.auto_augment("augmix-w9"), "key of another": lambda: am.auto_augment("original-m9"),
     "3a": lambda: am.auto_augment("3a-mstd0.5"), "fill": lambda: am.RandAugment(fill="black"),
-    "share": lambda: am.auto_augment("rand-m9", translate_pct=2),
+    "share": lambda: am.auto_augment("rand-m9", translate_pct=2), "a line's end": lambda: am.auto_augment("rand-m9\n"),
+    "two lines": lambda: am.auto_augment("rand-m9\n5"), "underscore": lambda: am.auto_augment("rand-m1_0"),
+    "digits of another script": lambda: am.auto_augment("rand-m\u0669"),
+    "timm's interpolation": lambda: am.RandAugment(interpolation="random"),
 }
 
 

@@ -50,10 +50,11 @@ def _run(slots: Sequence[Slot], at: int, end: int, view: Reach) -> Reach:
 
 
 def _any(slots: Sequence[Slot], head: int, view: Reach) -> Reach:
-    return _furthest(*(_run(slots, a, b, view) for a, b in _branches(slots, head)))
+    return _furthest(*(_run(slots, a, b, view) for a, b in branches(slots, head)))
 
 
-def _branches(slots: Sequence[Slot], head: int) -> list[tuple[int, int]]:
+def branches(slots: Sequence[Slot], head: int) -> list[tuple[int, int]]:
+    """Where the bodies of a CHOICE or ORDER begin and end."""
     found, at = [], head + 1
     for _ in range(slots[head].k):
         found.append((at + 1, at + 1 + slots[at].count))

@@ -44,6 +44,7 @@ class Drawer(Protocol):
     _pairs: bool
     _mixes: bool
     _masks: bool
+    _no_floats: str | None
     _grey_or_rgb: tuple[str, ...]
     _rgb: bool
     _together: list[str]

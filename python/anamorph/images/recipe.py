@@ -17,15 +17,16 @@ from anamorph.core.errors import ArgumentError, DeviceError, ShapeError
 from anamorph.core.lease import hold
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_device, as_integers, as_tensor
-from anamorph.images.bounds import has_antialias, reach
+from anamorph.images.bounds import branches, has_antialias, reach
 from anamorph.images.picture import CODES, as_batch
 from anamorph.images.plan import Plan
 from anamorph.images.render import FOURS, render
 from anamorph.images.transforms.base import Transform
 from anamorph.images.transforms.color import Normalize
 from anamorph.images.transforms.compose import chain_size, check_list, leaves
+from anamorph.images.transforms.filters import GaussianNoise
 from anamorph.images.transforms.mix import MaskMix
-from anamorph.images.transforms.program import NORMALISED, Slot, view_size
+from anamorph.images.transforms.program import IN_ORDER, NORMALISED, REPLACE, Slot, view_size
 
 MAX_EPOCH = 2**32 - 1  # a plan's key has one word for it
 
@@ -80,6 +81,8 @@ class Recipe:
         _check_chains(self.transforms)
         _check_reach(self.slots)
         _check_finite(self.transforms, self.mean, self.std, dtype)
+        #: Why it cannot render float pictures, if so.
+        self._no_floats = _float_pictures(self.transforms, self.slots)
         ops = {s.op for s in self.slots}
         self._grey_or_rgb = tuple(name for name in GREY_OR_RGB if _native.OPS[name] in ops)
         self._rgb = any(_native.OPS[name] in ops for name in RGB)
@@ -349,15 +352,39 @@ def _normalize_of(transforms: Sequence[Transform], dtype: torch.dtype) -> Normal
 
 
 def _check_chains(transforms: Sequence[Transform]) -> None:
-    """What is blended of several chains cannot be moved as one map any more."""
-    blended: Transform | None = None
+    """What is blended of several chains cannot be moved as one map any more, nor blended again."""
+    blended = False
     for top in transforms:
-        for t in leaves([top]):
-            ops = {s.op for s in t.slots()}
-            if blended is not None and ops & _GEOMETRY:
-                raise ArgumentError(f"transforms: expected no geometry after {type(blended).__name__}, which blends what it ends "
-                                    f"in, given {t!r}; list it before")
-            blended = t if _native.OPS["CHAINS"] in ops else blended
+        slots = top.slots()
+        found = _blends(slots, 0, len(slots), blended)
+        if found is None:
+            raise ArgumentError("transforms: expected no geometry and no other blend after AugMix or auto_augment('augmix'), "
+                                f"which blend what the geometry ends in, given {top!r}; list it before, and let it run once")
+        blended = found
+
+
+def _blends(slots: Sequence[Slot], at: int, end: int, blended: bool) -> bool | None:
+    """May what these slots have made be a blend of chains, where ``blended`` says that of what they begin with? None where they
+    go on with one as they cannot."""
+    while at < end:
+        s = slots[at]
+        after = at + 1 + s.count
+        bodies = branches(slots, at) if s.op in (_native.OPS["CHOICE"], _native.OPS["ORDER"]) else [(at + 1, after)]
+        if blended and (s.op in _GEOMETRY or s.op == _native.OPS["CHAINS"]):
+            return None
+        if s.op in (_native.OPS["APPLY"], _native.OPS["CHOICE"], _native.OPS["ORDER"]):
+            several = s.op == _native.OPS["ORDER"] and s.numbers[1] > 1
+            each = [_blends(slots, a, b, blended) for a, b in bodies]
+            for k, (a, b) in enumerate(bodies):  # behind those that may run before it
+                others = each[:k] + each[k:k + 1] * bool(s.flags & REPLACE) + each[k + 1:] * (not s.flags & IN_ORDER)
+                if several and any(others) and _blends(slots, a, b, True) is None:
+                    return None
+            if None in each:
+                return None
+            blended = blended or any(each)
+        blended = blended or s.op == _native.OPS["CHAINS"]
+        at = after
+    return blended
 
 
 def _check_reach(slots: Sequence[Slot]) -> None:
@@ -384,10 +411,24 @@ def _check_finite(transforms: Sequence[Transform], mean: tuple[float, ...] | Non
             for v in _floats(getattr(t, "value", ())):
                 noise = torch.tensor([v, v * s.max() + m.abs().max()], device="cpu")
                 given.append((f"{name}.value", v, noise if normalised else (v - m) / s))
+            if isinstance(t, GaussianNoise) and not t.clip:  # the largest of the normal numbers is below 6 (normal.h)
+                given.append((f"{name}.sigma", t.sigma, (abs(t.mean) + 6 * t.sigma + m.abs()) / s))
     for name, value, becomes in given:
         if not bool((becomes.abs() <= most).all()):
             raise ArgumentError(f"{name}: expected values that {str(dtype).removeprefix('torch.')} can hold in the output, given "
                                 f"{value:g}, which becomes {becomes[becomes.abs().argmax()].item():g}")
+
+
+def _float_pictures(transforms: Sequence[Transform], slots: Sequence[Slot]) -> str | None:
+    """Why float pictures cannot be given, if so: a fill, in their units, lies outside of what colour is defined on."""
+    if not any(s.op in _native.COLOR_OPS for s in slots):
+        return None
+    for t in leaves(transforms):
+        for v in _floats(getattr(t, "fill", ())):
+            if not 0 <= v <= 1:
+                return (f"{type(t).__name__}.fill: expected values in [0, 1] for float pictures, whose colour is defined there, "
+                        f"given {v:g}; 128 of 255 is fill=128/255")
+    return None
 
 
 def _floats(values: Any) -> list[float]:

@@ -59,13 +59,13 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
         images = Ragged.from_list(images, layout and layout[1:])
     if type(images) is Ragged:
         first, table, channels, code, source = False, _check_ragged(images, plan), images.channels, 0, images.buffer
-        code = CODES[images.dtype]
+        dtype, code = images.dtype, CODES[images.dtype]
         images._check_there()
         foreign += images._foreign
     else:
         source = as_tensor("images", images, foreign)
-        table, code = None, 0
-        if source.dtype not in CODES:
+        table, dtype, code = None, source.dtype, 0
+        if dtype not in CODES:
             check_dtype("images", source, images)
         if source.requires_grad:
             check_grad("images", source)
@@ -75,6 +75,8 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
         channels = shape[1] if first else shape[3]
     if channels != 3 or recipe._channels > FOURS:
         _check_channels(recipe, channels)
+    if recipe._no_floats and dtype != torch.uint8:
+        raise ArgumentError(recipe._no_floats)
     if out is None:
         out = _new_images(recipe, rows, channels, h, w)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from anamorph.core import checks
@@ -83,6 +83,10 @@ class RandomField(Transform):
 
     def channels(self) -> set[int]:
         return lengths(self.fill)
+
+    def __repr__(self) -> str:  # code that evaluates, also where nobody has imported math
+        values = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return f"RandomField({', '.join(f'{name}={value!r}' for name, value in values)})".replace("=inf", "=float('inf')")
 
 
 def _correlation(where: str, value: Any) -> float:

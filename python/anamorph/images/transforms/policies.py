@@ -83,7 +83,7 @@ class RandAugment(_Policy):
                   num_magnitude_bins=checks.whole("RandAugment.num_magnitude_bins", self.num_magnitude_bins, 2, 1 << 20))
         most = {"torchvision": self.num_magnitude_bins - 1, "timm": 10, "paper": 30, "fixmatch": 30}[self.convention]
         self._set(magnitude=checks.whole("RandAugment.magnitude", self.magnitude, 0, most))
-        self._check((*WARPS, "random"))
+        self._check((*WARPS, "random") if self.convention == "timm" else WARPS)
 
     def slots(self) -> list[Slot]:
         return _some(self.num_ops, self._ops()) + (_cutout(16) if self.convention == "fixmatch" else [])
@@ -283,7 +283,8 @@ class auto_augment(_Policy):
             * ``original``, ``originalr``, ``v0``, ``v0r``, ``3a``: AutoAugment's tables and DeiT III's three ops; ``mstd``.
 
         interpolation: of the geometric ops; "random": bilinear or bicubic, timm's default.
-        fill: outside the picture, a number or one for each channel, in the input's units. timm's: 128, or 255 times its mean.
+        fill: outside the picture, a number or one for each channel, in the input's units. timm's: 128, or 255 times its mean;
+            of float pictures 128/255.
         translate_const: pixels that timm's TranslateX and TranslateY may move by; none of its strings has them.
         translate_pct: the share of a side that the maps of its strings may move by.
 
@@ -317,10 +318,12 @@ class auto_augment(_Policy):
                     checks.wrong("auto_augment.config", f"after t one of {', '.join(_TIMM_SETS)}", section)
                 keys["t"] = section[1:]
                 continue
-            key, number = re.fullmatch(r"(\D*)(.*)", section).groups()  # type: ignore[union-attr]
+            key, number = re.fullmatch(r"([^0-9]*)(.*)", section, re.DOTALL).groups()  # type: ignore[union-attr]
             if key not in _KEYS[name]:
                 known = ", ".join(_KEYS[name]) or "none"
                 checks.wrong("auto_augment.config", f"keys of {name!r} ({known}), each with a number", section)
+            if not re.fullmatch(r"[0-9]+" if _KEYS[name][key] is int else r"[0-9.]+(e[+-]?[0-9]+)?", number):
+                checks.wrong("auto_augment.config", f"a {'whole ' * (_KEYS[name][key] is int)}number after {key!r}", section)
             try:
                 keys[key] = _KEYS[name][key](number)
             except ValueError:
