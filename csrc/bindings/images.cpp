@@ -6,11 +6,11 @@
 #include <array>
 #include <optional>
 
-#include "../core/device.h"
 #include "../core/parallel.h"
 #include "../images/render.h"
+#include "carry.h"
 #include "family.h"
-#include "tensor.h"
+#include "on_cuda.h"
 
 namespace anamorph {
 namespace {
@@ -105,20 +105,6 @@ void check_side(const char* name, int64_t h, int64_t w) {
         fail<ShapeError>(name, ": expected sides of 1 to ", int(MAX_SIDE), " pixels, given ", h, " x ", w);
 }
 
-// f(stream), which launches kernels: on the tensors' device, and on the caller's stream there. Without the interpreter's lock, for a
-// launch waits where the device's queue is full; the stream is fetched with it.
-template <class F> void on_cuda([[maybe_unused]] py::handle object, const Tensor& t, [[maybe_unused]] const F& f) {
-#if defined(AM_CUDA)
-    void* stream = current_stream(object, t);
-    py::gil_scoped_release free;
-    OnDevice here(t.view.device.device_id);
-    f(stream);
-#else
-    fail<DeviceError>("device: expected the CPU, because this build of anamorph has no CUDA code (ANAMORPH_CUDA=on builds it), ",
-                      "given ", t.device_text());
-#endif
-}
-
 class Recipe {
 public:
     Recipe(const std::vector<SlotTuple>& given, Floats4 mean, Floats4 std, int dtype, int channels, int classes, float smoothing,
@@ -170,6 +156,7 @@ public:
         d["row_words"] = info_.row_words;
         return d;
     }
+    const RecipeInfo& row_info() const { return info_; }
     int row_words() const { return info_.row_words; }
     int ready_planes() const { return info_.most.wholes ? int(READY_PLANES) : 0; }
 
@@ -372,7 +359,10 @@ void bind_images(py::module_& m) {
         .def_property_readonly("row_words", &Recipe::row_words)
         .def_property_readonly("ready_planes", &Recipe::ready_planes)
         .def("plan", &Recipe::plan)
-        .def("render", &Recipe::render);
+        .def("render", &Recipe::render)
+        .def("carry", [](const Recipe& r, py::args args) { carry_planes(r.row_info(), args); })
+        .def("boxes", [](const Recipe& r, py::args args) { carry_boxes(r.row_info(), args); })
+        .def("points", [](const Recipe& r, py::args args) { carry_points(r.row_info(), args); });
     m.def("new_images", [](py::handle like, int64_t b, int64_t c, int64_t h, int64_t w, int dtype, bool channels_last) {
         const DLType types[] = {{kDLUInt, 8, 1}, {kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}};  // by Dtype
         return new_host_tensor(like, {b, c, h, w}, types[dtype], channels_last);

@@ -14,6 +14,7 @@ from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, ShapeError
 from anamorph.core.tensors import as_device, as_tensor
 from anamorph.images import rows as _rows
+from anamorph.images.carry import Carries
 from anamorph.images.rows import (
     COLOR_WORDS,
     ERASE_NAMES,
@@ -60,7 +61,7 @@ class Drawer(Protocol):
     def _furthest(self, side: int) -> tuple[float, float]: ...
 
 
-class Plan:
+class Plan(Carries):
     """One row of numbers per sample. Made by :meth:`anamorph.Recipe.plan`; given to :func:`anamorph.render`.
 
     ``plan[3]`` is row 3 as a sentence; ``plan[2:5]`` is the plan of these samples alone, whose partners, where they mix, must be
