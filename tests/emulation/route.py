@@ -43,6 +43,29 @@ if FOUND:
                                threads)
 
 
+        def carry(self, rows, next_rows, source, view, known, valid, size, fill, undo, bilinear, scatter, *rest):
+            read, written = ("view", "source") if undo and not scatter else ("source", "view")
+            planes = {"source": source, "view": view}
+            inputs = {"plan": rows, "next plan": next_rows, read: planes[read], "known": known, "valid": valid}
+            outputs = {"valid values": valid if valid is not None and valid.dtype == torch.uint8 else None}
+            if scatter or planes[written].dtype == torch.int64 and planes[written].dim() == 2:  # added to; or a list's
+                inputs[written] = planes[written]
+            else:
+                outputs[written] = planes[written]
+            more = [span(written, planes[written], True)] + [s for name in ("source", "view") for s in listed(name, planes[name], size)]
+            more += [s for t in (known, valid) for s in listed("valid", t, 1)]
+            with memory(inputs, outputs, more):
+                super().carry(rows, next_rows, source, view, known, valid, size, fill, undo, bilinear, scatter, *rest)
+
+        def boxes(self, rows, boxes, counts, out, keep, *rest):
+            with memory({"plan": rows, "boxes": boxes, "counts": counts}, {"out": out, "keep": keep}):
+                super().boxes(rows, boxes, counts, out, keep, *rest)
+
+        def points(self, rows, points, counts, out, seen, *rest):
+            with memory({"plan": rows, "points": points, "counts": counts}, {"out": out, "seen": seen}):
+                super().points(rows, points, counts, out, seen, *rest)
+
+
 @contextmanager
 def emulated(seed=0):
     """Recipes made inside run their CUDA kernels, in an order that the seed decides."""
@@ -64,7 +87,8 @@ def memory(inputs, outputs, more=()):
     allowed = [span(name, t, False) for name, t in inputs.items() if isinstance(t, torch.Tensor)]
     for name, t in outputs.items():
         if t is not None:
-            t.fill_(float("nan") if t.dtype.is_floating_point else 0xA5 if t.dtype == torch.uint8 else -0x5A5A5A5B)
+            t.fill_(float("nan") if t.dtype.is_floating_point else 0xA5 if t.dtype == torch.uint8 else -0x5A5B if t.dtype == torch.int16
+                    else -0x5A5A5A5B)
             allowed.append(span(name, t, True))
     with _one_call:
         native.allow_memory([*allowed, *more])
@@ -85,6 +109,13 @@ def pictures(table, channels, dtype):
     addresses, sizes = table.split((len(table) // 3, len(table) // 3 * 2))
     return [(f"images[{i}]", address, h * w * channels * (1, 4, 2, 2)[dtype], False)
             for i, (address, (h, w)) in enumerate(zip(addresses.tolist(), sizes.reshape(-1, 2).tolist(), strict=True))]
+
+
+def listed(name, table, size):
+    """The planes of a list, by their table."""
+    if table is None or table.dtype != torch.int64 or table.dim() != 2:
+        return []
+    return [(f"{name}[{i}]", address, planes * h * w * size, True) for i, (address, planes, h, w) in enumerate(table.tolist())]
 
 
 if __name__ == "__main__":

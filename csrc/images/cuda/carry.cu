@@ -83,8 +83,7 @@ __global__ void __launch_bounds__(THREADS) carry_kernel(const __grid_constant__ 
 }
 
 // f(maps, the list's sample, first place to write to, may they be there at all), of the own list and of the partner's.
-template <class Args, class F> AM_D void both_lists(const Args& a, const F& f) {
-    __shared__ Maps own, other;
+template <class Args, class F> AM_D void both_lists(const Args& a, Maps& own, Maps& other, const F& f) {
     const int i = int(blockIdx.x), per = a.info.most.mixes && !a.undo ? 2 * a.count : a.count;
     const int32_t* row = plan_row_of(a.rows, a.info, i);
     const int partner = partner_in(row, i, a.batch);
@@ -101,13 +100,17 @@ template <class Args, class F> AM_D void both_lists(const Args& a, const F& f) {
 __global__ void __launch_bounds__(THREADS) boxes_kernel(const __grid_constant__ BoxArgs a) {
     const int32_t* row = plan_row_of(a.rows, a.info, int(blockIdx.x));
     const float source[4] = {0.0f, 0.0f, float(source_side(row, 1)), float(source_side(row, 0))};
-    both_lists(a, [&](const Maps& m, int64_t in, int64_t to, bool there) {
+    __shared__ Maps own, other;
+    both_lists(a, own, other, [&](const Maps& m, int64_t in, int64_t to, bool there) {
         carry_box(a, m, FieldTable{nullptr, 0}, in, to, there, source);
     });
 }
 
 __global__ void __launch_bounds__(THREADS) points_kernel(const __grid_constant__ PointArgs a) {
-    both_lists(a, [&](const Maps& m, int64_t in, int64_t to, bool there) { carry_point(a, m, FieldTable{nullptr, 0}, in, to, there); });
+    __shared__ Maps own, other;
+    both_lists(a, own, other, [&](const Maps& m, int64_t in, int64_t to, bool there) {
+        carry_point(a, m, FieldTable{nullptr, 0}, in, to, there);
+    });
 }
 
 }}  // namespace AM_LEVEL

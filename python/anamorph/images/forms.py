@@ -1,0 +1,251 @@
+"""The forms in which a batch's targets are given, and given back: one tensor for the batch or a list with one for each sample;
+both may be torchvision's tv_tensors, which bring their format along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from anamorph.core import checks
+from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
+from anamorph.core.tensors import as_integers, as_tensor
+
+FORMATS = ("xyxy", "xywh", "cxcywh")
+PARTNER = 2  # whose values of a mixed view, as the native core numbers them: 0 both pictures', 1 the own one's
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+# What planes may hold: a check, and its words.
+INTEGERS = (lambda t: not t.dtype.is_floating_point and not t.dtype.is_complex, "integers or bools")
+FLOATS = (lambda t: t.dtype.is_floating_point, "floats")
+BOOLS = (lambda t: t.dtype == torch.bool, "bools")
+
+
+class Drawn(Protocol):
+    """What is asked of a plan."""
+
+    rows: Tensor
+    size: Any
+    output_size: tuple[int, int]
+
+    def _partners(self) -> list[int]: ...
+
+
+def check_device(name: str, t: Tensor, plan: Drawn) -> None:
+    if t.device != plan.rows.device:
+        raise DeviceError(f"{name}: expected on {plan.rows.device} like the plan, given on {t.device}")
+
+
+class Planes:
+    """Planes of values as they were given: one tensor for the batch, or a list."""
+
+    def __init__(self, name: str, value: Any, plan: Drawn, good: Callable[[Tensor], bool], expected: str,
+                 like: Planes | None = None) -> None:
+        self.name, self.original = name, value
+        self.list = isinstance(value, list | tuple)
+        if self.list and len(value) != len(plan.rows):
+            raise ShapeError(f"{name}: expected a list of {len(plan.rows)}, one for each sample, given {len(value)}")
+        self.tensors = [plain(as_tensor(f"{name}[{i}]" if self.list else name, t)) for i, t in
+                        enumerate(value if self.list else [value])]
+        self.dims = max(t.dim() for t in self.tensors) if self.tensors else 0
+        first = self.tensors[0]
+        for i, t in enumerate(self.tensors):
+            where = f"{name}[{i}]" if self.list else name
+            if not good(t):
+                raise DtypeError(f"{where}: expected {expected}, given {t.dtype}")
+            if t.dtype != first.dtype:
+                raise DtypeError(f"{where}: expected {first.dtype} as the first of the list, given {t.dtype}")
+            check_device(where, t, plan)
+            self._check_shape(where, t, i, plan, like)
+
+    def _check_shape(self, where: str, t: Tensor, i: int, plan: Drawn, like: Planes | None) -> None:
+        batch = [] if self.list else [len(plan.rows)]
+        size = plan.size
+        if isinstance(size, Tensor):
+            sizes = size.cpu()
+            each = sizes[i:i + 1] if self.list else sizes
+            if bool((each != each[0]).any()):
+                raise ShapeError(f"{where}: expected a list, because the plan's pictures differ in size, given one tensor")
+            size = tuple(each[0].tolist())
+        if like is not None:
+            expected = [*batch, *size]
+            if list(t.shape) != expected or self.list != like.list:
+                raise ShapeError(f"{where}: expected {expected} like {like.name}, given {list(t.shape)}")
+            return
+        shape = list(t.shape)
+        good = len(shape) - len(batch) in (2, 3) and shape[:len(batch)] == batch and shape[-2:] == list(size)
+        if not good:
+            of = ", ".join(map(str, [*batch, "N", *size]))
+            raise ShapeError(f"{where}: expected [{of}] or without the N, given {shape}")
+
+    def shape(self) -> Any:
+        return [list(t.shape) for t in self.tensors] if self.list else list(self.tensors[0].shape)
+
+    @property
+    def bytes(self) -> int:
+        return self.tensors[0].element_size()
+
+    def to(self, dtype: torch.dtype) -> Planes:
+        return self._with([t.to(dtype) for t in self.tensors])
+
+    def _with(self, tensors: list[Tensor]) -> Planes:
+        other = Planes.__new__(Planes)
+        other.__dict__.update(self.__dict__, tensors=tensors)
+        return other
+
+    def like(self, plan: Drawn, h: int, w: int, part: int) -> Planes:
+        """Room for the same planes of the views; of the partners' alone, as many as these have."""
+        if not self.list:
+            t = self.tensors[0]
+            return self._with([t.new_empty((*t.shape[:-2], h, w))])
+        tensors = [self.tensors[k] for k in plan._partners()] if part == PARTNER else self.tensors
+        return self._with([t.new_empty((*t.shape[:-2], h, w)) for t in tensors])
+
+    def native(self, plan: Drawn) -> tuple[Tensor, Any]:
+        """What the native core reads, and what must live as long as that."""
+        bits = BITS[self.bytes]
+        if not self.list:
+            t = self.tensors[0].contiguous().view(bits)
+            return t if self.name == "valid" or t.dim() == 4 else t[:, None], t
+        kept = [t.contiguous() for t in self.tensors]
+        return table_of(kept, plan), kept
+
+    def result(self, given: Planes) -> Any:
+        tensors = [rewrap(t, o) for t, o in zip(self.tensors, given.original if given.list else [given.original], strict=True)]
+        return tensors if self.list else tensors[0]
+
+
+def bits_of(fill: Any, dtype: torch.dtype) -> int:
+    """The bits of a value of the dtype."""
+    given = checks.plain(fill)
+    if dtype.is_floating_point:
+        value = torch.tensor(float("nan") if given != given else checks.number("fill", given), dtype=dtype)
+    else:
+        info = (0, 1) if dtype == torch.bool else (torch.iinfo(dtype).min, torch.iinfo(dtype).max)
+        value = torch.tensor(checks.whole("fill", int(given) if isinstance(given, bool) else given, *info), dtype=dtype)
+    size = value.element_size()
+    return int(value.reshape(1).view(BITS[size]).item()) % (1 << 8 * size)
+
+
+def table_of(tensors: Sequence[Tensor], plan: Drawn) -> Tensor:
+    rows = [[t.data_ptr(), 1 if t.dim() == 2 else t.shape[0], *t.shape[-2:]] for t in tensors]
+    return torch.tensor(rows, dtype=torch.int64).to(plan.rows.device)
+
+
+class Rows:
+    """Boxes or points as they were given: float32 [B, N, values] and how many of the N are some."""
+
+    def __init__(self, name: str, value: Any, counts: Any, plan: Drawn, values: int) -> None:
+        self.list = isinstance(value, list | tuple)
+        self.format: str | None = None
+        self.original = value
+        batch = len(plan.rows)
+        if not self.list:
+            self.format = format_of(name, value)
+            t = plain(as_tensor(name, value))
+            check_device(name, t, plan)
+            if t.dim() != 3 or t.shape[0] != batch or t.shape[2] != values:
+                raise ShapeError(f"{name}: expected [{batch}, N, {values}], given {list(t.shape)}")
+            self.data = _floats(name, t)
+            self.counts = None if counts is None else _counts(counts, t, plan)
+            self.lengths = [t.shape[1]] * batch
+            return
+        if counts is not None:
+            raise ArgumentError("counts: expected none for a list, whose lengths they are, given some")
+        if len(value) != batch:
+            raise ShapeError(f"{name}: expected a list of {batch}, one for each sample, given {len(value)}")
+        formats = {format_of(f"{name}[{i}]", t) for i, t in enumerate(value)}
+        if len(formats) > 1:
+            raise ArgumentError(f"{name}: expected boxes of one format, given {sorted(map(str, formats))}")
+        self.format = formats.pop()
+        tensors = []
+        for i, one in enumerate(value):
+            t = plain(as_tensor(f"{name}[{i}]", one))
+            check_device(f"{name}[{i}]", t, plan)
+            t = t.reshape(0, values) if t.numel() == 0 and t.dim() <= 2 else t
+            if t.dim() != 2 or t.shape[1] != values:
+                raise ShapeError(f"{name}[{i}]: expected [N, {values}], given {list(t.shape)}")
+            tensors.append(_floats(f"{name}[{i}]", t))
+        self.lengths = [len(t) for t in tensors]
+        self.data = torch.zeros((batch, max(self.lengths), values), dtype=torch.float32, device=plan.rows.device)
+        for i, t in enumerate(tensors):
+            self.data[i, :len(t)] = t
+        self.counts = torch.tensor(self.lengths, dtype=torch.int64).to(plan.rows.device)
+
+    def result(self, t: Tensor, plan: Drawn, twice: bool, plain: bool = False) -> Any:
+        """In the form that was given."""
+        originals = self.original if self.list else [self.original]
+        if not self.list:
+            return t if plain else rewrap(t, originals[0], plan.output_size)
+        n = self.data.shape[1]
+        partners = plan._partners() if twice else range(len(self.lengths))
+        each = []
+        for i, k in enumerate(partners):
+            own = t[i, :self.lengths[i]]
+            each.append(torch.cat([own, t[i, n:n + self.lengths[k]]]) if twice and k != i else own)
+        return each if plain else [rewrap(one, original, plan.output_size) for one, original in zip(each, originals, strict=True)]
+
+
+def _floats(name: str, t: Tensor) -> Tensor:
+    if t.dtype.is_complex or t.dtype == torch.bool:
+        raise DtypeError(f"{name}: expected numbers, given {t.dtype}")
+    t = t.detach().to(torch.float32).contiguous()
+    if not t.is_cuda and not bool(torch.isfinite(t).all()):  # on a device it would be a host copy; there NaN stays NaN
+        raise ArgumentError(f"{name}: expected finite numbers, given {t[~torch.isfinite(t)][0].item()}")
+    return t
+
+
+def _counts(counts: Any, t: Tensor, plan: Drawn) -> Tensor:
+    counts = as_integers("counts", counts)
+    check_device("counts", counts, plan)
+    if counts.shape != t.shape[:1]:
+        raise ShapeError(f"counts: expected [{len(t)}], given {list(counts.shape)}")
+    if not counts.is_cuda and not bool(((counts >= 0) & (counts <= t.shape[1])).all()):
+        raise ArgumentError(f"counts: expected 0 to {t.shape[1]}, given {counts.min().item()} to {counts.max().item()}")
+    return counts.contiguous()
+
+
+def to_xyxy(boxes: Tensor, format: str) -> Tensor:
+    if format == "xyxy":
+        return boxes
+    a, size = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([a, a + size], -1) if format == "xywh" else torch.cat([a - size / 2, a + size / 2], -1)
+
+
+def from_xyxy(boxes: Tensor, format: str) -> Tensor:
+    if format == "xyxy":
+        return boxes
+    a, b = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([a, b - a] if format == "xywh" else [(a + b) / 2, b - a], -1)
+
+
+# ---- torchvision's tv_tensors, which bring their format and are given back as what they were ----
+
+
+def _is_tv(value: Any) -> bool:
+    return type(value).__module__.startswith("torchvision.tv_tensors")
+
+
+def plain(t: Tensor) -> Tensor:
+    return t.as_subclass(Tensor) if type(t) is not Tensor else t
+
+
+def format_of(name: str, value: Any) -> str | None:
+    if not _is_tv(value) or not hasattr(value, "format"):
+        return None
+    format = value.format.value.lower()
+    if format not in FORMATS:
+        raise ArgumentError(f"{name}: expected boxes of format {', '.join(FORMATS)}, given {format}")
+    return cast(str, format)
+
+
+def rewrap(t: Tensor, original: Any, canvas: tuple[int, int] | None = None) -> Tensor:
+    if not _is_tv(original):
+        return t
+    kind = type(original)
+    if hasattr(original, "format"):
+        return cast(Tensor, kind(t, format=original.format, canvas_size=canvas))
+    return cast(Tensor, kind(t, canvas_size=canvas) if hasattr(original, "canvas_size") else kind(t))
