@@ -4,6 +4,7 @@
 
 #include <list>
 
+#include "../images/carry.h"
 #include "../images/render.h"
 #include "on_cuda.h"
 
@@ -43,10 +44,12 @@ public:
         }
         t.need_dims(one_plane ? 3 : 4, one_plane ? "[B, H, W]" : "[B, N, H, W]");
         if (t.size(0) != words_.size(0)) fail<ShapeError>(name, ": expected ", words_.size(0), " samples, given ", t.size(0));
-        if (t.view.dtype.bits != 8 * bytes) fail<DtypeError>(name, ": expected values of ", bytes, " bytes, given ", t.dtype_text());
+        if (t.view.dtype.bits != 8 * bytes)
+            fail<DtypeError>(name, ": expected values of ", bytes, " bytes, given ", t.dtype_text());
         const int axis = one_plane ? 1 : 2;
         const int64_t plane = t.size(axis) * t.size(axis + 1);
-        return {t.data<uint8_t>(), plane * (one_plane ? 1 : t.size(1)) * bytes, nullptr, int(one_plane ? 1 : t.size(1)),
+        return {t.data<uint8_t>(), plane * (one_plane ? 1 : t.size(1)) * bytes,
+                nullptr,           int(one_plane ? 1 : t.size(1)),
                 int(t.size(axis)), int(t.size(axis + 1))};
     }
     template <class T> T* values(py::handle object, const char* name, uint8_t code) {

@@ -58,11 +58,15 @@ struct PointArgs {
     float* out;       // as BoxArgs
     uint8_t* seen;    // does it lie in the view, and does the view show it; null
     bool undo;
-    float shift;      // added before, taken off after: 0.5 where points are indices of pixels
+    float shift;  // added before, taken off after: 0.5 where points are indices of pixels
 };
 
-AM_HD const int32_t* plan_row_of(const int32_t* rows, const RecipeInfo& info, int i) { return rows + int64_t(i) * info.row_words; }
-AM_HD int partner_in(const int32_t* row, int i, int batch) { return row[W_PARTNER] >= 0 && row[W_PARTNER] < batch ? row[W_PARTNER] : i; }
+AM_HD const int32_t* plan_row_of(const int32_t* rows, const RecipeInfo& info, int i) {
+    return rows + int64_t(i) * info.row_words;
+}
+AM_HD int partner_in(const int32_t* row, int i, int batch) {
+    return row[W_PARTNER] >= 0 && row[W_PARTNER] < batch ? row[W_PARTNER] : i;
+}
 // A side that a row says, whatever a row from a file holds.
 AM_HD int source_side(const int32_t* row, int axis) { return kept_in(row[W_SOURCE + axis], 1, MAX_SIDE); }
 
@@ -101,12 +105,15 @@ template <class F> AM_HD void values_of_source(const Reading& r, bool bilinear, 
     fold(r, sx, sy);
     window(sx, bilinear ? 1.0f : 0.5f, x, share_x);
     window(sy, bilinear ? 1.0f : 0.5f, y, share_y);
-    const I left = tap_x(r, x), top = tap_y(r, y) * I(w);
+    // Where no border mirrors, a tap beyond is the edge's.
+    auto column = [&](I t) { return r.movable ? min_(max_(t, I(r.taps.x0)), I(r.taps.x1)) : tap_x(r, t); };
+    auto line = [&](I t) { return (r.movable ? min_(max_(t, I(r.taps.y0)), I(r.taps.y1)) : tap_y(r, t)) * I(w); };
+    const I left = column(x), top = line(y);
     v.at[0] = top + left;
     if (!bilinear) return;
     share_x = unit_clamp(share_x);
     share_y = unit_clamp(share_y);
-    const I right = tap_x(r, x + I(1)), bottom = tap_y(r, y + I(1)) * I(w);
+    const I right = column(x + I(1)), bottom = line(y + I(1));
     v.at[1] = top + right;
     v.at[2] = bottom + left;
     v.at[3] = bottom + right;
@@ -117,49 +124,80 @@ template <class F> AM_HD void values_of_source(const Reading& r, bool bilinear, 
     v.weight[3] = share_x * share_y;
 }
 
-// Is what the view shows of position (sx, sy) the picture alone? At the edge of a frame or a padding it is a mixture with the fill.
-AM_HD bool pure(const Maps& m, float sx, float sy) {
+// 1 where what a view shows of position (sx, sy) is the picture alone. At the edge of a frame or a padding it is a mixture with the
+// fill.
+template <class F> AM_HD F pure(const Maps& m, F sx, F sy) {
     const Reading& r = m.reading;
-    float least = 1.0f;
+    F least(1.0f);
     for (int i = 0; i < 4; ++i) {
-        const float in = i < 2 ? 1.0f : -1.0f, at = i % 2 ? sy : sx;
-        if (r.framed) least = min_(least, in * (at - r.frame[i]) * r.slope[i]);
-        if (r.padded) least = min_(least, in * (at - r.pads[i]));
+        const F in(i < 2 ? 1.0f : -1.0f), at = i % 2 ? sy : sx;
+        if (r.framed) least = min_(least, in * (at - F(r.frame[i])) * F(r.slope[i]));
+        if (r.padded) least = min_(least, in * (at - F(r.pads[i])));
     }
-    return least > 0.499f && holds(m.seen, sx, sy);
+    const auto seen = sx >= F(m.seen[0]) && sx < F(m.seen[2]) && sy >= F(m.seen[1]) && sy < F(m.seen[3]);
+    return select(seen && least > F(0.499f), F(1.0f), F(0.0f));
 }
 
-// Of a view of w x h, around a position in it; false where one of them shows something else than the picture.
-AM_HD bool values_of_view(const Maps& m, const FieldTable& table, bool bilinear, float x, float y, int w, int h, Values<float>& v) {
+// Of a view of w x h, around position (x, y) in it: 0 where one of them shows something else than the picture. at_source(x, y, sx,
+// sy): where that is.
+template <class F, class AtSource>
+AM_HD F values_of_view(const Maps& m, bool bilinear, F x, F y, int w, int h, const AtSource& at_source, Values<F>& v) {
+    using I = typename IntOf<F>::type;
+    auto place = [&](F px, F py) {
+        const I column = to_int(clamp_(px, F(0.0f), F(float(w - 1)))), line = to_int(clamp_(py, F(0.0f), F(float(h - 1))));
+        return line * I(w) + column;
+    };
     if (!bilinear) {
-        v.at[0] = kept_in(int(y), 0, h - 1) * w + kept_in(int(x), 0, w - 1);
-        return true;
+        v.at[0] = place(floor_(x), floor_(y));
+        return F(1.0f);
     }
-    const float tx = x - 0.5f, ty = y - 0.5f, left = floor_(tx), top = floor_(ty), share_x = tx - left, share_y = ty - top;
-    bool good = true;
+    const F left = floor_(x - F(0.5f)), top = floor_(y - F(0.5f)), one(1.0f), zero(0.0f);
+    const F share_x = x - F(0.5f) - left, share_y = y - F(0.5f) - top;
+    F good(1.0f);
     for (int k = 0; k < 4; ++k) {
-        const int dx = k % 2, dy = k / 2;
-        const int px = int(left) + dx, py = int(top) + dy;
-        v.weight[k] = (dx ? share_x : 1.0f - share_x) * (dy ? share_y : 1.0f - share_y);
-        v.at[k] = kept_in(py, 0, h - 1) * w + kept_in(px, 0, w - 1);
-        if (v.weight[k] == 0.0f) continue;
-        bool shown = px >= 0 && px < w && py >= 0 && py < h;
-        if (shown && (m.reading.framed || m.reading.padded)) {
-            float sx, sy, z;
-            to_source(m, table, float(px) + 0.5f, float(py) + 0.5f, sx, sy, z);
-            shown = pure(m, sx, sy);
+        const F px = k % 2 ? left + one : left, py = k / 2 ? top + one : top;
+        v.weight[k] = (k % 2 ? share_x : one - share_x) * (k / 2 ? share_y : one - share_y);
+        v.at[k] = place(px, py);
+        F shown = select(px >= zero && px < F(float(w)) && py >= zero && py < F(float(h)), one, zero);
+        if (m.reading.framed || m.reading.padded) {
+            F sx, sy;
+            at_source(px + F(0.5f), py + F(0.5f), sx, sy);
+            shown = min_(shown, pure(m, sx, sy));
         }
-        good = good && shown;
+        good = min_(good, select(v.weight[k] == zero, one, shown));
     }
     return good;
 }
 
-// Where the value at pixel (x, y) of the source is read in the view.
-AM_HD bool values_undone(const CarryArgs& a, const Maps& m, const FieldTable& table, int x, int y, Values<float>& v) {
-    float vx, vy;
-    const float sx = float(x) + 0.5f, sy = float(y) + 0.5f;
-    if (!holds(m.seen, sx, sy) || !to_view(m, table, sx, sy, vx, vy) || !holds(m.region, vx, vy)) return false;
-    return values_of_view(m, table, a.bilinear, vx, vy, a.out_w, a.out_h, v);
+// Where the value at a position of the source is read in the view: 0 where it is not.
+template <class F> AM_HD F values_undone(const CarryArgs& a, const Maps& m, F sx, F sy, Values<F>& v) {
+    const F z = F(m.back[6]) * sx + (F(m.back[7]) * sy + F(m.back[8])), inverse = F(1.0f) / z;
+    const F x = (F(m.back[0]) * sx + (F(m.back[1]) * sy + F(m.back[2]))) * inverse;
+    const F y = (F(m.back[3]) * sx + (F(m.back[4]) * sy + F(m.back[5]))) * inverse;
+    const F good = values_of_view(
+        m, a.bilinear, x, y, a.out_w, a.out_h,
+        [&](F px, F py, F& qx, F& qy) {
+            F behind;
+            position(m.reading, px, py, qx, qy, behind);
+        },
+        v);
+    const auto there = z > F(1e-8f) && sx >= F(m.seen[0]) && sx < F(m.seen[2]) && sy >= F(m.seen[1]) && sy < F(m.seen[3]) &&
+                       x >= F(m.region[0]) && x < F(m.region[2]) && y >= F(m.region[1]) && y < F(m.region[3]);
+    return select(there, good, F(0.0f));
+}
+// The same of one pixel, of any map.
+AM_HD bool values_undone(const CarryArgs& a, const Maps& m, const FieldTable& table, int px, int py, Values<float>& v) {
+    const float sx = float(px) + 0.5f, sy = float(py) + 0.5f;
+    if (!m.field.moves) return values_undone(a, m, sx, sy, v) > 0.0f;
+    float x, y;
+    if (!holds(m.seen, sx, sy) || !to_view(m, table, sx, sy, x, y) || !holds(m.region, x, y)) return false;
+    return values_of_view(
+               m, a.bilinear, x, y, a.out_w, a.out_h,
+               [&](float vx, float vy, float& qx, float& qy) {
+                   float behind;
+                   to_source(m, table, vx, vy, qx, qy, behind);
+               },
+               v) > 0.0f;
 }
 
 // Of those that are known alone; false where they are less than half.
@@ -329,7 +367,8 @@ AM_HD float carried_box(const Maps& m, const FieldTable& table, const float* box
 }
 
 // Box k of sample i; of recipes that mix the partner's are behind the own ones.
-AM_HD void carry_box(const BoxArgs& a, const Maps& m, const FieldTable& table, int64_t in, int64_t to, bool there, const float* source) {
+AM_HD void carry_box(const BoxArgs& a, const Maps& m, const FieldTable& table, int64_t in, int64_t to, bool there,
+                     const float* source) {
     float out[4] = {0.0f, 0.0f, 0.0f, 0.0f}, share = 0.0f;
     if (there) share = carried_box(m, table, a.in + 4 * in, a.undo, a.tight, source, out);
     const float w = out[2] - out[0], h = out[3] - out[1];

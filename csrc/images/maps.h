@@ -9,12 +9,12 @@
 namespace anamorph {
 
 struct Maps {
-    Reading reading;            // of nearest taps
-    Field field;                // of its functions those that move pixels
-    float back[9];              // source -> where the reading's map goes on from: the output, or the field's view
-    float back_after[9];        // the field's view -> output
-    float seen[4];              // x0 y0 x1 y1 in the source: what a view may show of it
-    float region[4], hole[4];   // in the output: where the view is, but for another one that lies there
+    Reading reading;           // of nearest taps
+    Field field;               // of its functions those that move pixels
+    float back[9];             // source -> where the reading's map goes on from: the output, or the field's view
+    float back_after[9];       // the field's view -> output
+    float seen[4];             // x0 y0 x1 y1 in the source: what a view may show of it
+    float region[4], hole[4];  // in the output: where the view is, but for another one that lies there
 };
 
 // A field's coefficients, where they were made beforehand: [MOTIONS][count[1]][line].
@@ -37,7 +37,8 @@ AM_HD void inverse_map(const float* map, float* out) {
 }
 
 // Those of a row of a picture of h x w. `over`: the row into whose output it is mixed as the partner, or null.
-AM_HD void open_maps(const RecipeInfo& info, const int32_t* row, const int32_t* over, int h, int w, int out_h, int out_w, Maps& m) {
+AM_HD void open_maps(const RecipeInfo& info, const int32_t* row, const int32_t* over, int h, int w, int out_h, int out_w,
+                     Maps& m) {
     Reading& r = m.reading;
     open_reading(row, {nullptr, w, 1, 0, h, w, F32}, r);
     r.interp = INTERP_NEAREST;
@@ -88,7 +89,8 @@ struct Functions {
 // How the weights of `spline` change with the position, in pixels.
 AM_HD void spline_slopes(const Field& f, int axis, float q, int first, float* w) {
     const bool varies = f.knots[axis] > 0.0f && q >= 0.0f && q <= f.size[axis];
-    const float t = q * f.knots[axis] + f.offset[axis] - float(first), u = 1.0f - t, k = varies ? 0.24072187f * f.knots[axis] : 0.0f;
+    const float t = q * f.knots[axis] + f.offset[axis] - float(first), u = 1.0f - t,
+                k = varies ? 0.24072187f * f.knots[axis] : 0.0f;
     w[0] = -3.0f * u * u * k;
     w[1] = (9.0f * t - 12.0f) * t * k;
     w[2] = (12.0f - 9.0f * u) * u * k;

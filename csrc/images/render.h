@@ -1,9 +1,13 @@
 // The launches, one set for each backend.
 #pragma once
-#include "carry.h"
+#include "mix.h"
 #include "plan.h"
 
 namespace anamorph {
+
+struct CarryArgs;  // carry.h
+struct BoxArgs;
+struct PointArgs;
 
 void plan_cpu(const PlanArgs& args, int threads);
 void render_cpu(const RenderArgs& args, int threads);

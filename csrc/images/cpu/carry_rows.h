@@ -1,4 +1,4 @@
-// carry.h on a CPU, compiled once for each SIMD level (render_*.cpp): planes row by row, boxes and points one by one.
+// carry.h on a CPU, compiled once for each SIMD level (carry_*.cpp): planes row by row, boxes and points one by one.
 #pragma once
 #include <algorithm>
 #include "../carry.h"
@@ -37,6 +37,14 @@ struct CarryRow {
         sx = weight + 4 * size_t(pitch);
         sy = sx + pitch;
     }
+    // A pack of columns. Those before it have been used already, and those behind will be found anew.
+    void store(int x, Ints first, const Values<Floats>& v, bool bilinear) {
+        first.store(at + x);
+        for (int k = 0; k < 4 && bilinear; ++k) {
+            if (k > 0) v.at[k].store(at + k * pitch + x);
+            v.weight[k].store(weight + k * pitch + x);
+        }
+    }
     Values<float> values(int x) const {
         Values<float> v;
         for (int k = 0; k < 4; ++k) {
@@ -66,16 +74,7 @@ inline void read_source(const CarryArgs& a, const Maps& m, FieldRows& field, int
         position(r, px, py, sx, sy, z);
         Values<Floats> v;
         values_of_source(r, a.bilinear, sx, sy, source_w, v);
-        const Ints first = select(cover_of(r, true, sx, sy, z) > Floats(0.5f), v.at[0], Ints(-1));
-        int32_t at[LANES];
-        float values[LANES];
-        for (int k = 0; k < (a.bilinear ? 4 : 1); ++k) {
-            (k == 0 ? first : v.at[k]).store(at);
-            for (int i = max_(xa - x, 0); i < LANES && x + i < xb; ++i) row.at[k * row.pitch + x + i] = at[i];
-            if (!a.bilinear) break;
-            v.weight[k].store(values);
-            for (int i = max_(xa - x, 0); i < LANES && x + i < xb; ++i) row.weight[k * row.pitch + x + i] = values[i];
-        }
+        row.store(x, select(cover_of(r, true, sx, sy, z) > Floats(0.5f), v.at[0], Ints(-1)), v, a.bilinear);
         if (!a.next_rows) continue;
         sx.store(row.sx + x);
         sy.store(row.sy + x);
@@ -83,25 +82,55 @@ inline void read_source(const CarryArgs& a, const Maps& m, FieldRows& field, int
 }
 
 inline void read_view(const CarryArgs& a, const OpenMaps& m, int y, int width, CarryRow& row) {
-    for (int x = 0; x < width; ++x) {
-        Values<float> v{};
-        if (!values_undone(a, m, m.table, x, y, v)) v.at[0] = -1;
-        row.set(x, v);
+    if (m.field.moves) {
+        for (int x = 0; x < width; ++x) {
+            Values<float> v{};
+            if (!values_undone(a, m, m.table, x, y, v)) v.at[0] = -1;
+            row.set(x, v);
+        }
+        return;
+    }
+    for (int x = 0; x < width; x += LANES) {
+        Values<Floats> v;
+        const Floats good = values_undone(a, m, Floats::iota() + Floats(float(x) + 0.5f), Floats(float(y) + 0.5f), v);
+        row.store(x, select(good > Floats(0.0f), v.at[0], Ints(-1)), v, a.bilinear);
     }
 }
 
-template <class T> void copy_values(const CarryRow& row, const uint8_t* from, uint64_t fill, int width, uint8_t* to) {
+// Loops of loads from anywhere: as gather and scatter instructions they are slower on most processors.
+#if defined(__GNUC__) && !defined(__clang__)
+#define AM_ONE_BY_ONE __attribute__((optimize("no-tree-vectorize")))
+#else
+#define AM_ONE_BY_ONE
+#endif
+template <class T> AM_ONE_BY_ONE void copy_values(const CarryRow& row, const uint8_t* from, uint64_t fill, int width,
+                                                  uint8_t* to) {
     const T* values = reinterpret_cast<const T*>(from);
-    T* out = reinterpret_cast<T*>(to);
-    for (int x = 0; x < width; ++x) out[x] = row.at[x] < 0 ? T(fill) : values[row.at[x]];
+    T* __restrict__ out = reinterpret_cast<T*>(to);
+    const int32_t* __restrict__ at = row.at;
+    for (int x = 0; x < width; ++x) out[x] = at[x] < 0 ? T(fill) : values[at[x]];
+}
+// Where there is something, as bytes.
+inline void mark(const CarryRow& row, int xa, int xb, uint8_t* valid) {
+    if (!valid) return;
+    const int32_t* __restrict__ at = row.at;
+    for (int x = xa; x < xb; ++x) valid[x] = at[x] >= 0;
+}
+AM_ONE_BY_ONE inline void weigh_values(const CarryRow& row, const float* values, float fill, int width, float* __restrict__ out) {
+    const int32_t* __restrict__ at = row.at;
+    const float* __restrict__ weight = row.weight;
+    const int pitch = row.pitch;
+    for (int x = 0; x < width; ++x) {
+        float sum = at[x] < 0 ? fill : 0.0f;  // a weight of 0 is for a value that may be anything, such as a hole's NaN
+        for (int k = 0; k < 4 && at[x] >= 0; ++k)
+            if (weight[k * pitch + x] != 0.0f) sum += weight[k * pitch + x] * values[at[k * pitch + x]];
+        out[x] = sum;
+    }
 }
 inline void copy_row(const CarryArgs& a, const CarryRow& row, const uint8_t* from, int width, uint8_t* to) {
-    if (a.bilinear) {
-        float* out = reinterpret_cast<float*>(to);
-        for (int x = 0; x < width; ++x)
-            out[x] = row.at[x] < 0 ? word_float(int32_t(a.fill)) : weighed(reinterpret_cast<const float*>(from), row.values(x));
-        return;
-    }
+    if (a.bilinear)
+        return weigh_values(row, reinterpret_cast<const float*>(from), word_float(int32_t(a.fill)), width,
+                            reinterpret_cast<float*>(to));
     switch (a.bytes) {
         case 1: return copy_values<uint8_t>(row, from, a.fill, width, to);
         case 2: return copy_values<uint16_t>(row, from, a.fill, width, to);
@@ -144,10 +173,11 @@ void carry_task(const CarryArgs& a, int i, int y0, int y1) {
             for (int n = 0; n < planes; ++n) {
                 uint8_t* line = source.data + (n * to_plane + size_t(y) * width) * a.bytes;
                 uint8_t* other = view.data + n * from_plane * a.bytes;
-                if (a.scatter) scatter_row(row, a.bilinear, reinterpret_cast<float*>(line), width, reinterpret_cast<float*>(other));
+                if (a.scatter)
+                    scatter_row(row, a.bilinear, reinterpret_cast<float*>(line), width, reinterpret_cast<float*>(other));
                 else copy_row(a, row, other, width, line);
             }
-            for (int x = 0; x < width && valid.data; ++x) valid.data[size_t(y) * width + x] = row.at[x] >= 0;
+            mark(row, 0, width, valid.data ? valid.data + size_t(y) * width : nullptr);
         }
         return;
     }
@@ -199,14 +229,15 @@ void carry_task(const CarryArgs& a, int i, int y0, int y1) {
             for (int x = xa; x < xb; ++x) {
                 if (row.at[x] < 0) continue;
                 const bool inside = holds(m.seen, row.sx[x], row.sy[x]);
-                if (!flow_in_view(*next, next->table, row.sx[x], row.sy[x], float(x) + 0.5f, float(y) + 0.5f, u + x, u + to_plane + x) ||
+                if (!flow_in_view(*next, next->table, row.sx[x], row.sy[x], float(x) + 0.5f, float(y) + 0.5f, u + x,
+                                  u + to_plane + x) ||
                     !inside) {
                     row.at[x] = -1;
                     u[x] = u[to_plane + x] = word_float(int32_t(a.fill));
                 }
             }
         }
-        for (int x = xa; x < xb && valid.data; ++x) valid.data[size_t(y) * width + x] = row.at[x] >= 0;
+        mark(row, xa, xb, valid.data ? valid.data + size_t(y) * width : nullptr);
     };
     for (int y = y0; y < y1; ++y) {
         int xa = 0, xb = 0;  // the partner's
@@ -237,7 +268,9 @@ void boxes_task(const BoxArgs& a, int i) {
     };
     const OpenMaps own(a, i, false, own_room);
     some(own, i, 0, true);
-    if (per > a.count) some(row[W_MIX] == MIX_NONE ? own : OpenMaps(a, i, true, other_room), partner, a.count, row[W_MIX] != MIX_NONE && partner != i);
+    if (per > a.count)
+        some(row[W_MIX] == MIX_NONE ? own : OpenMaps(a, i, true, other_room), partner, a.count,
+             row[W_MIX] != MIX_NONE && partner != i);
 }
 
 void points_task(const PointArgs& a, int i) {
@@ -252,7 +285,9 @@ void points_task(const PointArgs& a, int i) {
     };
     const OpenMaps own(a, i, false, own_room);
     some(own, i, 0, true);
-    if (per > a.count) some(row[W_MIX] == MIX_NONE ? own : OpenMaps(a, i, true, other_room), partner, a.count, row[W_MIX] != MIX_NONE && partner != i);
+    if (per > a.count)
+        some(row[W_MIX] == MIX_NONE ? own : OpenMaps(a, i, true, other_room), partner, a.count,
+             row[W_MIX] != MIX_NONE && partner != i);
 }
 
 }}  // namespace anamorph::AM_LEVEL

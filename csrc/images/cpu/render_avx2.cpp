@@ -1,4 +1,3 @@
 // The avx2 build of the CPU renderer: CMakeLists.txt gives this file its instruction set.
 #define AM_LEVEL avx2
 #include "render_rows.h"
-#include "carry_rows.h"

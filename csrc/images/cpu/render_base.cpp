@@ -1,4 +1,3 @@
 // The base build of the CPU renderer: CMakeLists.txt gives this file its instruction set.
 #define AM_LEVEL base
 #include "render_rows.h"
-#include "carry_rows.h"

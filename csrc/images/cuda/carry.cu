@@ -1,6 +1,7 @@
 // carry.h on a GPU: a thread for each pixel, box or point. The maps of a block's sample are opened once, into shared memory.
 #define AM_LEVEL cuda
 #include "../../core/launch.h"
+#include "../carry.h"
 #include "../render.h"
 
 namespace anamorph {
@@ -19,8 +20,7 @@ template <class T> AM_D void put(uint8_t* plane, int64_t at, T value) { reinterp
 
 // One value of a plane: the nearest one's bits or a weighed mean, or the fill.
 AM_D void carry_value(const CarryArgs& a, const uint8_t* from, bool there, const Values<float>& v, uint8_t* to, int64_t at) {
-    if (a.bilinear)
-        return put(to, at, there ? weighed(reinterpret_cast<const float*>(from), v) : word_float(int32_t(a.fill)));
+    if (a.bilinear) return put(to, at, there ? weighed(reinterpret_cast<const float*>(from), v) : word_float(int32_t(a.fill)));
     switch (a.bytes) {
         case 1: return put(to, at, there ? reinterpret_cast<const uint8_t*>(from)[v.at[0]] : uint8_t(a.fill));
         case 2: return put(to, at, there ? reinterpret_cast<const uint16_t*>(from)[v.at[0]] : uint16_t(a.fill));
@@ -45,7 +45,8 @@ __global__ void __launch_bounds__(THREADS) carry_kernel(const __grid_constant__ 
     const Planes to = planes_of(a.undo ? a.source : a.view, i);
     const Planes valid = planes_of(a.valid, i);
     const int64_t pixels = int64_t(to.h) * to.w;
-    for (int64_t p = int64_t(blockIdx.x - unsigned(i) * unsigned(tiles)) * THREADS + threadIdx.x; p < pixels; p += int64_t(tiles) * THREADS) {
+    for (int64_t p = int64_t(blockIdx.x - unsigned(i) * unsigned(tiles)) * THREADS + threadIdx.x; p < pixels;
+         p += int64_t(tiles) * THREADS) {
         const int x = int(p % to.w), y = int(p / to.w);
         const bool theirs = mixed && shows_partner(row, a.part, x, y);
         Values<float> v{};
@@ -75,7 +76,8 @@ __global__ void __launch_bounds__(THREADS) carry_kernel(const __grid_constant__ 
         }
         if (a.next_rows) {
             float* u = reinterpret_cast<float*>(to.data) + p;
-            there = there && holds(m.seen, sx, sy) && flow_in_view(next, none, sx, sy, float(x) + 0.5f, float(y) + 0.5f, u, u + pixels);
+            there = there && holds(m.seen, sx, sy) &&
+                    flow_in_view(next, none, sx, sy, float(x) + 0.5f, float(y) + 0.5f, u, u + pixels);
             if (!there) u[0] = u[pixels] = word_float(int32_t(a.fill));
         }
         if (valid.data) valid.data[p] = there;

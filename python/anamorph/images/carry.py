@@ -88,7 +88,7 @@ class Carries:
         if planes.list and self.recipe._mixes and any(t.dim() == 3 for t in planes.tensors):
             raise ArgumentError("masks: expected masks [H, W] for a recipe that mixes, given some [N, H, W]; apply_targets "
                                 "takes those of objects")
-        return self._into(planes, fill=fill)[0]
+        return self._into(planes, fill=fill, judged=False)[0]
 
     def apply_depth(self, depth: Any, valid: Any = None, *, mode: str = "nearest", fill: float = 0.0) -> tuple[Any, Any]:
         """Depth, or any other values that belong to places, in the views. The values themselves are not rescaled.
@@ -260,21 +260,21 @@ class Carries:
                                 "apart; given one that does")
 
     def _into(self, given: Planes, known: Planes | None = None, mode: str = "nearest", fill: float = 0,
-              next_rows: Tensor | None = None, part: int = BOTH) -> tuple[Any, Any]:
+              next_rows: Tensor | None = None, part: int = BOTH, judged: bool = True) -> tuple[Any, Any]:
         h, w = self.output_size
         bilinear = mode == "bilinear"
         dtype = given.tensors[0].dtype
         work = given.to(torch.float32) if bilinear else given
         source, keep = work.native(self)
         out = work.like(self, h, w, part)
-        valid = torch.empty((len(self.rows), h, w), dtype=torch.uint8, device=self.rows.device)
+        valid = torch.empty((len(self.rows), h, w), dtype=torch.uint8, device=self.rows.device) if judged else None
         view, _ = out.native(self)
         holes, kept = known.native(self) if known else (None, None)
         bits = bits_of(fill, torch.float32 if bilinear else dtype)
         self.recipe._native.carry(self.rows, next_rows, source, view, holes, valid, work.bytes, bits, False, bilinear, False,
                                   part, self.output_size, torch.get_num_threads())
         del keep, kept
-        return out.to(dtype).result(given), valid.bool()
+        return out.to(dtype).result(given), None if valid is None else valid.view(torch.bool)
 
     def _points(self, points: Any, counts: Any, undo: bool, shift: float, both: bool = False) -> tuple[Any, Any]:
         given = Rows("points", points, counts, self, 2)
@@ -286,7 +286,7 @@ class Carries:
                                    torch.get_num_threads())
         if not twice:
             out, seen = out[:, :given.data.shape[1]], seen[:, :given.data.shape[1]]
-        return given.result(out, self, twice), given.result(seen.bool(), self, twice, plain=True)
+        return given.result(out, self, twice), given.result(seen.view(torch.bool), self, twice, plain=True)
 
     def _boxes(self, given: Rows, format: str, undo: bool, tight: bool, least: tuple[float, float, float]) -> tuple[Any, Any]:
         data = to_xyxy(given.data, format)
@@ -296,7 +296,7 @@ class Carries:
         keep = torch.empty(shape[:2], dtype=torch.uint8, device=self.rows.device)
         self.recipe._native.boxes(self.rows, data.contiguous(), given.counts, out, keep, undo, tight, least, self.output_size,
                                   torch.get_num_threads())
-        return given.result(from_xyxy(out, format), self, twice), given.result(keep.bool(), self, twice, plain=True)
+        return given.result(from_xyxy(out, format), self, twice), given.result(keep.view(torch.bool), self, twice, plain=True)
 
     def _partners(self) -> list[int]:
         """The row that each is mixed with; itself where it is not."""
@@ -332,7 +332,7 @@ class _Undo(torch.autograd.Function):
         plan.recipe._native.carry(plan.rows, None, tables[0], view, None, tables[1], work.element_size(),
                                   bits_of(fill, work.dtype), True, bilinear, False, BOTH, plan.output_size,
                                   torch.get_num_threads())
-        valid = valid.bool()
+        valid = valid.view(torch.bool)
         ctx.mark_non_differentiable(valid)
         return (*(t.to(prediction.dtype) for t in out), valid)
 

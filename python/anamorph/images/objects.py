@@ -72,9 +72,9 @@ def _area(target: Mapping[str, Any], format: str) -> Tensor:
 def _carried_masks(plan: Any, masks: list[Any], partners: list[int]) -> list[Tensor]:
     given = Planes("masks", masks, plan, *INTEGERS)
     if not plan.recipe._mixes:
-        return [plain(m) for m in plan._into(given)[0]]
-    own, _ = plan._into(given, part=OWN)
-    theirs, _ = plan._into(given, part=PARTNER)
+        return [plain(m) for m in plan._into(given, judged=False)[0]]
+    own, _ = plan._into(given, part=OWN, judged=False)
+    theirs, _ = plan._into(given, part=PARTNER, judged=False)
     return [torch.cat([plain(a), plain(b)]) if k != i else plain(a)
             for i, (a, b, k) in enumerate(zip(own, theirs, partners, strict=True))]
 

@@ -1,0 +1,3 @@
+// The avx512 build of carry.h on a CPU: CMakeLists.txt gives this file its instruction set.
+#define AM_LEVEL avx512
+#include "carry_rows.h"
