@@ -235,12 +235,3 @@ def one_border_first(view: Any) -> Iterator[Allowed]:
                      "a warp has cut off may still be read", to=POLICIES)
 def one_frame_first(view: Any) -> Iterator[Allowed]:
     yield from last_of_all(view, lambda v: sum(steps.framed(s, d) for s, d in v.done[:v.warped + 1]) > 1)
-
-
-@reason("frame before resize", "a fill's frame fades over one pixel of the view that it frames, or of the output if that is "
-                               "larger; torchvision's is resized with the picture, so that it fades over the filter's support",
-        to=POLICIES)
-def frame_before_resize_first(view: Any) -> Iterator[Allowed]:
-    framed = [at for at, (s, d) in enumerate(view.done) if steps.framed(s, d) or steps.crops(s, d)]
-    later = [at for at, s in enumerate(view.geometry) if s.mode and not isinstance(s, steps.Warp)]
-    yield from last_of_all(view, lambda v: bool(framed and later) and framed[0] < later[-1])

@@ -72,18 +72,30 @@ def test_a_wrong_value_is_seen(wrong):
 @pytest.mark.parametrize("part", range(2))
 def test_no_difference_of_policies_is_unexplained(part):
     tally = Tally()
-    for number in range(part, 800 // BATCH, 2):
+    for number in range(part, 1200 // BATCH, 2):
         policies.run(policies.PolicyDraw(number, 8).case(), tally)
-    assert tally.cases == 400
+    assert tally.cases == 600
     assert not tally.unexplained, [line for _, line in tally.smallest.values()]
     assert tally.reasons["grid, then colour"] < 6
 
 
-@pytest.mark.parametrize("wrong", [0.01, -3 / 255])
+@pytest.mark.parametrize(("seed", "number"), [
+    (3, 522),  # a cubic's frame after an identity
+    (4, 2382),  # after an identity, in a row of three
+    (1, 575),  # sheared, sheared back, and framed again
+])
+def test_rare_differences_of_policies(seed, number):
+    tally = Tally()
+    policies.run(policies.PolicyDraw(number, seed).case(), tally)
+    assert not tally.unexplained
+
+
+@pytest.mark.parametrize("wrong", [0.01, -6 / 255])
 def test_a_wrong_value_of_a_policy_is_seen(wrong):
-    """One pixel of ours changed, in the middle, by three levels: more than what float32 leaves open of nearly all views."""
+    """One pixel of ours changed, in the middle: by more than what float32 leaves open of nearly all views, and than the levels by
+    which torchvision's bytes are below ours where every step cuts them."""
     missed = seen = 0
-    for number in range(60):
+    for number in range(40):
         case = policies.PolicyDraw(number, 8).case()
         made = case.render()
         views = made[0].clone().double()
