@@ -21,7 +21,8 @@ struct View {
     double filter[2];  // antialias support
     double fill[4];
     int interp, border, folded;
-    int colors, painted, fill_step;  // colour steps so far; up to the last that changes pixels; those before the fill
+    int colors, fill_step;  // colour steps so far; those before the fill
+    int painted;            // colour steps up to the last that changes pixels
     bool direct;            // its pixels are the source's own: nothing was resampled
     bool padded, framed, antialias;
     bool fielded, moved;  // a field was laid over it; it has moved pixels
