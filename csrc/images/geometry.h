@@ -22,6 +22,7 @@ struct View {
     double fill[4];
     int interp, border, folded;
     int colors, fill_step;  // colour steps so far; those before the fill
+    int painted;            // colour steps up to the last that changes pixels
     bool direct;            // its pixels are the source's own: nothing was resampled
     bool padded, framed, antialias;
     bool fielded, moved;  // a field was laid over it; it has moved pixels
@@ -36,7 +37,7 @@ struct View {
             frame[i] = slope[i] = fold[i] = fill[i] = 0.0;
         }
         filter[0] = filter[1] = 1.0;
-        interp = colors = fill_step = 0;
+        interp = colors = painted = fill_step = 0;
         border = folded = BORDER_CONSTANT;
         direct = true;
         padded = framed = antialias = fielded = moved = false;
@@ -95,7 +96,7 @@ struct View {
 
     AM_HD void set_fill(const double* color) {
         for (int i = 0; i < 4; ++i) fill[i] = color[i];
-        fill_step = colors;
+        fill_step = painted;
     }
 
     // From here on what lies outside this part of the view is the fill. While the view is square to its source a frame narrows the

@@ -194,6 +194,7 @@ struct RowWriter {
 
     AM_HD int32_t* step(int op, double number) {
         int32_t* c = row + W_HEADER + COLOR_WORDS * view.colors++;
+        if (changes_pixels(op)) view.painted = view.colors;
         c[S_OP] = op;
         put_double(c, S_NUMBER, number);
         c[2] = c[3] = 0;

@@ -27,6 +27,7 @@ from reference import render as reference
 
 FLOAT = 1e-5
 ONCE = How(once=True)
+NOT_PILS = ("hue", "channel permutation")
 ROUND = 2.0**-22  # of a position, relative to its largest term: float32 maps
 
 
@@ -211,14 +212,19 @@ class View:
         framed = any(isinstance(s, steps.Warp) and steps.framed(s, d) for s, d in before)
         return pads + made > 1 or bool(pads and later) or framed
 
+    def nudged(self, nudge: tuple[float, float]) -> reference.Row:
+        """The plan's row with its positions moved."""
+        row = copy.copy(self.row)
+        row.m = np.array([[1, 0, nudge[0]], [0, 1, nudge[1]], [0, 0, 1]]) @ row.m
+        return row
+
     def by_row(self, nudge: tuple[float, float] = (0, 0), wider: float = 0, shift: Any = 0) -> Tensor:
         """What the plan's row says, by the float64 renderer. ``nudge``: of the positions. ``wider``: of its frame. ``shift``: of
         the picture's channels."""
         f, size = self.case.finish, self.geometry[-1].after
         picture = self.as_float.permute(1, 2, 0).numpy() + shift
         mean, std = f.mean or [0.0] * len(self.ours), f.std or [1.0] * len(self.ours)
-        row = copy.copy(self.row)
-        row.m = np.array([[1, 0, nudge[0]], [0, 1, nudge[1]], [0, 0, 1]]) @ row.m
+        row = self.nudged(nudge)
         row.frame = row.frame + wider * np.array([-1, -1, 1, 1])
         values = reference.draw([picture], 0, row, *size, np.array(mean), np.array(std), self.bytes)
         x = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)
@@ -226,8 +232,10 @@ class View:
 
     def pil(self) -> Tensor | None:
         """PIL's bytes, where it has the recipe: its bilinear and bicubic resize always antialiases, its bicubic warp is another
-        cubic (a = -1), and its hue turns bytes of HSV."""
-        if not self.bytes or self.case.finish.transforms() or any(op == "hue" for op, _ in self.colors):
+        cubic (a = -1), and its hue turns bytes of HSV. Of blurs it has its own."""
+        if not self.bytes or self.case.finish.transforms() or any(op in NOT_PILS for op, _ in self.colors):
+            return None
+        if any(op == "gaussian blur" and v[-1] != "pil" for op, v in self.colors):
             return None
         for s in self.geometry:
             bicubic_warp = isinstance(s, steps.Warp) and s.mode == "bicubic"
@@ -298,6 +306,16 @@ class View:
     def tolerance(self, steep: float = 1) -> float:
         """Of a float output: 1e-5 of the range, and what float32 positions cost where a pixel's neighbours differ by it all.
         ``steep``: how many times over in one pixel of the source they do."""
+        return self.position_error(steep) * self.gain / min(self.case.finish.std or [1])
+
+    @property
+    def gain(self) -> float:
+        """By how much its colour enlarges a difference."""
+        gain = float(np.prod([max(abs(v), 1) for op, v in self.colors if op in ("brightness", "contrast", "saturation")]))
+        return gain * 3 ** sum(op == "hue" for op, _ in self.colors)
+
+    def position_error(self, steep: float = 1) -> float:
+        """``tolerance`` of values in [0, 1] before colour."""
         error = 0.0
         size = self.geometry[-1].after
         for m, step in zip(self.maps(), self.geometry, strict=True):
@@ -309,9 +327,7 @@ class View:
                 far = max((terms[k] / z + np.abs(p[inside]) * terms[2] / z).max() for k, p in ((0, x), (1, y)))
                 error = max(error, far * steep)
             steep = 1
-        gain = float(np.prod([max(abs(v), 1) for op, v in self.colors if op in ("brightness", "contrast", "saturation")]))
-        gain *= 3 ** sum(op == "hue" for op, _ in self.colors)
-        return (FLOAT + ROUND * error) * gain / min(self.case.finish.std or [1])
+        return FLOAT + ROUND * error
 
 
 @dataclass
@@ -321,6 +337,11 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     unexplained: Counter[str] = field(default_factory=Counter)
     smallest: dict[str, tuple[int, str]] = field(default_factory=dict)
+    sizes: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # a view's largest and mean difference, of 255
+
+    def note(self, name: str, largest: float, mean: float) -> None:
+        self.reasons[name] += 1
+        self.sizes.setdefault(name, []).append((largest, mean))
 
     def miss(self, kind: str, size: int, line: str) -> None:
         self.unexplained[kind] += 1

@@ -31,10 +31,13 @@ class Reason:
 
 REASONS: list[Reason] = []
 PIL: list[Reason] = []  # more of them, for PIL
+POLICIES: list[Reason] = []  # those of policies and of colour that needs the whole view, of a policies.PolicyView
 FUSED = {"fused": "several resamplings are one, with the best of their filters, and blur once",
          "grid": "a large antialiased window under a map that is aslant, or enlarges again, is read between the points of a "
                  "grid: 8 levels off at most, half a level in the mean, or two where a window is as long as a side of what may "
                  "be read"}
+NOT_COMPARED = {"grid, then colour": "what is read between the points of a grid is levels off, and so are the statistics and "
+                                     "tables of it: not compared"}
 
 
 def reason(name: str, sentence: str, always: bool = False, to: list[Reason] = REASONS) -> Callable[[Any], Any]:
@@ -173,3 +176,62 @@ def hard_frame(view: Any) -> Iterator[Allowed]:
     if view.mode == "bilinear" and any(isinstance(s, steps.Warp) for s in view.geometry):
         exact = view.expect(ONCE)
         yield (None if view.has_mean else view.fringe()), exact, exact
+
+
+# ---- policies: the first of these that says it all counts ----
+
+def last_of_all(view: Any, first: Callable[[Any], bool]) -> Iterator[Allowed]:
+    """All that a fused recipe means, of a view for which ``first`` holds."""
+    if first(view):
+        yield None, view.documented.low, view.documented.high
+
+
+@reason("rounded once", "bytes are rounded once, at the end; torchvision and PIL round (or truncate) after every step",
+        to=POLICIES)
+def rounded_once_in_order(view: Any) -> Iterator[Allowed]:
+    yield from rounded_once(view)
+
+
+@reason("within float32", "a value within what float32 makes uncertain of a position, a tie or a threshold, statistics and "
+                          "tables of such values included", to=POLICIES)
+def within_float32(view: Any) -> Iterator[Allowed]:
+    exact = view.bounds()
+    yield None, exact.low, exact.high
+
+
+@reason("fringe", "the half pixel of fill around a warp is weighed once; torchvision weighs the picture there twice by its cover",
+        to=POLICIES)
+def fringe_in_order(view: Any) -> Iterator[Allowed]:
+    if any(isinstance(s, steps.Warp) and s.fill is not None and s.mode == "bilinear" for s in view.geometry):
+        exact = view.bounds(ONCE)
+        yield (None if view.needs_whole else view.fringe()), exact.low, exact.high
+
+
+@reason("fused", "several resamplings are one, with the best of their filters, and blur once", to=POLICIES)
+def fused(view: Any) -> Iterator[Allowed]:
+    yield from last_of_all(view, lambda v: v.fused)
+
+
+@reason("as shown", "colour sees the view as it will be shown: geometry runs before it, and a statistic counts neither what a "
+                    "later map has left out nor its fill", to=POLICIES)
+def as_shown(view: Any) -> Iterator[Allowed]:
+    yield from last_of_all(view, lambda v: v.colored_early)
+
+
+@reason("one map", "a warp's view is not cut, framed or mirrored by the steps after it: they are one map, and around it is the "
+                   "warp's fill", to=POLICIES)
+def one_map_first(view: Any) -> Iterator[Allowed]:
+    yield from last_of_all(view, lambda v: v.warped < len(v.done) - 1)
+
+
+@reason("one border", "a mirrored or repeated border of a view that was padded, framed or resampled moves positions: the last "
+                      "one counts, a frame inside it is not seen again in it, and a later filter reads nothing beyond it",
+        to=POLICIES)
+def one_border_first(view: Any) -> Iterator[Allowed]:
+    yield from last_of_all(view, lambda v: v.borders)
+
+
+@reason("one frame", "frames that lie square to each other are one rectangle, which has the last one's fill and fades once; what "
+                     "a warp has cut off may still be read", to=POLICIES)
+def one_frame_first(view: Any) -> Iterator[Allowed]:
+    yield from last_of_all(view, lambda v: sum(steps.framed(s, d) for s, d in v.done[:v.warped + 1]) > 1)

@@ -4,18 +4,22 @@ from the new view to the old one (edge coordinates, pixel centres at +0.5), by t
 from __future__ import annotations
 
 import functools
+import itertools
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
 import anamorph as am
-from anamorph.bench._torchvision import v2 as load_torchvision
+import replay
 
-F = load_torchvision().functional
+F = replay.V2.functional
 
 from torchvision.transforms import InterpolationMode  # noqa: E402
 from torchvision.transforms.functional import _get_perspective_coeffs  # noqa: E402
@@ -394,6 +398,50 @@ class Perspective(Warp):
         return F.perspective(x, self.start, drawn, MODES[self.mode], fill)
 
 
+@dataclass(frozen=True)
+class PolicyMap(Warp):
+    """A map that a policy drew; ``op``: its name in the plan's table. Drawn: its number."""
+
+    op: str = ""
+
+    def theta(self, drawn):
+        angle, shift, shear, center = 0.0, [0.0, 0.0], [0.0, 0.0], None
+        if self.op == "rotate by":
+            angle = -drawn
+        elif self.op.startswith("shear"):
+            shear[self.op == "shear y"], center = math.degrees(math.atan(drawn)), (0, 0)
+        else:
+            shift[self.op == "translate y"] = float(drawn)
+        return _get_inverse_affine_matrix(from_middle(center, self.before), angle, shift, 1.0, shear)
+
+    def inverse(self, drawn):
+        return about_middle(self.theta(drawn), self.before, self.after)
+
+    def call(self, x, drawn, fill):
+        return replay.step(x, replay.NAMES[self.op], drawn, MODES[self.mode], fill)
+
+
+@dataclass(frozen=True)
+class Several:
+    """A transform that makes steps of its own in each row, maps and colour: a policy, or colour of any number of steps."""
+
+    made: Any
+    view: Size
+    mode: str | None = None  # of its maps
+    fill: Any = None
+
+    def transform(self) -> Any:
+        return self.made
+
+    def steps(self, row: list[tuple[str, Any]]) -> Iterator[tuple[Geometry | Color, Any]]:
+        """The row's steps that it made, each with what a geometric one drew."""
+        for op, value in row:
+            if replay.NAMES.get(op) in replay.MAPS:
+                yield PolicyMap(self.view, self.view, self.mode, fill=self.fill, op=op), value
+            elif op != "identity":
+                yield Color(self.made), None
+
+
 def pads(step: Any, drawn: Any) -> bool:
     """Does it show what lies outside its view?"""
     if isinstance(step, CenterCrop):
@@ -453,12 +501,68 @@ def recolor(x: Any, op: str, value: float, of_bytes: bool, how: How) -> Any:
         return F.invert(x)
     if op == "posterize":
         if of_bytes:
-            return F.posterize((x.clamp(0, 1) * 255).round().to(torch.uint8), int(value)).double() / 255
+            return F.posterize(as_bytes(x), int(value)).double() / 255
         return F.posterize(x, int(value))
-    assert op == "solarize"
+    if op == "solarize":
+        if of_bytes:
+            return torch.where((x.clamp(0, 1) * 255).round() >= value, 1 - x, x)
+        beyond = value > (1 if isinstance(x, Tensor) and x.is_floating_point() else 255)  # an error in torchvision
+        return x if beyond else F.solarize(x, value)
+    return recolor_whole(x, op, value, of_bytes) if op in WHOLE else recolor_more(x, op, value, of_bytes)
+
+
+WHOLE = ("contrast", "autocontrast", "equalize", "sharpness", "gaussian blur")
+
+
+def as_bytes(x: Tensor) -> Tensor:
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def recolor_whole(x: Any, op: str, value: Any, of_bytes: bool) -> Any:
+    """A step that needs the whole view."""
+    if op in ("autocontrast", "equalize"):
+        if of_bytes:
+            return getattr(F, op)(as_bytes(x)).double() / 255
+        return replay.step(x, replay.NAMES[op], 0.0)
+    if op == "sharpness":
+        if not of_bytes:
+            return replay.step(x, "Sharpness", value)
+        if min(x.shape[-2:]) <= 2:
+            return x
+        soft = x.clone()  # bytes, as torchvision's
+        soft[:, 1:-1, 1:-1] = as_bytes(F.adjust_sharpness(x, 0.0))[:, 1:-1, 1:-1].double() / 255
+        return (soft + value * (x - soft)).clamp(0, 1)
+    sigma, across, down, kind = value
+    if kind == "pil":
+        return blur_boxes(x, sigma, of_bytes)
+    if kind == "zero":  # more of them than the kernel is wide
+        x = F.pad(x, [across - across % 2, down - down % 2])
+        return F.center_crop(F.gaussian_blur(x, [across, down], [sigma, sigma]),
+                             [x.shape[-2] - 2 * (down - 1), x.shape[-1] - 2 * (across - 1)])
+    return F.gaussian_blur(x, [across, down], [sigma, sigma])
+
+
+def blur_boxes(x: Any, sigma: float, of_bytes: bool) -> Any:
+    """PIL's, of bytes."""
+    if not isinstance(x, Tensor):
+        return x.filter(ImageFilter.GaussianBlur(sigma))
+    planes = as_bytes(x) if of_bytes else x
+    out = torch.stack([F.pil_to_tensor(Image.fromarray(p.numpy()).filter(ImageFilter.GaussianBlur(sigma)))[0] for p in planes])
+    return out.double() / 255 if of_bytes else out
+
+
+def recolor_more(x: Any, op: str, value: Any, of_bytes: bool) -> Any:
+    if op == "channel permutation":
+        orders = list(itertools.permutations(range(F.get_num_channels(x))))
+        return F.permute_channels(x, list(orders[int(value * len(orders))]))
+    assert op == "solarize add"  # timm's; in 255ths
+    if not isinstance(x, Tensor):
+        return x.point([min(255, v + int(value)) if v < 128 else v for v in range(256)] * len(x.getbands()))
     if of_bytes:
-        return torch.where((x.clamp(0, 1) * 255).round() >= value, 1 - x, x)
-    return F.solarize(x, value)
+        return torch.where((x.clamp(0, 1) * 255).round() < 128, (x + value / 255).clamp(0, 1), x)
+    if x.is_floating_point():
+        return torch.where(x < 128 / 255, (x + value / 255).clamp(0, 1), x)
+    return torch.where(x < 128, (x.int() + int(value)).clamp(0, 255), x.int()).to(torch.uint8)
 
 
 @dataclass

@@ -13,18 +13,11 @@ import torch
 from torch.distributions import Chi2
 
 import anamorph as am
-from anamorph.bench._torchvision import v2 as load_torchvision
 from anamorph.images.transforms.policies import FOURTEEN, sub_policies
-from pictures import close, nchw, pictures, render
+from pictures import close, nchw, pictures, render, word
+from replay import MAPS, NAMES, V2, step
 
-V2 = load_torchvision()
-F = V2.functional
 IMAGES = pictures(96, 128)
-NAMES = {"brightness": "Brightness", "saturation": "Color", "contrast": "Contrast", "sharpness": "Sharpness",
-         "posterize": "Posterize", "solarize": "Solarize", "autocontrast": "AutoContrast", "equalize": "Equalize",
-         "invert": "Invert", "identity": "Identity", "shear x": "ShearX", "shear y": "ShearY", "translate x": "TranslateX",
-         "translate y": "TranslateY", "rotate by": "Rotate"}
-MAPS = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 
 
 def rows_of(transform, count, size=(96, 128), **key):
@@ -43,16 +36,6 @@ def as_likely(counts, shares):
 def torchvisions(space, name, bins, magnitude, size):
     values, signed = space[name][0](bins, *size), space[name][1]
     return (None if values is None else float(values[magnitude])), signed
-
-
-def step(view, name, value):
-    """torchvision's call for a step of ours, whose enhancers' numbers are factors and whose thresholds are of 255."""
-    policy = V2.RandAugment()
-    if name in ("Brightness", "Color", "Contrast", "Sharpness"):
-        value -= 1.0
-    elif name == "Solarize":
-        value /= 255.0
-    return policy._apply_image_or_video_transform(view, name, value, policy.interpolation, policy._fill)
 
 
 @pytest.mark.parametrize(("cls", "transform", "space"), [
@@ -167,6 +150,25 @@ def test_rows_replayed_by_torchvision(route, transform):
         assert share > (0.9 if {"ShearX", "ShearY"} & {*names} else 0.985), steps  # a shear's nearest taps fall on ties
         shares.append(share)
     assert len(shares) > 30 and np.median(shares) > 0.999
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+def test_a_fill_waits_for_colour_alone(route, interpolation):
+    """Steps that change no pixel before a map leave its frame as it is alone: a cubic's taps beyond it are the fill."""
+    recipe = am.Recipe([am.RandAugment(2, 30, interpolation=interpolation, fill=200)], dtype=torch.uint8)
+    plan = recipe.plan(range(600), size=(40, 30))
+    views = am.render(np.repeat(IMAGES[:1, :40, :30], 600, 0), plan, layout="NHWC")
+    found = {}
+    for view, row in zip(views, plan.table(), strict=True):
+        names = [NAMES[name] for name, _ in row["steps"]]
+        if "Identity" in names and set(names) & set(MAPS):
+            alone = tuple(s for s in row["steps"] if s[0] != "identity")
+            found.setdefault(alone, {})[names.index("Identity")] = view
+    both = [views for views in found.values() if len(views) == 2]
+    assert len(both) > 4
+    assert all(torch.equal(one[0], one[1]) for one in both)
+    painted = [any(NAMES[name] not in (*MAPS, "Identity") for name, _ in row["steps"]) for row in plan.table()]
+    assert all(colored or step == 0 for colored, step in zip(painted, word(plan, "FILL_STEP").ravel().tolist(), strict=True))
 
 
 ENHANCE = ("Brightness", "Color", "Contrast", "Sharpness")

@@ -345,7 +345,9 @@ class Row:
         return abs(self.m[3 * (side % 2)]) + abs(self.m[3 * (side % 2) + 1])
 
     def set_fill(self, color) -> None:
-        self.fill, self.fill_step = list(color[:4]), len(self.colors)
+        self.fill = list(color[:4])
+        painted = [at for at, (op, *_) in enumerate(self.colors, 1) if op not in (*POLICY_MAPS, IDENTITY_STEP)]
+        self.fill_step = painted[-1] if painted else 0
 
     def fill_outside(self, color, x0=0.0, y0=0.0, x1=None, y1=None) -> None:
         """A frame around the view, or some of its sides. Of two that lie square to the source each side counts that is further
