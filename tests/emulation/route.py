@@ -48,11 +48,12 @@ if FOUND:
             planes = {"source": source, "view": view}
             inputs = {"plan": rows, "next plan": next_rows, read: planes[read], "known": known, "valid": valid}
             outputs = {"valid values": valid if valid is not None and valid.dtype == torch.uint8 else None}
-            if scatter or planes[written].dtype == torch.int64 and planes[written].dim() == 2:  # added to; or a list's
+            if scatter or (planes[written].dtype == torch.int64 and planes[written].dim() == 2):  # added to; or a list's
                 inputs[written] = planes[written]
             else:
                 outputs[written] = planes[written]
-            more = [span(written, planes[written], True)] + [s for name in ("source", "view") for s in listed(name, planes[name], size)]
+            more = [span(written, planes[written], True)]
+            more += [s for name in ("source", "view") for s in listed(name, planes[name], size)]
             more += [s for t in (known, valid) for s in listed("valid", t, 1)]
             with memory(inputs, outputs, more):
                 super().carry(rows, next_rows, source, view, known, valid, size, fill, undo, bilinear, scatter, *rest)
@@ -87,8 +88,8 @@ def memory(inputs, outputs, more=()):
     allowed = [span(name, t, False) for name, t in inputs.items() if isinstance(t, torch.Tensor)]
     for name, t in outputs.items():
         if t is not None:
-            t.fill_(float("nan") if t.dtype.is_floating_point else 0xA5 if t.dtype == torch.uint8 else -0x5A5B if t.dtype == torch.int16
-                    else -0x5A5A5A5B)
+            noise = {torch.uint8: 0xA5, torch.int16: -0x5A5B}.get(t.dtype, -0x5A5A5A5B)
+            t.fill_(float("nan") if t.dtype.is_floating_point else noise)
             allowed.append(span(name, t, True))
     with _one_call:
         native.allow_memory([*allowed, *more])

@@ -31,7 +31,8 @@ SMOOTH = {
               am.CenterCrop((56, 72)), am.RandomHorizontalFlip()],
     "field": [am.RandomField(0.02, 5, 0.05, 4, correlation=0.2)],
     "elastic": [am.ElasticTransform()],
-    "field, turned": [am.RandomResizedCrop((48, 64), (0.5, 1.0)), am.RandomField(0.02, correlation=0.2), am.RandomRotation(20, "bilinear")],
+    "field, turned": [am.RandomResizedCrop((48, 64), (0.5, 1.0)), am.RandomField(0.02, correlation=0.2),
+                      am.RandomRotation(20, "bilinear")],
 }
 FIELDS = ("field", "elastic", "field, turned")
 
@@ -346,7 +347,8 @@ def test_a_tight_box_is_within_the_loose_one(route):
 def test_visibility_is_the_share_of_the_boxs_area(route):
     plan = plan_of([am.CenterCrop((40, 40))], 1)  # shows x 20..60, y 10..50
     boxes = torch.tensor([[[10.0, 20, 30, 40], [0, 20, 25, 40], [30, 20, 50, 30], [0, 0, 10, 10]]])
-    for least, expected in ((0.0, [True, True, True, False]), (0.3, [True, False, True, False]), (0.6, [False, False, True, False])):
+    yes, no = True, False
+    for least, expected in ((0.0, [yes, yes, yes, no]), (0.3, [yes, no, yes, no]), (0.6, [no, no, yes, no])):
         found, keep = plan.apply_boxes(boxes, min_visibility=least)
         assert keep[0].tolist() == expected
     assert found[0, 2].tolist() == [10, 10, 30, 20] and found[0, 3].tolist() == [0, 0, 0, 0]
@@ -360,13 +362,14 @@ def test_empty_boxes_pass_every_recipe(route):
         boxes, keep = plan.apply_boxes([torch.zeros(0, 4)] * 3)
         assert [len(b) for b in boxes] == [0, 0, 0]
         points, seen = plan.apply_keypoints(torch.zeros(3, 0, 2))
-        assert points.shape == (3, 0, 2)
+        assert points.shape == (3, 0, 2) and seen.shape == (3, 0)
 
 
 def random_geometry(rng):
     """A random list of geometric transforms whose output has one size."""
     choices = [
-        lambda: am.RandomHorizontalFlip(), lambda: am.RandomVerticalFlip(), lambda: am.RandomAffine(rng.uniform(0, 180), (0.2, 0.2), (0.6, 1.4), rng.uniform(0, 30)),
+        lambda: am.RandomHorizontalFlip(), lambda: am.RandomVerticalFlip(),
+        lambda: am.RandomAffine(rng.uniform(0, 180), (0.2, 0.2), (0.6, 1.4), rng.uniform(0, 30)),
         lambda: am.RandomPerspective(rng.uniform(0, 0.6), 1.0), lambda: am.RandomRotation(rng.uniform(0, 90)),
         lambda: am.RandomResizedCrop((rng.randint(30, 80), rng.randint(30, 80)), (0.2, 1.0)),
         lambda: am.Resize((rng.randint(30, 90), rng.randint(30, 90))), lambda: am.Pad(rng.randint(0, 12)),
@@ -400,7 +403,8 @@ def test_a_filled_masks_hull_lies_in_its_box():
                 (y0, x0), (y1, x1) = places.min(0).values.tolist(), (places.max(0).values + 1).tolist()
                 assert bool(keep[i, k]), (case, i, k, plan.recipe)
                 box = found[i, k].tolist()
-                assert x0 >= box[0] - 1 and y0 >= box[1] - 1 and x1 <= box[2] + 1 and y1 <= box[3] + 1, (case, i, k, box, plan.recipe)
+                inside = x0 >= box[0] - 1 and y0 >= box[1] - 1 and x1 <= box[2] + 1 and y1 <= box[3] + 1
+                assert inside, (case, i, k, box, plan.recipe)
                 loose += max(x0 - box[0], y0 - box[1], box[2] - x1, box[3] - y1) > 3
     assert loose < 60  # of about 5,000: a thin sliver has pixels whose centres it misses
 
@@ -526,7 +530,8 @@ def test_sources_of_different_sizes_come_back_as_a_list(route):
     back, valid = plan.undo(view)
     assert [list(b.shape) for b in back] == [[3, 60, 80], [3, 50, 44]] and [list(v.shape) for v in valid] == sizes.tolist()
     sum(b.sum() for b in back).backward()
-    assert view.grad.shape == view.shape and float(view.grad.sum()) == pytest.approx(3 * sum(int(v.sum()) for v in valid), rel=1e-4)
+    seen = sum(int(v.sum()) for v in valid)
+    assert view.grad.shape == view.shape and float(view.grad.sum()) == pytest.approx(3 * seen, rel=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
@@ -599,13 +604,17 @@ ZEROS = torch.zeros(4, *SIZE)
 BAD = {
     "mask of floats": (lambda: PLAN.apply_mask(ZEROS), am.DtypeError, "integers or bools"),
     "mask of another size": (lambda: PLAN.apply_mask(torch.zeros(4, 60, 81, dtype=torch.int64)), am.ShapeError, "60, 80"),
-    "mask of another batch": (lambda: PLAN.apply_mask(torch.zeros(3, *SIZE, dtype=torch.int64)), am.ShapeError, r"\[4, N, 60, 80\]"),
-    "mask of five axes": (lambda: PLAN.apply_mask(torch.zeros(4, 1, 1, *SIZE, dtype=torch.int64)), am.ShapeError, "without the N"),
+    "mask of another batch": (lambda: PLAN.apply_mask(torch.zeros(3, *SIZE, dtype=torch.int64)), am.ShapeError,
+                              r"\[4, N, 60, 80\]"),
+    "mask of five axes": (lambda: PLAN.apply_mask(torch.zeros(4, 1, 1, *SIZE, dtype=torch.int64)), am.ShapeError,
+                          "without the N"),
     "fill beyond a byte": (lambda: PLAN.apply_mask(labels_of(dtype=torch.uint8), fill=256), am.ArgumentError, "0 to 255"),
     "fill of half": (lambda: PLAN.apply_mask(labels_of(), fill=0.5), am.ArgumentError, "whole number"),
     "short list": (lambda: PLAN.apply_mask([torch.zeros(SIZE, dtype=torch.int64)]), am.ShapeError, "a list of 4"),
-    "list of two dtypes": (lambda: PLAN.apply_mask([labels_of(1)[0]] * 3 + [labels_of(1)[0].int()]), am.DtypeError, "as the first"),
-    "tensor for pictures of two sizes": (lambda: VARIED.apply_mask(torch.zeros(2, 60, 80, dtype=torch.int64)), am.ShapeError, "a list"),
+    "list of two dtypes": (lambda: PLAN.apply_mask([labels_of(1)[0]] * 3 + [labels_of(1)[0].int()]), am.DtypeError,
+                           "as the first"),
+    "tensor for pictures of two sizes": (lambda: VARIED.apply_mask(torch.zeros(2, 60, 80, dtype=torch.int64)), am.ShapeError,
+                                         "a list"),
     "wrong size in a list": (lambda: VARIED.apply_mask([torch.zeros(60, 80).int(), torch.zeros(50, 45).int()]), am.ShapeError,
                              r"masks\[1\].*50, 44"),
     "objects' masks of a mix": (lambda: MIXED.apply_mask([torch.zeros(1, *SIZE).int()] * 4), am.ArgumentError, "apply_targets"),
@@ -620,7 +629,8 @@ BAD = {
     "flow of a mix": (lambda: MIXED.apply_flow(torch.zeros(4, 2, *SIZE)), am.ArgumentError, "do not mix"),
     "flow to no plan": (lambda: PLAN.apply_flow(torch.zeros(4, 2, *SIZE), 3), am.ArgumentError, "next_plan"),
     "flow to a shorter plan": (lambda: PLAN.apply_flow(torch.zeros(4, 2, *SIZE), PLAN[:2]), am.ArgumentError, "4 rows"),
-    "flow to other rows": (lambda: PLAN.apply_flow(torch.zeros(4, 2, *SIZE), plan_of([am.ColorJitter(0.1)])), am.ArgumentError, "steps"),
+    "flow to other rows": (lambda: PLAN.apply_flow(torch.zeros(4, 2, *SIZE), plan_of([am.ColorJitter(0.1)])), am.ArgumentError,
+                           "steps"),
     "boxes of three": (lambda: PLAN.apply_boxes(torch.zeros(4, 2, 3)), am.ShapeError, r"\[4, N, 4\]"),
     "boxes of another batch": (lambda: PLAN.apply_boxes(torch.zeros(5, 2, 4)), am.ShapeError, r"\[4, N, 4\]"),
     "boxes of one sample": (lambda: PLAN.apply_boxes(torch.zeros(2, 4)), am.ShapeError, r"\[4, N, 4\]"),
@@ -644,7 +654,8 @@ BAD = {
     "targets of a dict": (lambda: PLAN.apply_targets({"boxes": torch.zeros(1, 4)}), am.ArgumentError, "a list of dicts"),
     "targets of another batch": (lambda: PLAN.apply_targets(targets_of(3)), am.ShapeError, "4 dicts"),
     "targets without boxes": (lambda: PLAN.apply_targets([{"labels": torch.zeros(1)}] * 4), am.ArgumentError, "'boxes'"),
-    "targets with masks and without": (lambda: PLAN.apply_targets([*targets_of(3), {"boxes": torch.zeros(0, 4)}]), am.ArgumentError, "'masks'"),
+    "targets with masks and without": (lambda: PLAN.apply_targets([*targets_of(3), {"boxes": torch.zeros(0, 4)}]), am.ArgumentError,
+                                       "'masks'"),
 }
 
 
