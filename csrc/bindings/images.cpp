@@ -161,7 +161,7 @@ public:
     int ready_planes() const { return info_.most.wholes ? int(READY_PLANES) : 0; }
 
     void plan(py::handle index, uint64_t seed, py::handle epoch, int view, int64_t h, int64_t w, py::handle sizes, int out_h,
-              int out_w, py::handle rows, int threads) const {
+              int out_w, py::handle rows, int threads, py::handle boxes, py::handle box_counts) const {
         Tensor ids(index, "index"), words(rows, "rows");
         ids.need_dims(1, "[B]");
         ids.need_dtype(kDLInt, 64);
@@ -200,6 +200,26 @@ public:
             if (each->size(0) != a.batch || each->size(1) != 2)
                 fail<ShapeError>("size: expected [", a.batch, ", 2] for ", a.batch, " samples, given ", each->shape_text());
             a.sizes = each->data<int64_t>();
+        }
+        std::optional<Tensor> objects, counts;
+        if (!boxes.is_none()) {
+            objects.emplace(boxes, "boxes");
+            objects->need_dims(3, "[B, N, 4]");
+            objects->need_dtype(kDLFloat, 32);
+            objects->need_device(words);
+            objects->need_contiguous();
+            if (objects->size(0) != a.batch || objects->size(2) != 4)
+                fail<ShapeError>("boxes: expected [", a.batch, ", N, 4], given ", objects->shape_text());
+            a.boxes = objects->data<float>();
+            a.box_count = int(objects->size(1));
+            if (!box_counts.is_none()) {
+                counts.emplace(box_counts, "counts");
+                counts->need_dtype(kDLInt, 64);
+                counts->need_device(words);
+                counts->need_contiguous();
+                if (counts->count() != a.batch) fail<ShapeError>("counts: expected [", a.batch, "], given ", counts->shape_text());
+                a.box_counts = counts->data<int64_t>();
+            }
         }
         if (words.cuda()) return on_cuda(rows, words, [&](void* stream) { plan_cuda(a, stream); });
         if (a.sizes)
@@ -358,7 +378,9 @@ void bind_images(py::module_& m) {
         .def("info", &Recipe::info)
         .def_property_readonly("row_words", &Recipe::row_words)
         .def_property_readonly("ready_planes", &Recipe::ready_planes)
-        .def("plan", &Recipe::plan)
+        .def("plan", &Recipe::plan, py::arg("index"), py::arg("seed"), py::arg("epoch"), py::arg("view"), py::arg("h"), py::arg("w"),
+             py::arg("sizes"), py::arg("out_h"), py::arg("out_w"), py::arg("rows"), py::arg("threads"),
+             py::arg("boxes") = py::none(), py::arg("counts") = py::none())
         .def("render", &Recipe::render)
         .def("carry", [](const Recipe& r, py::args args) { carry_planes(r.row_info(), args); })
         .def("boxes", [](const Recipe& r, py::args args) { carry_boxes(r.row_info(), args); })

@@ -61,6 +61,18 @@ struct View {
         h = new_h;
     }
 
+    // The source's positions to the view's, by the map alone.
+    AM_HD void inverse(double out[9]) const {
+        double c[9];
+        for (int row = 0; row < 3; ++row)
+            for (int j = 0; j < 3; ++j) {
+                const int p = (j + 1) % 3, q = (j + 2) % 3, s = (row + 1) % 3, t = (row + 2) % 3;
+                c[3 * row + j] = m[3 * p + s] * m[3 * q + t] - m[3 * p + t] * m[3 * q + s];
+            }
+        const double det = (m[0] * c[0] + m[1] * c[3]) + m[2] * c[6];
+        for (int k = 0; k < 9; ++k) out[k] = c[k] / det;
+    }
+
     // A field over the view as it is now.
     AM_HD void lay_field(bool moves, const double* color) {
         for (int i = 0; i < 9; ++i) after[i] = i % 4 == 0 ? 1.0 : 0.0;

@@ -132,7 +132,10 @@ struct PlanArgs {
     uint64_t seed;
     uint32_t epoch, view;
     int32_t batch;
-    int32_t* rows;  // [B, row_words]
+    int32_t* rows;               // [B, row_words]
+    const float* boxes;          // [B, box_count, 4] x0 y0 x1 y1 in the source, of which box_counts[i] are some; or null
+    const int64_t* box_counts;   // [B] or null: all
+    int32_t box_count;
 };
 
 // One branch list being run: control slots nest at most this deep (checked when the recipe is built).
@@ -361,6 +364,83 @@ struct RowWriter {
         double x = d.below(exact::maximum(w - s.p[1], 0.0) + 1.0) - left;
         bool outside = x < 0.0 || y < 0.0 || x + s.p[1] > view.w || y + s.p[0] > view.h;
         view.crop(x, y, s.p[1], s.p[0], outside, (s.flags >> SLOT_BORDER_SHIFT) & 3, s.p + 6);
+    }
+
+    // torchvision's RandomZoomOut. p: the least and the most that the sides grow by, fill.
+    AM_HD void zoom_out(const Slot& s, Draw& d) {
+        const double r = d.uniform(s.p[0], s.p[1]), w = exact::floor(view.w * r), h = exact::floor(view.h * r);
+        const double x = exact::floor((w - view.w) * d.unit()), y = exact::floor((h - view.h) * d.unit());
+        view.crop(0.0 - x, 0.0 - y, w, h, w > view.w || h > view.h, BORDER_CONSTANT, s.p + 2);
+    }
+
+    // By what fits into a height and width, times a random number. p: these, the least and the most of it.
+    AM_HD void scale_jitter(const Slot& s, Draw& d) {
+        const double r = d.uniform(s.p[2], s.p[3]) * exact::minimum(s.p[0] / view.h, s.p[1] / view.w), most = double(MAX_SIDE);
+        const double oh = exact::minimum(exact::maximum(exact::floor(view.h * r), 1.0), most);
+        const double ow = exact::minimum(exact::maximum(exact::floor(view.w * r), 1.0), most);
+        resampled(s);
+        view.resized_crop(0.0, 0.0, view.w, view.h, ow, oh, s.flags & SLOT_ANTIALIAS);
+    }
+
+    // Cut anywhere along the axes where it is larger, padded at the right and the bottom where it is smaller. p: height, width, fill.
+    AM_HD void fixed_size(const Slot& s, Draw& d) {
+        const double y = d.below(exact::maximum(view.h - s.p[0], 0.0) + 1.0), x = d.below(exact::maximum(view.w - s.p[1], 0.0) + 1.0);
+        view.crop(x, y, s.p[1], s.p[0], s.p[1] > view.w || s.p[0] > view.h, BORDER_CONSTANT, s.p + 2);
+    }
+
+    // Box k of the sample, in the view as it is now: around its corners. False where it cannot be seen from here.
+    AM_HD bool box_in_view(int k, const double back[9], double box[4]) const {
+        const float* in = a.boxes + (int64_t(i) * a.box_count + k) * 4;
+        bool there = true;
+        for (int corner = 0; corner < 4; ++corner) {
+            const double sx = double(in[corner % 2 ? 2 : 0]), sy = double(in[corner / 2 ? 3 : 1]);
+            const double z = (back[6] * sx + back[7] * sy) + back[8];
+            const double x = ((back[0] * sx + back[1] * sy) + back[2]) / z, y = ((back[3] * sx + back[4] * sy) + back[5]) / z;
+            there = there && z > 0.0;
+            box[0] = corner == 0 ? x : exact::minimum(box[0], x);
+            box[1] = corner == 0 ? y : exact::minimum(box[1], y);
+            box[2] = corner == 0 ? x : exact::maximum(box[2], x);
+            box[3] = corner == 0 ? y : exact::maximum(box[3], y);
+        }
+        return there;
+    }
+
+    // Does a crop hold the middle of a box, and one that it meets by at least `least` of their union?
+    AM_HD bool crop_holds(const double crop[4], double least, const double back[9]) const {
+        const int64_t count = a.box_counts ? a.box_counts[i] : a.box_count;
+        double best = -1.0;
+        for (int k = 0; k < a.box_count && k < count; ++k) {
+            double b[4];
+            if (!box_in_view(k, back, b)) continue;
+            const double cx = 0.5 * (b[0] + b[2]), cy = 0.5 * (b[1] + b[3]);
+            if (!(crop[0] < cx && cx < crop[2] && crop[1] < cy && cy < crop[3])) continue;
+            const double w = exact::maximum(exact::minimum(b[2], crop[2]) - exact::maximum(b[0], crop[0]), 0.0);
+            const double h = exact::maximum(exact::minimum(b[3], crop[3]) - exact::maximum(b[1], crop[1]), 0.0);
+            const double both = (b[2] - b[0]) * (b[3] - b[1]) + (crop[2] - crop[0]) * (crop[3] - crop[1]) - w * h;
+            if (both > 0.0) best = exact::maximum(best, w * h / both);
+        }
+        return best >= 0.0 && best >= least;
+    }
+
+    // torchvision's RandomIoUCrop, but that after `rounds` of tries the view stays whole. p: least and most of a side's share, least
+    // and most of width over height, tries, rounds; k: how many of next's numbers are shares of the union to choose from.
+    AM_HD void iou_crop(const Slot& s, const Slot& next, Draw& d) {
+        double back[9];
+        view.inverse(back);
+        for (int round = 0; round < int(s.p[5]); ++round) {
+            const double least = next.p[int(d.below(double(s.k)))];
+            if (least >= 1.0) return;
+            for (int t = 0; t < int(s.p[4]); ++t) {
+                const double w = exact::floor(view.w * d.uniform(s.p[0], s.p[1])), h = exact::floor(view.h * d.uniform(s.p[0], s.p[1]));
+                const double u = d.unit(), v = d.unit();
+                if (!(w >= 1.0 && h >= 1.0) || w < s.p[2] * h || w > s.p[3] * h) continue;
+                const double x = exact::floor((view.w - w) * u), y = exact::floor((view.h - h) * v);
+                const double crop[4] = {x, y, x + w, y + h};
+                if (!crop_holds(crop, least, back)) continue;
+                view.crop(x, y, w, h, false, BORDER_CONSTANT, s.p + 6);
+                return;
+            }
+        }
     }
 
     // p: height, width, fill. k: at the middle, or the top left, top right, bottom left, bottom right corner
@@ -608,6 +688,10 @@ struct RowWriter {
             case OP_TRANSLATE_Y:
             case OP_ROTATE_BY: policy_map(s, d); break;
             case OP_FIELD: field(s, d); break;
+            case OP_ZOOM_OUT: zoom_out(s, d); break;
+            case OP_SCALE_JITTER: scale_jitter(s, d); break;
+            case OP_FIXED_SIZE: fixed_size(s, d); break;
+            case OP_IOU_CROP: iou_crop(s, next, d); break;
             case OP_ERASE: erase(s, d); break;
             case OP_DROPOUT: dropout(s, d); break;
             case OP_CUTOUT: cutout(s, d); break;

@@ -44,6 +44,10 @@ constexpr double MAX_WORD = 0x1p100;  // of a row's floats: what is drawn beyond
     X(TRANSLATE_Y,            26, GEOMETRY,   1, 0, 0, 0, 0, 0)   \
     X(ROTATE_BY,              27, GEOMETRY,   1, 0, 0, 0, 0, 0)   \
     X(FIELD,                  28, GEOMETRY,   0, 0, 0, 0, 1, 0)   \
+    X(ZOOM_OUT,               29, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(SCALE_JITTER,           80, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(FIXED_SIZE,             81, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
+    X(IOU_CROP,               82, GEOMETRY,   0, 0, 0, 0, 0, 0)   \
     X(BRIGHTNESS,             30, COLOR,      1, 0, 0, 0, 0, 0)   \
     X(CONTRAST,               31, COLOR,      1, 1, 0, 0, 0, 0)   \
     X(CONTRAST_MIDGRAY,       32, COLOR,      1, 0, 0, 0, 0, 0)   \

@@ -28,10 +28,10 @@ if FOUND:
         """The bindings' Recipe, with a device's memory around it: a kernel finds noise where it is to write, and may touch
         nothing but the tensors of the call."""
 
-        def plan(self, index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads):
-            inputs = {"index": index, "epoch": epoch, "size": sizes}
+        def plan(self, index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads, boxes=None, counts=None):
+            inputs = {"index": index, "epoch": epoch, "size": sizes, "boxes": boxes, "counts": counts}
             with memory(inputs, {"rows": rows}):
-                super().plan(index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads)
+                super().plan(index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads, boxes, counts)
 
         def render(self, rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, ready, threads):
             if self.ready_planes:  # the public render makes them where the tensors are a GPU's

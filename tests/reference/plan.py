@@ -15,6 +15,7 @@ from reference.exact import floor, round_even
 from reference.philox import philox
 
 APPLY, CHOICE, ORDER, BRANCH, CHAINS = 1, 2, 3, 4, 5
+ZOOM_OUT, SCALE_JITTER, FIXED_SIZE, IOU_CROP = 29, 80, 81, 82
 (RESIZED_CROP, RESIZE, CROP, FLIP_H, FLIP_V, AFFINE, ROTATE, PERSPECTIVE, CENTER_CROP, TURN, PAD, WARP,
  CROP_AND_PAD) = range(10, 23)
 POLICY_MAPS = SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y, ROTATE_BY = range(23, 28)
@@ -39,12 +40,13 @@ FAR = 1e9  # further than any side
 IDENTITY = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
 
 
-def plan_rows(recipe, index, sizes, output_size, *, seed=0, epoch=0, view=0) -> np.ndarray:
+def plan_rows(recipe, index, sizes, output_size, *, seed=0, epoch=0, view=0, boxes=None) -> np.ndarray:
     """int32 [B, row_words]: from the recipe's slots, each source's (height, width) and the plan's output_size."""
     index = [int(i) for i in index]
     sizes = [[int(s) for s in size] for size in sizes]
     slots = [(s[0], s[1], s[2], s[3], s[4]) for s in recipe.slots]
-    rows = [Row(slots, recipe.info, index, i, sizes[i], (seed, epoch, view), output_size) for i in range(len(index))]
+    rows = [Row(slots, recipe.info, index, i, sizes[i], (seed, epoch, view), output_size, boxes and boxes[i])
+            for i in range(len(index))]
     return np.stack([row.words() for row in rows])
 
 
@@ -150,7 +152,8 @@ def boxes(d: Draw, area: float, low: float, high: float, log_low: float, log_hig
 class Row:
     """One sample's row while its program runs. ``m`` takes the view's pixels to the source's."""
 
-    def __init__(self, slots, info, index, i: int, size, key, output) -> None:
+    def __init__(self, slots, info, index, i: int, size, key, output, boxes=None) -> None:
+        self.boxes = boxes
         self.slots, self.info, self.index, self.i, self.key = slots, info, index, i, key
         self.out_h, self.out_w = output
         self.source = [int(s) for s in size]
@@ -289,6 +292,21 @@ class Row:
             self.resize(p, flags & ANTIALIAS, k)
         elif op == CROP:
             self.random_crop(p, flags, d)
+        elif op == ZOOM_OUT:
+            r = d.uniform(p[0], p[1])
+            w, h = floor(self.w * r), floor(self.h * r)
+            x, y = floor((w - self.w) * d.unit()), floor((h - self.h) * d.unit())
+            self.crop(0.0 - x, 0.0 - y, w, h, w > self.w or h > self.h, 0, p[2:6])
+        elif op == SCALE_JITTER:
+            self.interpolation = max(self.interpolation, flags & INTERPOLATION)
+            r = d.uniform(p[2], p[3]) * min(p[0] / self.h, p[1] / self.w)
+            oh, ow = (min(max(floor(side * r), 1.0), 32768.0) for side in (self.h, self.w))
+            self.cut_and_scale(0.0, 0.0, self.w, self.h, ow, oh, flags & ANTIALIAS)
+        elif op == FIXED_SIZE:
+            y, x = d.below(max(self.h - p[0], 0.0) + 1.0), d.below(max(self.w - p[1], 0.0) + 1.0)
+            self.crop(x, y, p[1], p[0], p[1] > self.w or p[0] > self.h, 0, p[2:6])
+        elif op == IOU_CROP:
+            self.iou_crop(p, self.slots[at + 1][4][:k], d)
         elif op == CENTER_CROP:
             self.center_crop(p, k)
         elif op == FLIP_H:
@@ -467,6 +485,26 @@ class Row:
         x = d.below(max(w - cw, 0.0) + 1.0) - left
         outside = x < 0.0 or y < 0.0 or x + cw > self.w or y + ch > self.h
         self.crop(x, y, cw, ch, outside, flags >> BORDER_SHIFT & 3, p[6:10])
+
+    def iou_crop(self, p, options, d: Draw) -> None:
+        """The boxes are known as they are in the source, of which the view so far is upright (tests draw no others)."""
+        boxes = [] if self.boxes is None else [[(x - self.m[2]) / self.m[0] if k % 2 == 0 else (x - self.m[5]) / self.m[4]
+                                                for k, x in enumerate(box)] for box in self.boxes]
+        boxes = [(min(b[0], b[2]), min(b[1], b[3]), max(b[0], b[2]), max(b[1], b[3])) for b in boxes]
+        for _ in range(int(p[5])):
+            least = options[int(d.below(float(len(options))))]
+            if least >= 1.0:
+                return
+            for _ in range(int(p[4])):
+                w, h = floor(self.w * d.uniform(p[0], p[1])), floor(self.h * d.uniform(p[0], p[1]))
+                u, v = d.unit(), d.unit()
+                if w < 1.0 or h < 1.0 or w < p[2] * h or w > p[3] * h:
+                    continue
+                x, y = floor((self.w - w) * u), floor((self.h - h) * v)
+                within = [b for b in boxes if x < (b[0] + b[2]) / 2 < x + w and y < (b[1] + b[3]) / 2 < y + h]
+                if within and max(iou(b, (x, y, x + w, y + h)) for b in within) >= least:
+                    self.crop(x, y, w, h, False, 0, p[6:10])
+                    return
 
     def center_crop(self, p, corner: int) -> None:
         def start(crop: float, whole: float) -> float:
@@ -669,6 +707,11 @@ class Row:
             as_float[at + 6:at + 10] = values
             at += ERASE_WORDS
         return row
+
+
+def iou(a, b) -> float:
+    both = max(min(a[2], b[2]) - max(a[0], b[0]), 0.0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
 def whole(v: float) -> float:

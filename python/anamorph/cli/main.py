@@ -30,6 +30,21 @@ def parser() -> argparse.ArgumentParser:
     preview.add_argument("--epoch", type=int, default=0, help="of the views")
     preview.add_argument("--size", type=int, default=192, help="side of a cell of the sheet, in pixels")
 
+    replay = commands.add_parser("replay", help="any view that a training run has seen, bit for bit", formatter_class=Help)
+    replay.add_argument("--data", required=True, metavar="SOURCE", help="the run's image folder or tar files")
+    replay.add_argument("--recipe", required=True, metavar="FILE.py:NAME", help="a Recipe, or a function making one")
+    replay.add_argument("--index", type=int, required=True, help="the sample's number in the source")
+    replay.add_argument("--seed", type=int, default=0, help="of the run")
+    replay.add_argument("--epoch", type=int, default=0, help="of the run")
+    replay.add_argument("-o", "--output", default="view.png", help="a .png to look at, or a .pt or .npy with the exact numbers")
+    replay.add_argument("--batch-size", type=int, metavar="N", help="of the run; for a recipe that mixes, as the next three")
+    replay.add_argument("--shard", default="0/1", metavar="RANK/WORLD", help="of the run")
+    replay.add_argument("--in-order", action="store_true", help="the run did not shuffle")
+    replay.add_argument("--drop-last", action="store_true", help="the run left out the last incomplete batch")
+    replay.add_argument("--decoder", default="auto", choices=["auto", "dali", "pillow"], help="of the run")
+    replay.add_argument("--channels", type=int, default=3, choices=[1, 3], help="of the run")
+    replay.add_argument("--exif", action="store_true", help="the run turned files as their orientation says")
+
     gallery = commands.add_parser("gallery", help="a picture of what each transform does", formatter_class=Help)
     gallery.add_argument("-o", "--output", default="gallery", metavar="FOLDER", help="where the PNGs go")
     gallery.add_argument("--seed", type=int, default=0, help="of the draws")
@@ -86,6 +101,13 @@ def run(arguments: Sequence[str]) -> int:
 
         print(preview(options.images, options.recipe, options.output, views=options.views, seed=options.seed,
                       epoch=options.epoch, cell=options.size))
+    elif options.command == "replay":
+        with extra("pillow", "anamorph replay"):
+            from anamorph.cli.replay import replay
+
+        del options.command
+        path, sentence = replay(options.__dict__.pop("data"), options.__dict__.pop("recipe"), **vars(options))
+        print(f"{path}: {sentence}")
     elif options.command == "gallery":
         with extra("bench", "anamorph gallery"):
             from anamorph.cli.gallery import gallery

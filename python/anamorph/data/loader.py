@@ -32,6 +32,7 @@ from anamorph.data.order import InOrder, Order
 from anamorph.data.source import Source
 from anamorph.data.sources import open_source
 from anamorph.data.turns import Turns
+from anamorph.images.plan import Plan
 from anamorph.images.recipe import ENDS, MAX_EPOCH, Recipe
 from anamorph.images.render import render
 
@@ -359,6 +360,54 @@ class Loader:
         """The next batch of a DataLoader that was made of this loader's parts: ``turns.py``."""
         return self.batch_sampler.take(self._from)
 
+    def replay(self, index: int, epoch: int) -> tuple[torch.Tensor, str]:
+        """The view of a sample that a pass of ``epoch`` gave, or will give: the same bits.
+
+        The batch that the sample is in is read and rendered again, because a recipe that mixes takes the partner from there. A
+        pass that runs is not disturbed.
+
+        Args:
+            index: the sample's number in the source.
+            epoch: of the pass.
+
+        Returns:
+            The view ``[C, H, W]`` (of a clip ``[T, C, H, W]``) and what was done, as ``plan[i]`` says it.
+
+        Raises:
+            ArgumentError: a sample that this rank does not see in that epoch; a DALI pipeline, whose order is its own.
+            DecodeError: it, or with ``on_error="raise"`` another one of its batch, cannot be read.
+        """
+        if isinstance(self.source, PipelineSource):
+            raise ArgumentError("replay: expected a source whose order is the Loader's, given a DALI pipeline")
+        index = checks.whole("index", index, 0, len(self.source) - 1)
+        epoch = checks.whole("epoch", epoch, 0, MAX_EPOCH)
+        places = np.flatnonzero(self.sampler.ids(epoch) == index)
+        number = int(places[0]) // self.batch_size if len(places) else len(self)
+        if number >= len(self):
+            order = self.sampler
+            raise ArgumentError(f"index: expected a sample that rank {order.rank} of {order.world} sees in epoch {epoch}, given "
+                                f"{index}")
+        rejected: list[DecodeError] = []
+        reject = partial(self._reject, Stats(epoch)) if self.on_error == "raise" else rejected.append
+        with closing(self._batches(epoch, number, reject)) as batches:
+            batch, held = next(batches, (None, None))
+            if batch is None or batch.number != number:
+                raise rejected[0]
+            with current(self.device):
+                batch.labels = None
+                batch.arrive(self.device)
+                at = (cast(torch.Tensor, batch.ids) == index).nonzero()
+                if not len(at):
+                    raise next(e for e in rejected if self._name(index) in str(e))
+                frames = batch.frames or 1
+                plan = self._plan(batch, epoch)
+                views = render(batch.images, plan, layout="NHWC")
+                first = int(at[0]) * frames
+                view = views[first:first + frames].clone() if batch.frames else views[first].clone()
+                sentence = plan[first]
+            del held
+        return view, sentence
+
     def _from(self, number: int) -> Iterator:
         self._resume = (self.epoch, number)
         return iter(self)
@@ -517,13 +566,18 @@ class Loader:
         return tuple(parts) if len(parts) > 1 else parts[0]
 
     def _render(self, batch: Batch, targets: torch.Tensor | None, epoch: int) -> Any:
-        index, frames = cast(torch.Tensor, batch.ids), batch.frames
-        if frames:  # one id several times is one view several times
-            index = index.repeat_interleave(frames)
-            targets = None if targets is None else targets.repeat_interleave(frames, 0)
-        plan = self.recipe.plan(index, seed=self.seed, epoch=epoch, size=self._sizes(batch), device=self.device)
+        frames = batch.frames
+        if frames and targets is not None:
+            targets = targets.repeat_interleave(frames, 0)
+        plan = self._plan(batch, epoch)
         result = render(batch.images, plan, targets=targets, layout="NHWC")
         return clips(result, frames) if frames else result
+
+    def _plan(self, batch: Batch, epoch: int) -> Plan:
+        index = cast(torch.Tensor, batch.ids)
+        if batch.frames:  # one id several times is one view several times
+            index = index.repeat_interleave(batch.frames)
+        return self.recipe.plan(index, seed=self.seed, epoch=epoch, size=self._sizes(batch), device=self.device)
 
     def _sizes(self, batch: Batch) -> tuple[int, int] | torch.Tensor:
         """(H, W) when all images agree, which the host knows, else int64 [B, 2] on the device."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from anamorph._native import COLOR_OPS, OPS
+from anamorph.core import checks
 from anamorph.images.transforms.program import ANTIALIAS, EXPAND, LEVEL_NORMAL, Slot
 
 
@@ -83,6 +84,12 @@ def _step(s: Slot, more: Slot, view: Reach) -> Reach:
         return Reach(side, span + _decades(grown)) if s.k & 2 else Reach(grown, span)
     if s.op == OPS["WARP"] and not p[6] and not p[7]:
         return Reach(max(more.numbers[4:6]) or side, span + _decades(math.hypot(p[0], p[1], p[3], p[4]) / abs(p[8])))
+    if s.op == OPS["ZOOM_OUT"]:
+        return Reach(side * p[1], span)
+    if s.op == OPS["SCALE_JITTER"]:  # sides are rounded down, to a half at worst, or to one
+        return Reach(min(max(p[:2]) * p[3], checks.MAX_SIDE), span + _decades(2 * side / max(1.0, p[2] * min(p[:2]))))
+    if s.op == OPS["FIXED_SIZE"]:
+        return Reach(max(p[:2]), span)
     if s.op == OPS["ROTATE"]:
         return Reach(1.5 * side + 2 if s.flags & EXPAND else side, span)
     if s.op == OPS["AFFINE"]:  # its second slot holds numbers alone, and is passed over with it
@@ -102,4 +109,4 @@ def _decades(shrink: float) -> float:
 
 # What moves no pixel further from its neighbours. (Of a perspective map there is no bound. What a field moves is not in the map.)
 _STILL = COLOR_OPS | {OPS[name] for name in ("FLIP_H", "FLIP_V", "TURN", "TRANSLATE_X", "TRANSLATE_Y", "ROTATE_BY", "FIELD",
-                                             "ERASE", "DROPOUT", "CUTOUT", "MIXUP", "CUTMIX", "RESIZEMIX", "MASKMIX")}
+                                             "IOU_CROP", "ERASE", "DROPOUT", "CUTOUT", "MIXUP", "CUTMIX", "RESIZEMIX", "MASKMIX")}

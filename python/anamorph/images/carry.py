@@ -131,7 +131,7 @@ class Carries:
         following = self if next_plan is None else next_plan
         if not isinstance(following, Carries) or len(following.rows) != len(self.rows):
             raise ArgumentError(f"next_plan: expected a plan of {len(self.rows)} rows, given {next_plan!r}")
-        check_device("next_plan", following.rows, self)
+        check_device("next_plan", following.rows, self.rows)
         if self.recipe._mixes or following.recipe._mixes:
             raise ArgumentError("flow: expected plans that do not mix, given one that does")
         if following.rows.shape != self.rows.shape or following.recipe.info != self.recipe.info:
@@ -157,7 +157,7 @@ class Carries:
             are zeros. Of a recipe that mixes there are twice as many: the own ones, cut where the partner lies over them, then
             the partner's. Under a field the box's sides are followed at 32 points.
         """
-        given = Rows("boxes", boxes, counts, self, 4)
+        given = Rows("boxes", boxes, counts, self.rows, 4)
         format = checks.choice("format", given.format or format, FORMATS)
         least = (checks.number("min_size", min_size, 0), checks.number("min_area", min_area, 0),
                  checks.number("min_visibility", min_visibility, 0, 1))
@@ -228,7 +228,7 @@ class Carries:
         shape = list(prediction.shape)
         if prediction.dim() not in (3, 4) or shape[0] != len(self.rows) or shape[-2:] != [h, w]:
             raise ShapeError(f"prediction: expected [{len(self.rows)}, C, {h}, {w}] or without the C, given {shape}")
-        check_device("prediction", prediction, self)
+        check_device("prediction", prediction, self.rows)
         if prediction.dtype.is_complex or (mode == "bilinear" and not prediction.dtype.is_floating_point):
             raise DtypeError(f"prediction: expected floats, or integers with mode='nearest', given {prediction.dtype}")
         return _Undo.run(self, prediction, mode == "bilinear", fill)
@@ -239,7 +239,7 @@ class Carries:
         The arguments and what is returned are :meth:`apply_boxes`'s.
         """
         self._no_mix("undo_boxes")
-        given = Rows("boxes", boxes, counts, self, 4)
+        given = Rows("boxes", boxes, counts, self.rows, 4)
         format = checks.choice("format", given.format or format, FORMATS)
         return self._boxes(given, format, True, checks.flag("tight", tight), (0.0, 0.0, 0.0))
 
@@ -277,7 +277,7 @@ class Carries:
         return out.to(dtype).result(given), None if valid is None else valid.view(torch.bool)
 
     def _points(self, points: Any, counts: Any, undo: bool, shift: float, both: bool = False) -> tuple[Any, Any]:
-        given = Rows("points", points, counts, self, 2)
+        given = Rows("points", points, counts, self.rows, 2)
         twice = both and self.recipe._mixes and not undo
         shape = (len(self.rows), given.data.shape[1] * (1 + bool(self.recipe._mixes and not undo)), 2)
         out = torch.empty(shape, dtype=torch.float32, device=self.rows.device)

@@ -34,9 +34,9 @@ class Drawn(Protocol):
     def _partners(self) -> list[int]: ...
 
 
-def check_device(name: str, t: Tensor, plan: Drawn) -> None:
-    if t.device != plan.rows.device:
-        raise DeviceError(f"{name}: expected on {plan.rows.device} like the plan, given on {t.device}")
+def check_device(name: str, t: Tensor, rows: Tensor) -> None:
+    if t.device != rows.device:
+        raise DeviceError(f"{name}: expected on {rows.device} like the plan, given on {t.device}")
 
 
 class Planes:
@@ -58,7 +58,7 @@ class Planes:
                 raise DtypeError(f"{where}: expected {expected}, given {t.dtype}")
             if t.dtype != first.dtype:
                 raise DtypeError(f"{where}: expected {first.dtype} as the first of the list, given {t.dtype}")
-            check_device(where, t, plan)
+            check_device(where, t, plan.rows)
             self._check_shape(where, t, i, plan, like)
 
     def _check_shape(self, where: str, t: Tensor, i: int, plan: Drawn, like: Planes | None) -> None:
@@ -138,19 +138,19 @@ def table_of(tensors: Sequence[Tensor], plan: Drawn) -> Tensor:
 class Rows:
     """Boxes or points as they were given: float32 [B, N, values] and how many of the N are some."""
 
-    def __init__(self, name: str, value: Any, counts: Any, plan: Drawn, values: int) -> None:
+    def __init__(self, name: str, value: Any, counts: Any, rows: Tensor, values: int) -> None:
         self.list = isinstance(value, list | tuple)
         self.format: str | None = None
         self.original = value
-        batch = len(plan.rows)
+        batch = len(rows)
         if not self.list:
             self.format = format_of(name, value)
             t = plain(as_tensor(name, value))
-            check_device(name, t, plan)
+            check_device(name, t, rows)
             if t.dim() != 3 or t.shape[0] != batch or t.shape[2] != values:
                 raise ShapeError(f"{name}: expected [{batch}, N, {values}], given {list(t.shape)}")
             self.data = _floats(name, t)
-            self.counts = None if counts is None else _counts(counts, t, plan)
+            self.counts = None if counts is None else _counts(counts, t, rows)
             self.lengths = [t.shape[1]] * batch
             return
         if counts is not None:
@@ -164,16 +164,16 @@ class Rows:
         tensors = []
         for i, one in enumerate(value):
             t = plain(as_tensor(f"{name}[{i}]", one))
-            check_device(f"{name}[{i}]", t, plan)
+            check_device(f"{name}[{i}]", t, rows)
             t = t.reshape(0, values) if t.numel() == 0 and t.dim() <= 2 else t
             if t.dim() != 2 or t.shape[1] != values:
                 raise ShapeError(f"{name}[{i}]: expected [N, {values}], given {list(t.shape)}")
             tensors.append(_floats(f"{name}[{i}]", t))
         self.lengths = [len(t) for t in tensors]
-        self.data = torch.zeros((batch, max(self.lengths), values), dtype=torch.float32, device=plan.rows.device)
+        self.data = torch.zeros((batch, max(self.lengths), values), dtype=torch.float32, device=rows.device)
         for i, t in enumerate(tensors):
             self.data[i, :len(t)] = t
-        self.counts = torch.tensor(self.lengths, dtype=torch.int64).to(plan.rows.device)
+        self.counts = torch.tensor(self.lengths, dtype=torch.int64).to(rows.device)
 
     def result(self, t: Tensor, plan: Drawn, twice: bool, plain: bool = False) -> Any:
         """In the form that was given."""
@@ -198,9 +198,9 @@ def _floats(name: str, t: Tensor) -> Tensor:
     return t
 
 
-def _counts(counts: Any, t: Tensor, plan: Drawn) -> Tensor:
+def _counts(counts: Any, t: Tensor, rows: Tensor) -> Tensor:
     counts = as_integers("counts", counts)
-    check_device("counts", counts, plan)
+    check_device("counts", counts, rows)
     if counts.shape != t.shape[:1]:
         raise ShapeError(f"counts: expected [{len(t)}], given {list(counts.shape)}")
     if not counts.is_cuda and not bool(((counts >= 0) & (counts <= t.shape[1])).all()):

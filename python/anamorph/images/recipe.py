@@ -18,6 +18,7 @@ from anamorph.core.lease import hold
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_device, as_integers, as_tensor
 from anamorph.images.bounds import branches, has_antialias, reach
+from anamorph.images.forms import Rows
 from anamorph.images.picture import CODES, as_batch
 from anamorph.images.plan import Plan
 from anamorph.images.render import FOURS, render
@@ -84,6 +85,10 @@ class Recipe:
         #: Why it cannot render float pictures, if so.
         self._no_floats = _float_pictures(self.transforms, self.slots)
         ops = {s.op for s in self.slots}
+        self._boxed = _native.OPS["IOU_CROP"] in ops
+        if self._boxed and _native.OPS["FIELD"] in [s.op for s in self.slots][:_last(self.slots, "IOU_CROP")]:
+            raise ArgumentError("transforms: expected RandomIoUCrop before a random field, whose bent view it cannot see, given "
+                                "it behind one")
         self._grey_or_rgb = tuple(name for name in GREY_OR_RGB if _native.OPS[name] in ops)
         self._rgb = any(_native.OPS[name] in ops for name in RGB)
         #: What looks at all channels of a pixel at once, or draws for each, so that pictures may not have more than four.
@@ -142,7 +147,7 @@ class Recipe:
         return out and _within(size, out)
 
     def plan(self, index: Any, *, size: Any, seed: int = 0, epoch: int | Tensor = 0, view: int = 0,
-             device: Any = None) -> Plan:
+             device: Any = None, boxes: Any = None, counts: Any = None) -> Plan:
         """Draw what happens to a batch: a pure function of (recipe, seed, epoch, sample id, view).
 
         Args:
@@ -155,6 +160,9 @@ class Recipe:
                 captured CUDA graph replays with the epoch it then holds.
             view: 0 to 4095: which of several views of the same sample.
             device: where the plan is drawn; by default where ``index`` is.
+            boxes: for a recipe with RandomIoUCrop, whose rows are then a function of these too: float32 ``[B, N, 4]``, xyxy in
+                edge coordinates of the sources, or a list of ``[N, 4]``.
+            counts: of a tensor of boxes, int64 ``[B]``: how many of the N are boxes. None: all.
 
         Returns:
             A :class:`Plan` of B rows. One launch, no synchronisation.
@@ -198,10 +206,22 @@ class Recipe:
             out = self._output(sizes)
             each = to_device(sizes, where)
         rows = torch.empty((shape[0], self._row_words), dtype=torch.int32, device=where)
-        self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads())
+        if boxes is None and not self._boxed:
+            self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads())
+        else:
+            objects = self._objects(boxes, counts, rows)
+            self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads(), objects.data,
+                              objects.counts)
         if foreign or rows.is_cuda:
             hold(foreign)
         return Plan._drawn(self, rows, index, seed, epoch, view, size if sizes is None else sizes, out)
+
+    def _objects(self, boxes: Any, counts: Any, rows: Tensor) -> Rows:
+        if not self._boxed:
+            raise ArgumentError("boxes: expected none for a recipe without RandomIoUCrop, given some")
+        if boxes is None:
+            raise ArgumentError("boxes: expected float32 [B, N, 4] or a list for a recipe with RandomIoUCrop, given none")
+        return Rows("boxes", boxes, counts, rows, 4)
 
     def _plan_one(self, size: tuple[int, int], seed: int, device: torch.device) -> Plan:
         """The plan of sample 0 alone, which may have a size of its own: the row that was drawn says it."""
@@ -229,6 +249,8 @@ class Recipe:
         Raises:
             ArgumentError, ShapeError, DtypeError: what was given and what is expected; a recipe that mixes needs a batch.
         """
+        if self._boxed:
+            raise ArgumentError("image: expected a plan with boxes for a recipe with RandomIoUCrop, given one picture alone")
         if self._mixes:
             raise ArgumentError("image: expected a batch for a recipe that mixes, given one picture; plan and render do a batch")
         foreign: list[Tensor] = []
@@ -417,6 +439,10 @@ def _check_finite(transforms: Sequence[Transform], mean: tuple[float, ...] | Non
         if not bool((becomes.abs() <= most).all()):
             raise ArgumentError(f"{name}: expected values that {str(dtype).removeprefix('torch.')} can hold in the output, given "
                                 f"{value:g}, which becomes {becomes[becomes.abs().argmax()].item():g}")
+
+
+def _last(slots: Sequence[Slot], op: str) -> int:
+    return max(i for i, s in enumerate(slots) if s.op == _native.OPS[op])
 
 
 def _float_pictures(transforms: Sequence[Transform], slots: Sequence[Slot]) -> str | None:

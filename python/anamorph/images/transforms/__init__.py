@@ -17,6 +17,14 @@ from anamorph.images.transforms.color import (
     RGBShift,
 )
 from anamorph.images.transforms.compose import OneOf, RandomApply, RandomChoice, RandomOrder, SharedAcrossViews, SomeOf
+from anamorph.images.transforms.detection import (
+    FixedSizeCrop,
+    LargeScaleJitter,
+    RandomIoUCrop,
+    RandomShortestSize,
+    RandomZoomOut,
+    ScaleJitter,
+)
 from anamorph.images.transforms.erase import CoarseDropout, RandomErasing
 from anamorph.images.transforms.fields import ElasticTransform, RandomField
 from anamorph.images.transforms.filters import GaussianBlur, GaussianNoise, RandomAdjustSharpness
@@ -49,8 +57,10 @@ __all__ = [
     "CutMix",
     "ElasticTransform",
     "FiveCrop",
+    "FixedSizeCrop",
     "GaussianBlur",
     "GaussianNoise",
+    "LargeScaleJitter",
     "LetterBox",
     "MaskMix",
     "MixUp",
@@ -76,6 +86,7 @@ __all__ = [
     "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomInvert",
+    "RandomIoUCrop",
     "RandomOrder",
     "RandomPerspective",
     "RandomPhotometricDistort",
@@ -83,11 +94,14 @@ __all__ = [
     "RandomResizedCrop",
     "RandomRotate90",
     "RandomRotation",
+    "RandomShortestSize",
     "RandomSolarize",
     "RandomSolarizeAdd",
     "RandomVerticalFlip",
+    "RandomZoomOut",
     "Resize",
     "ResizeMix",
+    "ScaleJitter",
     "SharedAcrossViews",
     "SomeOf",
     "TenCrop",
