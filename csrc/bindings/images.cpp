@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "../core/parallel.h"
+#include "../images/plan.h"
 #include "../images/render.h"
 #include "carry.h"
 #include "family.h"

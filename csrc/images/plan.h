@@ -375,7 +375,7 @@ struct RowWriter {
 
     // By what fits into a height and width, times a random number. p: these, the least and the most of it.
     AM_HD void scale_jitter(const Slot& s, Draw& d) {
-        const double r = d.uniform(s.p[2], s.p[3]) * exact::minimum(s.p[0] / view.h, s.p[1] / view.w), most = double(MAX_SIDE);
+        const double r = d.uniform(s.p[2], s.p[3]) * exact::minimum(s.p[0] / view.h, s.p[1] / view.w), most = double(int(MAX_SIDE));
         const double oh = exact::minimum(exact::maximum(exact::floor(view.h * r), 1.0), most);
         const double ow = exact::minimum(exact::maximum(exact::floor(view.w * r), 1.0), most);
         resampled(s);

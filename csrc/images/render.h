@@ -1,10 +1,10 @@
 // The launches, one set for each backend.
 #pragma once
-#include "mix.h"
-#include "plan.h"
+#include "render_args.h"
 
 namespace anamorph {
 
+struct PlanArgs;   // plan.h
 struct CarryArgs;  // carry.h
 struct BoxArgs;
 struct PointArgs;

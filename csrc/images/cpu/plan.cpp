@@ -1,5 +1,6 @@
 // Plans on a CPU. A file of its own because it must be compiled without fused multiply-add (CMakeLists.txt).
 #include "../../core/parallel.h"
+#include "../plan.h"
 #include "../render.h"
 
 namespace anamorph {

@@ -1,6 +1,7 @@
 // Renders on CPU threads, at the best SIMD level of this machine.
 #include "../../core/parallel.h"
 #include "../../core/simd_level.h"
+#include "../mix.h"
 #include "../render.h"
 
 namespace anamorph {

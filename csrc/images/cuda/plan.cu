@@ -1,6 +1,7 @@
 // Plans on a GPU, one thread for each row. Compiled without fused multiply-add (CMakeLists.txt): the same bits as the CPU.
 #define AM_LEVEL cuda
 #include "../../core/launch.h"
+#include "../plan.h"
 #include "../render.h"
 
 namespace anamorph {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from skimage import data
 
 import anamorph as am
@@ -90,7 +90,63 @@ def pairs(side: int) -> dict[str, Pair]:
         "TrivialAugmentWide": one(am.TrivialAugmentWide(), am.TrivialAugmentWide()),
         "Warp": one(am.Warp([[1, 0.1, 0], [0, 1, 0]]), am.Warp([[0.8, 0.5, 0], [-0.3, 0.8, side / 3]])),
         "auto_augment": one(am.auto_augment("rand-m5-mstd0.5"), am.auto_augment("rand-m9-n3-mstd0.5-inc1")),
+        "FixedSizeCrop": one(am.FixedSizeCrop(side * 7 // 8), am.FixedSizeCrop((side // 2, side * 5 // 4), fill=128)),
+        "LargeScaleJitter": one(am.LargeScaleJitter(side, (0.8, 1.25)), am.LargeScaleJitter(side)),
+        "RandomIoUCrop": ([am.RandomIoUCrop(0.8), am.Resize((side, side))], [am.RandomIoUCrop(), am.Resize((side, side))]),
+        "RandomShortestSize": ([am.RandomShortestSize([side, side * 7 // 8]), am.FixedSizeCrop(side)],
+                               [am.RandomShortestSize([side // 4, side // 2, side]), am.FixedSizeCrop(side)]),
+        "RandomZoomOut": ([am.RandomZoomOut(128, (1, 1.5)), am.Resize((side, side))],
+                          [am.RandomZoomOut(128, p=1), am.Resize((side, side))]),
+        "ScaleJitter": ([am.ScaleJitter(side, (0.8, 1.25)), am.CenterCrop(side)], [am.ScaleJitter(side), am.CenterCrop(side)]),
     }
+
+
+# The astronaut's face, in shares of the square picture: its box, and eyes and mouth.
+FACE = (0.35, 0.18, 0.63, 0.56)
+POINTS = ((0.43, 0.34), (0.56, 0.33), (0.5, 0.47))
+
+
+def moved_targets(side: int) -> dict[str, list[Transform]]:
+    """What a sheet of boxes, masks and points shows."""
+    return {"flip, turn": [am.RandomHorizontalFlip(1), am.RandomAffine(30, (0.1, 0.1), (0.8, 1.2), 10, interpolation="bilinear")],
+            "perspective": [am.RandomPerspective(0.5, 1, interpolation="bilinear")], "field": [am.RandomField(0.04, 8, 0.1)],
+            "large-scale jitter": [am.LargeScaleJitter(side)], "IoU crop": [am.RandomIoUCrop(), am.Resize((side, side))],
+            "CutMix": [am.RandomHorizontalFlip(), am.CutMix()]}
+
+
+def targets_sheet(side: int, seed: int) -> Image.Image:
+    """The astronaut's views with what travels along: the face's box, its mask (bright) and three points."""
+    pictures = np.stack(samples(side, False))
+    edges = torch.tensor([FACE], dtype=torch.float32) * side
+    y, x = torch.meshgrid(torch.arange(side) + 0.5, torch.arange(side) + 0.5, indexing="ij")
+    middle, half = (edges[0, :2] + edges[0, 2:]) / 2, (edges[0, 2:] - edges[0, :2]) / 2
+    mask = ((x - middle[0]) / half[0]) ** 2 + ((y - middle[1]) / half[1]) ** 2 < 1
+    points = torch.tensor([[(x * side, y * side, 1) for x, y in POINTS]], dtype=torch.float32)
+    target = {"boxes": edges, "masks": mask[None], "keypoints": points}
+    nothing = {"boxes": edges[:0], "masks": mask[None][:0], "keypoints": points[:0]}
+    targets, rows = [target, nothing, nothing], []
+    for transforms in moved_targets(side).values():
+        recipe = am.Recipe(transforms, num_classes=3, dtype=torch.uint8)
+        row = [_drawn(pictures[0], target)]
+        for view in range(WEAK + STRONG):
+            boxes = [t["boxes"] for t in targets] if recipe._boxed else None
+            plan = recipe.plan(range(3), size=(side, side), seed=seed, view=view, boxes=boxes)
+            shown = am.render(pictures, plan, layout="NHWC").permute(0, 2, 3, 1)
+            row.append(_drawn(shown[0].numpy(), plan.apply_targets(targets)[0]))
+        rows.append(row)
+    return contact_sheet(rows, cell=side, titles=["original", *["view"] * (WEAK + STRONG)], headings=list(moved_targets(side)))
+
+
+def _drawn(picture: np.ndarray, target: dict[str, torch.Tensor]) -> np.ndarray:
+    seen = target["masks"].any(0).numpy()[..., None]
+    image = Image.fromarray(np.where(seen, 128 + picture // 2, picture // 3 * 2))
+    draw = ImageDraw.Draw(image)
+    for x0, y0, x1, y1 in target["boxes"].tolist():
+        draw.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), outline=(255, 220, 0))
+    for x, y, there in target["keypoints"].flatten(0, 1).tolist():
+        if there:
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=(230, 30, 60))
+    return np.asarray(image)
 
 
 def samples(side: int, wide: bool) -> list[np.ndarray]:
@@ -120,6 +176,10 @@ def gallery(folder: str, *, seed: int = 0, cell: int = 112) -> Path:
         for transforms, draws in zip(lists, (WEAK, STRONG)):
             recipe = am.Recipe(transforms, num_classes=len(pictures), dtype=torch.uint8)
             row += [views[0] for views in augmented_views(pictures, recipe, draws, seed=seed)]
-        sheet = contact_sheet([row], cell=cell, titles=titles)
-        sheet.quantize(COLORS, dither=Image.Dither.NONE).save(target, "PNG", optimize=True)
+        _save(contact_sheet([row], cell=cell, titles=titles), target)
+    _save(targets_sheet(cell, seed), output_file("--output", str(Path(folder) / "targets.png")))
     return Path(folder)
+
+
+def _save(sheet: Image.Image, target: Path) -> None:
+    sheet.quantize(COLORS, dither=Image.Dither.NONE).save(target, "PNG", optimize=True)

@@ -85,14 +85,17 @@ def augmented_views(images: Sequence[np.ndarray], recipe: am.Recipe, count: int,
     """``count`` views of every picture, ready to show: one uint8 [B, H, W, C] per view.
 
     View ``v`` is what a training run with this seed and epoch would see of samples 0 .. B-1. What MaskMix asks for is a
-    ramp: the view itself on the left passes into its partner on the right.
+    ramp: the view itself on the left passes into its partner on the right; what RandomIoUCrop asks for is the middle.
     """
     sizes = [image.shape[:2] for image in images]
     # A recipe without a size of its own takes only pictures that agree, and wants to be told so.
     size = sizes[0] if len(set(sizes)) == 1 else torch.tensor(sizes)
     sources = am.Ragged.from_list([torch.from_numpy(image) for image in images])
     for view in range(count):
-        plan = recipe.plan(torch.arange(len(images)), seed=seed, epoch=epoch, view=view, size=size)
+        boxes = None
+        if recipe._boxed:  # objects as large as the middle of each picture
+            boxes = torch.tensor([[[w / 4, h / 4, w * 3 / 4, h * 3 / 4]] for h, w in sizes])
+        plan = recipe.plan(torch.arange(len(images)), seed=seed, epoch=epoch, view=view, size=size, boxes=boxes)
         height, width = plan.output_size
         mask = torch.linspace(1, 0, width).expand(len(images), 1, height, width) if recipe._masks else None
         yield displayable(am.render(sources, plan, mask=mask), recipe)
