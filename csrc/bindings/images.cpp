@@ -218,7 +218,8 @@ public:
                 counts->need_dtype(kDLInt, 64);
                 counts->need_device(words);
                 counts->need_contiguous();
-                if (counts->count() != a.batch) fail<ShapeError>("counts: expected [", a.batch, "], given ", counts->shape_text());
+                if (counts->count() != a.batch)
+                    fail<ShapeError>("counts: expected [", a.batch, "], given ", counts->shape_text());
                 a.box_counts = counts->data<int64_t>();
             }
         }
@@ -379,8 +380,8 @@ void bind_images(py::module_& m) {
         .def("info", &Recipe::info)
         .def_property_readonly("row_words", &Recipe::row_words)
         .def_property_readonly("ready_planes", &Recipe::ready_planes)
-        .def("plan", &Recipe::plan, py::arg("index"), py::arg("seed"), py::arg("epoch"), py::arg("view"), py::arg("h"), py::arg("w"),
-             py::arg("sizes"), py::arg("out_h"), py::arg("out_w"), py::arg("rows"), py::arg("threads"),
+        .def("plan", &Recipe::plan, py::arg("index"), py::arg("seed"), py::arg("epoch"), py::arg("view"), py::arg("h"),
+             py::arg("w"), py::arg("sizes"), py::arg("out_h"), py::arg("out_w"), py::arg("rows"), py::arg("threads"),
              py::arg("boxes") = py::none(), py::arg("counts") = py::none())
         .def("render", &Recipe::render)
         .def("carry", [](const Recipe& r, py::args args) { carry_planes(r.row_info(), args); })

@@ -132,9 +132,9 @@ struct PlanArgs {
     uint64_t seed;
     uint32_t epoch, view;
     int32_t batch;
-    int32_t* rows;               // [B, row_words]
-    const float* boxes;          // [B, box_count, 4] x0 y0 x1 y1 in the source, of which box_counts[i] are some; or null
-    const int64_t* box_counts;   // [B] or null: all
+    int32_t* rows;              // [B, row_words]
+    const float* boxes;         // [B, box_count, 4] x0 y0 x1 y1 in the source, of which box_counts[i] are some; or null
+    const int64_t* box_counts;  // [B] or null: all
     int32_t box_count;
 };
 
@@ -375,7 +375,8 @@ struct RowWriter {
 
     // By what fits into a height and width, times a random number. p: these, the least and the most of it.
     AM_HD void scale_jitter(const Slot& s, Draw& d) {
-        const double r = d.uniform(s.p[2], s.p[3]) * exact::minimum(s.p[0] / view.h, s.p[1] / view.w), most = double(int(MAX_SIDE));
+        const double r = d.uniform(s.p[2], s.p[3]) * exact::minimum(s.p[0] / view.h, s.p[1] / view.w),
+                     most = double(int(MAX_SIDE));
         const double oh = exact::minimum(exact::maximum(exact::floor(view.h * r), 1.0), most);
         const double ow = exact::minimum(exact::maximum(exact::floor(view.w * r), 1.0), most);
         resampled(s);
@@ -384,7 +385,8 @@ struct RowWriter {
 
     // Cut anywhere along the axes where it is larger, padded at the right and the bottom where it is smaller. p: height, width, fill.
     AM_HD void fixed_size(const Slot& s, Draw& d) {
-        const double y = d.below(exact::maximum(view.h - s.p[0], 0.0) + 1.0), x = d.below(exact::maximum(view.w - s.p[1], 0.0) + 1.0);
+        const double y = d.below(exact::maximum(view.h - s.p[0], 0.0) + 1.0),
+                     x = d.below(exact::maximum(view.w - s.p[1], 0.0) + 1.0);
         view.crop(x, y, s.p[1], s.p[0], s.p[1] > view.w || s.p[0] > view.h, BORDER_CONSTANT, s.p + 2);
     }
 
@@ -431,7 +433,8 @@ struct RowWriter {
             const double least = next.p[int(d.below(double(s.k)))];
             if (least >= 1.0) return;
             for (int t = 0; t < int(s.p[4]); ++t) {
-                const double w = exact::floor(view.w * d.uniform(s.p[0], s.p[1])), h = exact::floor(view.h * d.uniform(s.p[0], s.p[1]));
+                const double w = exact::floor(view.w * d.uniform(s.p[0], s.p[1])),
+                             h = exact::floor(view.h * d.uniform(s.p[0], s.p[1]));
                 const double u = d.unit(), v = d.unit();
                 if (!(w >= 1.0 && h >= 1.0) || w < s.p[2] * h || w > s.p[3] * h) continue;
                 const double x = exact::floor((view.w - w) * u), y = exact::floor((view.h - h) * v);

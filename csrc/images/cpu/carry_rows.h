@@ -1,6 +1,7 @@
 // carry.h on a CPU, compiled once for each SIMD level (carry_*.cpp): planes row by row, boxes and points one by one.
 #pragma once
 #include <algorithm>
+#include <vector>
 #include "../carry.h"
 #include "field_rows.h"
 
@@ -150,6 +151,32 @@ inline void scatter_row(const CarryRow& row, bool bilinear, const float* from, i
     }
 }
 
+// Of many masks most rows hold nothing: where an object's plane of bytes begins and ends to be more than 0.
+class Filled {
+public:
+    Filled(const CarryArgs& a, const Planes& from) {
+        if (a.bytes != 1 || from.planes < 4) return;
+        const size_t size = size_t(from.w);
+        for (int n = 0; n < from.planes; ++n) {
+            const uint8_t* plane = from.data + n * size * from.h;
+            int first = 0, last = from.h - 1;
+            while (first < from.h && empty(plane + first * size, size)) ++first;
+            while (last > first && empty(plane + last * size, size)) --last;
+            rows.push_back({first, last});
+        }
+    }
+    // Is plane n 0 in these rows of it?
+    bool nothing(int n, int first, int last) const { return !rows.empty() && (last < rows[n].first || first > rows[n].last); }
+    bool known() const { return !rows.empty(); }
+
+private:
+    static bool empty(const uint8_t* row, size_t size) { return row[0] == 0 && std::memcmp(row, row + 1, size - 1) == 0; }
+    struct Span {
+        int first, last;
+    };
+    std::vector<Span> rows;
+};
+
 void carry_task(const CarryArgs& a, int i, int y0, int y1) {
     static thread_local Scratch own_room, other_room, lines, drawn, other_drawn, next_room;
     const int32_t* words = plan_row_of(a.rows, a.info, i);
@@ -197,6 +224,7 @@ void carry_task(const CarryArgs& a, int i, int y0, int y1) {
         next_maps = OpenMaps(b, i, false, next_room);
         next = &next_maps;
     }
+    const Filled own_filled(a, source), other_filled(a, mixed ? others : Planes{});
     // Of a row the columns that are the own view's, then those of the partner's, then again the own.
     auto part = [&](bool theirs, int y, int xa, int xb) {
         if (xa >= xb) return;
@@ -221,9 +249,29 @@ void carry_task(const CarryArgs& a, int i, int y0, int y1) {
         CarryRow shifted = row;
         shifted.at += xa;
         shifted.weight += xa;
-        for (int n = 0; n < planes; ++n)
-            copy_row(a, shifted, from.data + size_t(n) * plane * a.bytes, xb - xa,
-                     view.data + (n * to_plane + size_t(y) * width + xa) * a.bytes);
+        const Filled& filled = theirs ? other_filled : own_filled;
+        int low = from.h, high = -1;  // the rows of the source that this one reads
+        if (filled.known()) {
+            int least = INT32_MAX, most = -1;
+            for (int x = xa; x < xb; ++x) {
+                least = row.at[x] >= 0 ? min_(least, int(row.at[x])) : least;
+                most = max_(most, int(row.at[x]));
+            }
+            if (most >= 0) {
+                low = least / from.w;
+                high = most / from.w;
+            }
+        }
+        for (int n = 0; n < planes; ++n) {
+            uint8_t* to_row = view.data + (n * to_plane + size_t(y) * width + xa) * a.bytes;
+            if (!filled.nothing(n, low, high)) {
+                copy_row(a, shifted, from.data + size_t(n) * plane * a.bytes, xb - xa, to_row);
+            } else if (uint8_t(a.fill) == 0) {
+                std::memset(to_row, 0, size_t(xb - xa));
+            } else {
+                for (int x = 0; x < xb - xa; ++x) to_row[x] = shifted.at[x] < 0 ? uint8_t(a.fill) : uint8_t(0);
+            }
+        }
         if (next) {
             float* u = reinterpret_cast<float*>(view.data) + size_t(y) * width;
             for (int x = xa; x < xb; ++x) {
