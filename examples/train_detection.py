@@ -32,7 +32,7 @@ GROUNDS = [np.asarray(Image.fromarray(p).resize(SOURCE[::-1])) for p in (data.co
 categories = sorted(entry.name for entry in options.folder.iterdir() if entry.is_dir())[:options.categories]
 stamps: list[tuple[list[Image.Image], list[Image.Image]]] = []
 for category in categories:
-    files = sorted(file for file in (options.folder / category).rglob("*.png"))[:options.per_category]
+    files = sorted(f for f in (options.folder / category).rglob("*.*") if f.suffix in (".png", ".jpg"))[:options.per_category]
     found = [Image.open(file).convert("RGBA") for file in files]
     stamps.append((found[::2], found[1::2] or found))
 

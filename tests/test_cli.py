@@ -475,7 +475,7 @@ def test_examples_name_what_exists(path):
     tree = ast.parse(path.read_text())
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
             and node.value.id == "am"}
-    assert {"Loader", "Recipe"} <= used and not [name for name in sorted(used) if not hasattr(am, name)]
+    assert "Recipe" in used and used & {"Loader", "render"} and not [name for name in sorted(used) if not hasattr(am, name)]
 
 
 @pytest.mark.skipif(torch.cuda.is_available() and not am.info()["cuda_usable"], reason="the examples would use the GPU")
