@@ -53,7 +53,8 @@ GRAPH = {module: set(imports(module, path)) - {module} for module, path in FILES
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 # What other libraries a file may import beside those of the base package: those of an extra.
 EXTRAS = {"anamorph.data.decode": "pillow", "anamorph.data.dali": "dali", "anamorph.data.codecs": "dali",
-          "anamorph.cli.gallery": "bench", "anamorph.cli.preview": "pillow", "anamorph.cli.replay": "pillow", "anamorph.cli.train": "demo",
+          "anamorph.cli.gallery": "bench", "anamorph.cli.preview": "pillow", "anamorph.cli.replay": "pillow",
+          "anamorph.cli.train": "demo",
           "anamorph.bench.report": "bench", "anamorph.bench.work": "bench", "anamorph.bench.peers": "bench"}
 PACKAGES = {"PIL": "pillow", "skimage": "scikit-image", "nvidia": "nvidia-dali-cuda130"}
 UNASKED = {"anamorph": {"nvidia"}, "anamorph.data.sources": {"PIL"}, "anamorph.bench.rounds": {"cv2"},

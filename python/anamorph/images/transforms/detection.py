@@ -51,14 +51,14 @@ class ScaleJitter(Transform):
     """Resizes to what fits into ``target_size``, times a random number; proportions are kept (torchvision v2's).
 
     Args:
-        target_size: (height, width).
+        target_size: side or (height, width).
         scale_range: (low, high) of the random number.
         interpolation, antialias: as :class:`Resize`'s.
 
     The view's size differs between samples. torchvision (0.28) takes ``target_size`` for (width, height).
     """
 
-    target_size: Sequence[int]
+    target_size: int | Sequence[int]
     scale_range: Sequence[float] = (0.1, 2.0)
     interpolation: str = "bilinear"
     antialias: bool = True
@@ -71,7 +71,7 @@ class ScaleJitter(Transform):
 
     def slots(self) -> list[Slot]:
         flags = INTERPOLATIONS.index(self.interpolation) | ANTIALIAS * self.antialias
-        return [slot("SCALE_JITTER", [*self.target_size, *self.scale_range], flags=flags)]
+        return [slot("SCALE_JITTER", [*cast(Size, self.target_size), *self.scale_range], flags=flags)]
 
     def output_size(self, size: Size | None) -> Size | None:
         return None
