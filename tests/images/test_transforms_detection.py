@@ -127,22 +127,23 @@ def test_iou_crops_keep_their_promise(route):
 
 def test_iou_crops_are_distributed_as_torchvisions():
     from torchvision import tv_tensors
-    ours = drawn_crops()
+    count = 500  # torchvision takes 40 ms for one
+    ours = drawn_crops(count)
     theirs = V2.RandomIoUCrop()
     torch.manual_seed(0)
     boxes = tv_tensors.BoundingBoxes(BOXES, format="XYXY", canvas_size=SIZE)
     drawn = []
-    for _ in range(COUNT):
+    for _ in range(count):
         p = theirs.make_params([torch.zeros(3, H, W), boxes])
         drawn.append([p["left"], p["top"], p["left"] + p["width"], p["top"] + p["height"]] if p else [0, 0, W, H])
     theirs = torch.tensor(drawn, dtype=torch.float64)
     whole = [((c == torch.tensor([0.0, 0, W, H])).all(1)).double().mean() for c in (ours, theirs)]
-    assert abs(whole[0] - whole[1]) < 0.04
+    assert abs(whole[0] - whole[1]) < 0.08
     for quantity in (lambda c: c[:, 2] - c[:, 0], lambda c: c[:, 3] - c[:, 1], lambda c: c[:, 0], lambda c: c[:, 1]):
         a, b = quantity(ours), quantity(theirs)
-        error = math.sqrt((a.var() + b.var()) / COUNT)
+        error = math.sqrt((a.var() + b.var()) / count)
         assert abs(a.mean() - b.mean()) < 4 * error
-        assert abs(a.std() - b.std()) < 0.08 * b.std()
+        assert abs(a.std() - b.std()) < 0.15 * b.std()
 
 
 def test_an_option_of_one_leaves_the_view_whole(route):
@@ -190,8 +191,8 @@ def test_targets_of_a_detection_recipe(route):
     masks = torch.zeros(3, H, W, dtype=torch.uint8)
     for k, (x0, y0, x1, y1) in enumerate(BOXES.int().tolist()):
         masks[k, y0:y1, x0:x1] = 1
-    targets = [{"boxes": BOXES, "labels": torch.arange(3), "masks": masks}] * 40
-    plan = recipe.plan(range(40), size=SIZE, boxes=[t["boxes"] for t in targets])
+    targets = [{"boxes": BOXES, "labels": torch.arange(3), "masks": masks}] * 16
+    plan = recipe.plan(range(16), size=SIZE, boxes=[t["boxes"] for t in targets])
     left = 0
     for t in plan.apply_targets(targets):
         left += len(t["boxes"])
@@ -201,7 +202,7 @@ def test_targets_of_a_detection_recipe(route):
             if len(at):
                 (y0, x0), (y1, x1) = at.min(0).values.tolist(), (at.max(0).values + 1).tolist()
                 assert x0 >= box[0] - 1 and y0 >= box[1] - 1 and x1 <= box[2] + 1 and y1 <= box[3] + 1
-    assert 40 < left < 120
+    assert 16 < left < 48
 
 
 IOU = am.Recipe([am.RandomIoUCrop(), am.Resize((8, 8))])
