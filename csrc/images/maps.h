@@ -104,6 +104,7 @@ AM_HD void functions_at(const Field& f, const FieldTable& table, float qx, float
     knots_at(f, 1, qy, y, down);
     spline_slopes(f, 0, qx, x, slope_x);
     spline_slopes(f, 1, qy, y, slope_y);
+    AM_UNROLL
     for (int k = 0; k < MOTIONS; ++k) {
         g.v[k] = g.dx[k] = g.dy[k] = 0.0f;
         if (!f.has(k)) continue;
@@ -164,6 +165,7 @@ AM_HD bool undisplace(const Field& f, const FieldTable& table, float qx, float q
     px = qx;
     py = qy;
     const float near = 1e-3f + 1e-6f * (abs_(qx) + abs_(qy));
+    AM_UNROLL_BY(1)
     for (int k = 0; k < 16; ++k) {
         Functions g;
         float x = px, y = py, d[4];

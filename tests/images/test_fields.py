@@ -368,6 +368,14 @@ def test_fields_print_as_code(correlation):
     assert eval(repr(transform), {"RandomField": am.RandomField}) == transform
 
 
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_colour_is_of_grey_or_rgb(channels):
+    for what in ("brightness", "contrast", "saturation", "hue"):
+        recipe = am.Recipe([am.RandomField(**{what: 0.3})])
+        with pytest.raises(am.ShapeError, match=f"1 or 3 channels.*field_{what}"):
+            am.render(torch.rand(1, channels, 8, 8), recipe.plan([0], size=(8, 8)), layout="NCHW")
+
+
 def test_rows_without_fields_do_not_grow():
     assert am.Recipe([am.RandomResizedCrop(9)]).info["row_words"] == _native.WORDS["HEADER"]
     assert am.Recipe([am.RandomField(0.1)]).info["row_words"] == _native.WORDS["HEADER"] + _native.FIELD_WORDS

@@ -348,6 +348,24 @@ def test_jensen_shannon():
     assert all(t.grad.abs().sum() > 0 for t in (a, b, c))
 
 
+def test_jensen_shannon_of_a_class_that_cannot_be():
+    logits = torch.tensor([[1.0, 2.0, -math.inf]])
+    assert am.jensen_shannon_loss(logits, logits, logits).item() == 0
+    half = torch.tensor([[20.0, 0.0, -20.0], [1.0, 2.0, 3.0]], dtype=torch.bfloat16)
+    assert abs(am.jensen_shannon_loss(half, half, half).item()) < 1e-5
+    for logits, error in ((torch.zeros(0, 3), am.ShapeError), (torch.zeros(2, 3, dtype=torch.int64), am.DtypeError),
+                          ("logits", am.ArgumentError)):
+        with pytest.raises(error, match="expected"):
+            am.jensen_shannon_loss(logits, logits, logits)
+    with pytest.raises(am.ArgumentError, match="weight"):
+        am.jensen_shannon_loss(half, half, half, weight=math.nan)
+
+
+def test_no_fill_is_black_as_torchvisions():
+    for transform in (am.RandAugment, am.TrivialAugmentWide, am.AutoAugment, am.AugMix):
+        assert transform(fill=None) == transform(fill=0)
+
+
 BAD = {
     "unknown convention": lambda: am.RandAugment(convention="kornia"), "too many bins": lambda: am.RandAugment(2, 31),
     "no magnitude": lambda: am.RandAugment(2, -1), "half an op": lambda: am.RandAugment(1.5),

@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(THREADS) boxes_kernel(const __grid_constant__ 
     });
 }
 
-__global__ void __launch_bounds__(THREADS) points_kernel(const __grid_constant__ PointArgs a) {
+__global__ void __launch_bounds__(THREADS, 4) points_kernel(const __grid_constant__ PointArgs a) {
     __shared__ Maps own, other;
     both_lists(a, own, other, [&](const Maps& m, int64_t in, int64_t to, bool there) {
         carry_point(a, m, FieldTable{nullptr, 0}, in, to, there);

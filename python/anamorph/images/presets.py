@@ -37,6 +37,11 @@ def _normalize(mean: Numbers, std: Numbers) -> list[Transform]:
     return [] if mean is None else [Normalize(mean, STD if std is None else std)]
 
 
+def _side_of_blur(name: str, size: int) -> int:
+    """A side whose tenth has no more taps than a blur may."""
+    return checks.whole(f"{name}.size", size, 1, 1279, " of pixels")
+
+
 def _jitter(brightness: float, contrast: float, saturation: float, hue: float) -> list[Transform]:
     """Strong colour, as all contrastive recipes have it: jitter with probability 0.8, then grey with 0.2."""
     return [RandomApply([ColorJitter(brightness, contrast, saturation, hue)], p=0.8), RandomGrayscale(0.2)]
@@ -59,6 +64,9 @@ def simclr(size: int = 224, strength: float = 1.0, blur: float = 0.5, mean: Numb
     batch and view, here each sample has its own; its contrast is about the mean of each channel and its saturation in HSV,
     here both are torchvision's.
     """
+    size = _side_of_blur("simclr", size)
+    if mean is None and std is not None:
+        checks.wrong("simclr.mean", "numbers where std is given", mean)
     strength = checks.number("simclr.strength", strength, 0, 1.25)  # of hue 0.2, of which 0.5 is all; of jitter 0.8
     jitter = _jitter(0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength)
     return Recipe([RandomResizedCrop(size, interpolation="bicubic"), RandomHorizontalFlip(), *jitter, _blur(blur, "zero", size),
@@ -92,8 +100,11 @@ def byol(size: int = 224, mean: Numbers = MEAN, std: Numbers = STD, dtype: torch
     always blurred; the second seldom, and may be solarized.
 
     Exact: order, probabilities, ranges, the blur's taps and the black around. What differs: BYOL adds U(-0.4, 0.4) for
-    brightness, here it is a factor of U(0.6, 1.4).
+    brightness, here it is a factor of U(0.6, 1.4); its contrast is about the mean of each channel and its saturation in HSV,
+    here both are torchvision's.
     """
+    size = _side_of_blur("byol", size)
+
     def view(blur: float, solarize: float) -> Recipe:
         return Recipe([RandomResizedCrop(size, interpolation="bicubic"), RandomHorizontalFlip(), *_jitter(0.4, 0.4, 0.2, 0.1),
                        _blur(blur, "zero", size), RandomSolarize(MIDDLE, solarize), *_normalize(mean, std)], dtype=dtype)
@@ -133,16 +144,16 @@ def swav(size: int = 224, local_size: int = 96, mean: Numbers = MEAN, std: Numbe
 
 def fixmatch(size: int = 32, mean: Numbers = (0.5, 0.5, 0.5), std: Numbers = (0.5, 0.5, 0.5),
              dtype: torch.dtype = torch.float32) -> dict[str, Recipe]:
-    """FixMatch's "weak" view and the "strong" one on top of it: their crop and flip are the same (Sohn et al., NeurIPS 2020;
-    github.com/google-research/fixmatch, its RandAugment variant).
+    """FixMatch's "weak" view, and the "strong" one on top of a weak view of its own (Sohn et al., NeurIPS 2020;
+    github.com/google-research/fixmatch, its RandAugment variant, which draws crop and flip anew for each).
 
     Exact: the code's order, probabilities and levels (1 to 9, which are not the paper's). For SVHN, which is not flipped, and
-    STL, whose padding is 12, change the list.
+    STL, whose padding is 12, change the list; for a pair of one crop and flip put both into ``SharedAcrossViews``.
     """
-    both = SharedAcrossViews([RandomHorizontalFlip(), RandomCrop(size, padding=4, padding_mode="reflect")])
+    weak = [RandomHorizontalFlip(), RandomCrop(size, padding=4, padding_mode="reflect")]
     strong = RandAugment(2, convention="fixmatch", fill=127.5)
-    return {"weak": Recipe([both, *_normalize(mean, std)], dtype=dtype),
-            "strong": Recipe([both, strong, *_normalize(mean, std)], dtype=dtype)}
+    return {"weak": Recipe([*weak, *_normalize(mean, std)], dtype=dtype),
+            "strong": Recipe([*weak, strong, *_normalize(mean, std)], dtype=dtype)}
 
 
 def augmix_jsd(size: int = 224, severity: int = 1, mean: Numbers = MEAN, std: Numbers = STD,
@@ -162,7 +173,8 @@ def augmix_jsd(size: int = 224, severity: int = 1, mean: Numbers = MEAN, std: Nu
 
 def _timm(size: int, magnitude: int, mixup: float, smoothing: float, num_classes: int, mean: Numbers, std: Numbers,
           dtype: torch.dtype) -> Recipe:
-    fill = tuple(min(255, round(255 * m)) for m in mean or (0.5,) * 3)
+    mean = None if mean is None else checks.colors("mean", mean)
+    fill = tuple(min(255, max(0, round(255 * m))) for m in mean or (0.5,) * 3)
     policy = auto_augment(f"rand-m{magnitude}-mstd0.5-inc1", fill=fill)
     mix = OneOf([MixUp(mixup, "batch", "flip"), CutMix(1.0, "batch", "flip")])
     return Recipe([RandomResizedCrop(size, interpolation="bicubic"), RandomHorizontalFlip(), policy, mix, *_normalize(mean, std)],

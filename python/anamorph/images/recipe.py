@@ -32,7 +32,8 @@ from anamorph.images.transforms.program import IN_ORDER, NORMALISED, REPLACE, Sl
 MAX_EPOCH = 2**32 - 1  # a plan's key has one word for it
 
 # Colour that is defined on grey or red, green and blue, as in torchvision: a fourth channel would be taken for a colour.
-GREY_OR_RGB = ("BRIGHTNESS", "CONTRAST", "CONTRAST_MIDGRAY", "SATURATION", "HUE", "GRAYSCALE")
+GREY_OR_RGB = ("BRIGHTNESS", "CONTRAST", "CONTRAST_MIDGRAY", "SATURATION", "HUE", "GRAYSCALE", "FIELD_BRIGHTNESS",
+               "FIELD_CONTRAST", "FIELD_SATURATION", "FIELD_HUE")
 RGB = ("SHIFT_RED", "SHIFT_GREEN", "SHIFT_BLUE")  # albumentations'
 ENDS = "end the geometry with RandomResizedCrop, Resize((h, w)), RandomCrop or CenterCrop"
 ERASES = tuple(_native.OPS[name] for name in ("ERASE", "DROPOUT", "CUTOUT"))

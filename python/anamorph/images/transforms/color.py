@@ -182,7 +182,7 @@ class RandomPhotometricDistort(Transform):
 
 @dataclass(frozen=True)
 class RandomChannelPermutation(Transform):
-    """The channels in a random order, each as likely as any other (torchvision v2's)."""
+    """The channels, up to four, in a random order, each as likely as any other (torchvision v2's)."""
 
     def slots(self) -> list[Slot]:
         return [slot("CHANNEL_PERMUTATION", [0, 1])]

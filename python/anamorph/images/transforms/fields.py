@@ -43,7 +43,7 @@ class RandomField(Transform):
         fill: what is seen outside the picture, a number or one for each channel, in the input's units: 0..255 for uint8, 0..1 for
             float pictures.
 
-    A displacement of deviation s with the length l folds the picture over itself at a point with a probability of about 5e-6 at
+    A displacement of deviation s with the length l folds the picture over itself at a point with a probability of about 2e-6 at
     s = 0.2 l, 0.002 at 0.3 l and 0.02 at 0.4 l; s up to 0.15 l (``translation`` up to 0.15 * ``correlation``) is safe, and the
     paper finds that mild fields help and strong ones hurt. Rotation, scale and shear move a pixel the more the further it is from
     the middle: by half a side times the angle in radians, or times ``scale``, at the border.
@@ -100,7 +100,8 @@ class ElasticTransform(Transform):
     """torchvision v2's ``ElasticTransform``: every pixel is moved by a smooth random displacement.
 
     The displacement has torchvision's deviation in x and y: that of uniform noise in (-alpha / 2, alpha / 2) pixels after
-    torchvision's blur with its truncated kernel, 0.81 pixels with the defaults, and its correlation, exp(-r^2 / 4 sigma^2). What
+    torchvision's blur with its truncated kernel, 0.81 pixels with the defaults, and for one sigma its correlation,
+    exp(-r^2 / 4 sigma^2) (of two, torchvision cuts each displacement's kernel by the first axis's own). What
     differs: it is drawn for each sample of a batch, not once for all; its values are normal; it is a B-spline's (see
     :class:`RandomField`), so that the covariance is that to 0.01 of the variance and is the same up to the picture's borders,
     where torchvision's blur mirrors the noise; and small pictures are no error. Knots lie 1.7 sigma apart, but at least 1/1023 of

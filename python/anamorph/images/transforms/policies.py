@@ -37,7 +37,7 @@ class _Policy(Transform):
     def _check(self, interpolations: Sequence[str] = WARPS) -> None:
         name = type(self).__name__
         self._set(interpolation=checks.choice(f"{name}.interpolation", self.interpolation, interpolations),
-                  fill=checks.colors(f"{name}.fill", self.fill))
+                  fill=checks.colors(f"{name}.fill", 0 if self.fill is None else self.fill))  # torchvision's None is black
 
     def channels(self) -> set[int]:
         return lengths(self.fill)
