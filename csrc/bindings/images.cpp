@@ -6,11 +6,10 @@
 #include <array>
 #include <optional>
 
-#include "../core/device.h"
 #include "../core/parallel.h"
 #include "../images/render.h"
 #include "family.h"
-#include "tensor.h"
+#include "on_cuda.h"
 
 namespace anamorph {
 namespace {
@@ -103,20 +102,6 @@ int dtype_of(const Tensor& t) {
 void check_side(const char* name, int64_t h, int64_t w) {
     if (h < 1 || w < 1 || h > MAX_SIDE || w > MAX_SIDE)
         fail<ShapeError>(name, ": expected sides of 1 to ", int(MAX_SIDE), " pixels, given ", h, " x ", w);
-}
-
-// f(stream), which launches kernels: on the tensors' device, and on the caller's stream there. Without the interpreter's lock, for a
-// launch waits where the device's queue is full; the stream is fetched with it.
-template <class F> void on_cuda([[maybe_unused]] py::handle object, const Tensor& t, [[maybe_unused]] const F& f) {
-#if defined(AM_CUDA)
-    void* stream = current_stream(object, t);
-    py::gil_scoped_release free;
-    OnDevice here(t.view.device.device_id);
-    f(stream);
-#else
-    fail<DeviceError>("device: expected the CPU, because this build of anamorph has no CUDA code (ANAMORPH_CUDA=on builds it), ",
-                      "given ", t.device_text());
-#endif
 }
 
 class Recipe {
