@@ -4,6 +4,7 @@
 
 #include <array>
 #include <optional>
+#include <tuple>
 
 #include "../core/exact_math.h"
 #include "../images/paste.h"
@@ -11,8 +12,7 @@
 #include "family.h"
 #include "on_cuda.h"
 
-namespace anamorph { namespace paste {
-namespace {
+namespace anamorph { namespace paste { namespace {
 
 // A contiguous tensor of so many values.
 Tensor plain(py::handle object, const char* name, uint8_t code, int bits, int64_t count) {
@@ -55,8 +55,10 @@ CompositeArgs composite_of(const Tensor& images, const Tensor& out) {
         if (out.size(axis) != images.size(axis))
             fail<ShapeError>("out: expected ", images.shape_text(), ", given ", out.shape_text());
     if (dtype_of(out) != dtype_of(images)) fail<DtypeError>("out: expected ", images.dtype_text(), ", given ", out.dtype_text());
-    return {pixels(images),           pixels(out),           dtype_of(images),      int32_t(images.size(0)),
-            int32_t(images.size(1)), int32_t(images.size(2)), int32_t(images.size(3))};
+    return {pixels(images),          pixels(out),
+            dtype_of(images),        int32_t(images.size(0)),
+            int32_t(images.size(1)), int32_t(images.size(2)),
+            int32_t(images.size(3))};
 }
 
 // f(stream) on a GPU, g() on a CPU.
@@ -81,10 +83,18 @@ void bind_place(py::handle index, uint64_t seed, uint32_t epoch, std::pair<int, 
     const Tensor ids(index, "index"), table(cutouts, "cutouts"), ranges(first, "first");
     const Batch of = batch_of(ids, seed, epoch);
     structs<Cutout>(table);
-    const int categories = int(structs<int32_t>(ranges)) - 1;
-    const Rules r{count.first, count.second, size.first, size.second, ranges.data<int32_t>(),
-                  plain(sizes, "sizes", kDLFloat, 64, 2 * categories).data<double>(), categories, table.data<Cutout>(),
-                  rules[0], rules[1], rules[2], rules[3], least_side};
+    Rules r{};
+    std::tie(r.least, r.most) = count;
+    std::tie(r.height, r.width) = size;
+    r.first = ranges.data<int32_t>();
+    r.categories = int32_t(structs<int32_t>(ranges)) - 1;
+    r.sizes = plain(sizes, "sizes", kDLFloat, 64, 2 * r.categories).data<double>();
+    r.cutouts = table.data<Cutout>();
+    r.smallest = rules[0];
+    r.largest = rules[1];
+    r.aspect = rules[2];
+    r.flip = rules[3];
+    r.least_side = least_side;
     const int64_t words = sizeof(Placement) / 4;
     place(of, r, plain(numbers, "numbers", kDLInt, 32, of.batch).data<int32_t>(),
           plain(placements, "placements", kDLInt, 32, of.batch * r.most * words).data<Placement>());
@@ -117,18 +127,15 @@ void bind_cutouts(py::handle images, py::handle out, py::handle texels, py::hand
     for (const Tensor* t : {&pool, &table, &places, &planes, &ranges}) t->need_device(in);
     std::copy(scale.begin(), scale.end(), c.scale);
     std::copy(bias.begin(), bias.end(), c.bias);
-    run(images, in, [&]([[maybe_unused]] void* stream) {
-#if defined(AM_CUDA)
-        composite_cuda(a, c, stream);
-#endif
-    }, [&] { composite_cpu(a, c, threads); });
+    run(images, in, [&](void* stream) { composite_cuda(a, c, stream); }, [&] { composite_cpu(a, c, threads); });
 }
 
 void bind_partners(py::handle images, py::handle out, py::handle partner, py::handle front, int size, double sigma, int threads) {
     const Tensor in(images, "images"), result(out, "out");
     const CompositeArgs a = composite_of(in, result);
     const int64_t plane = int64_t(a.height) * a.width;
-    const Tensor with = plain(partner, "partner", kDLInt, 32, a.batch), where = plain(front, "front", kDLUInt, 8, a.batch * plane);
+    const Tensor with = plain(partner, "partner", kDLInt, 32, a.batch),
+                 where = plain(front, "front", kDLUInt, 8, a.batch * plane);
     with.need_device(in);
     where.need_device(in);
     PartnerArgs p{with.data<int32_t>(), where.data<uint8_t>(), {}, size / 2};
@@ -139,11 +146,7 @@ void bind_partners(py::handle images, py::handle out, py::handle partner, py::ha
         sum += i ? 2.0 * taps[i] : 1.0;
     }
     for (int i = 0; i <= p.reach; ++i) p.taps[i] = float(taps[i] / sum);
-    run(images, in, [&]([[maybe_unused]] void* stream) {
-#if defined(AM_CUDA)
-        composite_cuda(a, p, stream);
-#endif
-    }, [&] { composite_cpu(a, p, threads); });
+    run(images, in, [&](void* stream) { composite_cuda(a, p, stream); }, [&] { composite_cpu(a, p, threads); });
 }
 
 void bind_objects(py::handle masks, py::handle objects, py::handle first, py::handle out, py::handle extents, py::handle front,
@@ -156,7 +159,8 @@ void bind_objects(py::handle masks, py::handle objects, py::handle first, py::ha
     a.batch = int32_t(structs<int32_t>(ranges)) - 1;
     a.masks = plain(masks, "masks", kDLUInt, 8, given.count()).data<uint8_t>();
     a.out = plain(out, "masks", kDLUInt, 8, result.count()).data<uint8_t>();
-    if (structs<Object>(list) != result.size(0)) fail<ShapeError>("objects: expected ", result.size(0), ", given ", list.shape_text());
+    if (structs<Object>(list) != result.size(0))
+        fail<ShapeError>("objects: expected ", result.size(0), ", given ", list.shape_text());
     a.objects = list.data<Object>();
     a.first = ranges.data<int32_t>();
     const Tensor found = plain(extents, "extents", kDLInt, 32, result.size(0) * 2 * int64_t(sizeof(Extent) / 4));
@@ -168,15 +172,10 @@ void bind_objects(py::handle masks, py::handle objects, py::handle first, py::ha
         where->need_device(result);
     }
     for (const Tensor* t : {&given, &list, &ranges, &found}) t->need_device(result);
-    run(out, result, [&]([[maybe_unused]] void* stream) {
-#if defined(AM_CUDA)
-        objects_cuda(a, stream);
-#endif
-    }, [&] { objects_cpu(a, threads); });
+    run(out, result, [&](void* stream) { objects_cuda(a, stream); }, [&] { objects_cpu(a, threads); });
 }
 
-}  // namespace
-}}  // namespace anamorph::paste
+}}}  // namespace anamorph::paste
 
 namespace anamorph {
 

@@ -78,7 +78,7 @@ int64_t Tensor::count() const {
     return n;
 }
 bool Tensor::contiguous() const {
-    if (!view.strides) return true;
+    if (!view.strides || count() == 0) return true;
     int64_t expected = 1;
     for (int i = view.ndim - 1; i >= 0; --i) {
         if (view.shape[i] != 1 && view.strides[i] != expected) return false;

@@ -22,16 +22,16 @@ void choose(const Batch& of, const int32_t* counts, double p, uint8_t* chosen);
 
 // X-Paste's rules (Zhao et al. 2023).
 struct Rules {
-    int32_t least, most;         // pastes of a view
-    int32_t height, width;       // of a view
-    const int32_t* first;        // [categories + 1]: cut-outs stand in the order of their categories
-    const double* sizes;         // [categories, 2]: mean and deviation of sqrt(area / area of the view)
+    int32_t least, most;    // pastes of a view
+    int32_t height, width;  // of a view
+    const int32_t* first;   // [categories + 1]: cut-outs stand in the order of their categories
+    const double* sizes;    // [categories, 2]: mean and deviation of sqrt(area / area of the view)
     int32_t categories;
     const Cutout* cutouts;
-    double smallest, largest;    // sqrt(area): at least so many pixels of the view's height, at most this share
-    double aspect;               // the sides' ratio times U(1 - aspect, 1 + aspect)
-    double flip;                 // probability
-    int32_t least_side;          // a shorter one is not pasted, nor one as long as the view's
+    double smallest, largest;  // sqrt(area): at least so many pixels of the view's height, at most this share
+    double aspect;             // the sides' ratio times U(1 - aspect, 1 + aspect)
+    double flip;               // probability
+    int32_t least_side;        // a shorter one is not pasted, nor one as long as the view's
 };
 
 // placements: [B, most], of which numbers [B] are used.

@@ -7,7 +7,8 @@
 
 #include "../../core/parallel.h"
 
-namespace anamorph { namespace paste { namespace {
+namespace anamorph { namespace paste {
+namespace {
 
 enum : int { BAND = 16 };  // rows that a thread takes at a time
 

@@ -17,7 +17,7 @@ Draw begin(const Batch& of, int i, uint32_t again) {
 // Of a sample's k-th paste; false: it is too small or too large.
 bool place_one(Draw draw, const Rules& r, Placement& p) {
     const int category = int(draw.below(r.categories));
-    const int32_t *first = r.first + category;
+    const int32_t* first = r.first + category;
     p.cutout = first[0] + int32_t(draw.below(first[1] - first[0]));
     const double size = r.sizes[2 * category] + draw.normal() * r.sizes[2 * category + 1];
     const double stretch = draw.uniform(1.0 - r.aspect, 1.0 + r.aspect);
@@ -43,8 +43,7 @@ void choose(const Batch& of, const int32_t* counts, double p, uint8_t* chosen) {
         std::fill(chosen, chosen + counts[i], uint8_t(0));
         if (begin(of, i, 0).unit() >= p) continue;
         for (int k = 0; k < counts[i]; ++k) {
-            // Philox has 4096 words for a number of `again`.
-            Draw draw = begin(of, i, 1 + uint32_t(k));
+            Draw draw = begin(of, i, 1 + uint32_t(k));  // one for all would have 4096 words, and there may be more objects
             chosen[int(draw.below(counts[i]))] = 1;
         }
     }

@@ -5,7 +5,8 @@
 #include "../../core/warp.h"
 #include "../paste.h"
 
-namespace anamorph { namespace paste { namespace {
+namespace anamorph { namespace paste {
+namespace {
 
 enum : int { THREADS = 256, WARPS = THREADS / WARP };
 
@@ -17,7 +18,8 @@ struct Grid {
         blocks = int((int64_t(across) * height + WARPS - 1) / WARPS);
     }
     unsigned of(int batch) const {
-        if (int64_t(blocks) * batch > 0x7FFFFFFF) fail<ShapeError>("images: expected a smaller batch, given ", batch, " pictures");
+        if (int64_t(blocks) * batch > 0x7FFFFFFF)
+            fail<ShapeError>("images: expected a smaller batch, given ", batch, " pictures");
         return unsigned(blocks * batch);
     }
 };
@@ -44,7 +46,8 @@ template <class T> AM_D void write(const CompositeArgs& a, int c, const Place& a
 }
 
 template <class T>
-__global__ void __launch_bounds__(THREADS) cutouts_kernel(CompositeArgs a, const __grid_constant__ CutoutArgs cutouts, Grid grid) {
+__global__ void __launch_bounds__(THREADS)
+    cutouts_kernel(CompositeArgs a, const __grid_constant__ CutoutArgs cutouts, Grid grid) {
     const Place at(grid);
     if (!at.inside) return;
     float pixel[3];
@@ -66,7 +69,8 @@ __global__ void __launch_bounds__(THREADS) cutouts_kernel(CompositeArgs a, const
 }
 
 template <class T>
-__global__ void __launch_bounds__(THREADS) partners_kernel(CompositeArgs a, const __grid_constant__ PartnerArgs partners, Grid grid) {
+__global__ void __launch_bounds__(THREADS)
+    partners_kernel(CompositeArgs a, const __grid_constant__ PartnerArgs partners, Grid grid) {
     const Place at(grid);
     if (!at.inside) return;
     const uint8_t* front = partners.front + int64_t(at.b) * a.height * a.width;

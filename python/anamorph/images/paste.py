@@ -197,9 +197,9 @@ class InstancePaste:
 
         Returns:
             New images and targets: of each picture the old objects that are kept, then the pasted that are. Masks end where
-            others are pasted over them. An object that lost pixels gets the tight box of the rest. It is kept if something is left
-            and either no side of its tight box has moved by more than 10 pixels or more than 300 pixels are left: X-Paste's rule,
-            which is applied there after every paste, and here once, to what all of them have left.
+            others are pasted over them. An object that lost pixels gets the tight box of the rest. It is kept if something is
+            left and either no side of its tight box has moved by more than 10 pixels or more than 300 pixels are left: X-Paste's
+            rule, which is applied there after every paste, and here once, to what all of them have left.
 
         Raises:
             ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected, before anything runs.
@@ -211,12 +211,7 @@ class InstancePaste:
         objects = Objects(targets, images)
         batch, (h, w), device, threads = len(images), images.shape[2:], images.device, torch.get_num_threads()
 
-        numbers = torch.zeros(batch, dtype=torch.int32)
-        placements = torch.zeros((batch, self.count[1], _WORDS), dtype=torch.int32)
-        _native.paste_place(index, seed, epoch, self.count, (h, w), self._first, self._table, self._cutouts,
-                            (10.0, 0.5, self.aspect, self.flip), 5, numbers, placements)
-        placed = placements[torch.arange(self.count[1]) < numbers[:, None]]
-
+        numbers, placed = self._place(index, seed, epoch, (h, w))
         old, new = np.array(objects.counts), numbers.numpy().astype(np.int64)
         pasted = np.repeat(np.arange(2 * batch) % 2 == 1, np.stack([old, new], 1).ravel())
         source = np.full(len(pasted), -1, dtype=np.int64)
@@ -242,6 +237,14 @@ class InstancePaste:
         near = ((before[:, 1:] - after[:, 1:]).abs() <= MOVED).all(1)
         keep = (after[:, 0] > 0) & (whole | near | (after[:, 0] > REMAINS))
         return out, collect(objects, layers, masks, before, after, keep, to_device(labels, device))
+
+    def _place(self, index: Tensor, seed: int, epoch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """How many pastes each sample has, int32 [B], and all of them, int32 [K, words of a placement]."""
+        numbers = torch.zeros(len(index), dtype=torch.int32)
+        placements = torch.zeros((len(index), self.count[1], _WORDS), dtype=torch.int32)
+        _native.paste_place(index, seed, epoch, self.count, size, self._first, self._table, self._cutouts,
+                            (10.0, 0.5, self.aspect, self.flip), 5, numbers, placements)
+        return numbers, placements[torch.arange(self.count[1]) < numbers[:, None]]
 
     def _pool(self, device: torch.device) -> tuple[Tensor, ...]:
         if device not in self._pools:
