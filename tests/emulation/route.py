@@ -66,6 +66,22 @@ if FOUND:
             with memory({"plan": rows, "points": points, "counts": counts}, {"out": out, "seen": seen}):
                 super().points(rows, points, counts, out, seen, *rest)
 
+    def paste_cutouts(images, out, texels, cutouts, placements, first, masks, *rest):
+        inputs = {"images": images, "texels": texels, "cut-outs": cutouts, "placements": placements, "first": first}
+        with memory(inputs, {"out": out, "masks": masks}):
+            native.paste_cutouts(images, out, texels, cutouts, placements, first, masks, *rest)
+
+    def paste_partners(images, out, partner, front, *rest):
+        with memory({"images": images, "partner": partner, "front": front}, {"out": out}):
+            native.paste_partners(images, out, partner, front, *rest)
+
+    def paste_objects(given, objects, first, masks, extents, front, threads):
+        both = [span("masks", masks, True), span("extents", extents, True)]  # read, too
+        with memory({"given masks": given, "objects": objects, "first": first}, {"front": front}, both):
+            native.paste_objects(given, objects, first, masks, extents, front, threads)
+
+    PASTE = {"paste_cutouts": paste_cutouts, "paste_partners": paste_partners, "paste_objects": paste_objects}
+
 
 @contextmanager
 def emulated(seed=0):
@@ -73,10 +89,15 @@ def emulated(seed=0):
     theirs = _native.Recipe, _native.launch_count, _native.pictures
     native.set_seed(seed)
     _native.Recipe, _native.launch_count, _native.pictures = Recipe, native.launch_count, native.pictures
+    pastes = {name: getattr(_native, name) for name in PASTE}
+    for name, function in PASTE.items():
+        setattr(_native, name, function)
     try:
         yield
     finally:
         _native.Recipe, _native.launch_count, _native.pictures = theirs
+        for name, function in pastes.items():
+            setattr(_native, name, function)
 
 
 _one_call = threading.RLock()  # there is one list of what kernels may touch

@@ -1,0 +1,177 @@
+// Copy-paste: the arithmetic of one pixel, for both backends. Compiled without fused multiply-add (CMakeLists.txt), so that a mask
+// ends at the same pixel everywhere.
+//
+// Two launches a batch. The composite writes pixels: of cut-outs, which are resized on the way, or of a partner's objects, under one
+// alpha. The objects' launch writes masks: what lies over an object is taken off it, and what is left is measured.
+#pragma once
+#include <cstdint>
+#include "taps.h"
+
+namespace anamorph { namespace paste {
+
+// A picture with an alpha channel, of [height, width] texels in the pool.
+struct Cutout {
+    int32_t first, height, width;  // the first texel
+};
+struct alignas(4) Texel {
+    uint8_t red, green, blue, alpha;
+};
+
+// Where a cut-out is pasted: a rectangle of the view, of which parts may lie outside.
+struct Placement {
+    int32_t cutout, left, top, height, width, flip;
+    int32_t mask;  // the plane that its own mask is written to
+};
+
+// What is measured of a mask; of an empty one area is 0, and the rest as it was.
+struct Extent {
+    int32_t area, left, top, right, bottom;  // edges: right is the last column + 1
+};
+
+// An object of the composite. `source`: its plane of the masks given, or -1: it lies in its own plane of those made already.
+struct Object {
+    int32_t source, pasted;
+};
+
+struct Pixels {  // [B, C, H, W] by their strides, in elements
+    uint8_t* data;
+    int64_t n, c, y, x;
+};
+
+struct CompositeArgs {
+    Pixels in, out;
+    int32_t dtype, batch, channels, height, width;
+};
+
+struct CutoutArgs {
+    const Texel* texels;
+    const Cutout* cutouts;
+    const Placement* placements;
+    const int32_t* first;     // [B + 1]: of each sample's placements
+    uint8_t* masks;           // planes [H, W] of 0 and 1, one for each placement
+    float scale[3], bias[3];  // from a texel's 0..255 to the view's numbers
+};
+
+enum : int { MAX_REACH = 15 };
+struct PartnerArgs {
+    const int32_t* partner;     // [B]
+    const uint8_t* front;       // [B, H, W]: where something is pasted
+    float taps[MAX_REACH + 1];  // of the Gaussian that its edge is blurred with: the middle's, its neighbours' ...
+    int32_t reach;
+};
+
+struct ObjectArgs {
+    const uint8_t* masks;   // planes [H, W]
+    const Object* objects;  // of each sample the old ones, then the pasted
+    const int32_t* first;   // [B + 1]
+    uint8_t* out;           // a plane for each object
+    Extent* extents;        // two for each object: before anything lay over it, and after; to begin with (0, W, H, 0, 0)
+    uint8_t* front;         // [B, H, W] or null
+    int32_t batch, height, width;
+};
+
+// ---- pixels: bytes are levels, 0 to 255 ----
+
+AM_HD float pixel_value(uint8_t v) { return float(v); }
+AM_HD float pixel_value(float v) { return v; }
+AM_HD float pixel_value(Half v) { return to_float(v); }
+AM_HD float pixel_value(BFloat v) { return to_float(v); }
+AM_HD void put_pixel(float v, uint8_t* to) {
+    v = v + 0.5f;
+    *to = uint8_t(v < 0.0f ? 0 : v > 255.0f ? 255 : int(v));
+}
+template <class T> AM_HD void put_pixel(float v, T* to) { store_value(v, to); }
+
+// What is laid over a pixel; the colours are multiplied by alpha already.
+struct Layer {
+    float alpha, color[3];
+};
+AM_HD float over(float alpha, float color, float below) { return color + (1.0f - alpha) * below; }
+
+// ---- cut-outs ----
+
+// The taps of a bilinear resize to pixel `at` of `to`, with antialias where it shrinks (torch's and PIL's).
+struct TentTaps {
+    float centre, inverse;
+    int first, after;
+
+    AM_HD TentTaps(int at, int to, int from) {
+        const float scale = float(from) / float(to), support = scale > 1.0f ? scale : 1.0f;
+        centre = (float(at) + 0.5f) * scale;
+        inverse = 1.0f / support;
+        const float low = centre - support + 0.5f, high = centre + support + 0.5f;
+        first = low > 0.0f ? int(low) : 0;
+        after = high < float(from) ? int(high) : from;
+    }
+    AM_HD float weight(int i) const {
+        float d = (float(i) + 0.5f - centre) * inverse;
+        d = d < 0.0f ? -d : d;
+        return d < 1.0f ? 1.0f - d : 0.0f;
+    }
+};
+
+// A cut-out at a pixel of its rectangle. Colours are weighed by their alpha: what cannot be seen has none.
+AM_HD Layer cutout_layer(const CutoutArgs& a, const Placement& p, int x, int y) {
+    const Cutout cutout = a.cutouts[p.cutout];
+    const int along = x - p.left;
+    const TentTaps across(p.flip ? p.width - 1 - along : along, p.width, cutout.width), down(y - p.top, p.height, cutout.height);
+    float weights = 0.0f, alpha = 0.0f, red = 0.0f, green = 0.0f, blue = 0.0f;
+    for (int j = down.first; j < down.after; ++j) {
+        const Texel* line = a.texels + cutout.first + int64_t(j) * cutout.width;
+        const float wy = down.weight(j);
+        for (int i = across.first; i < across.after; ++i) {
+            const Texel t = line[i];
+            const float w = wy * across.weight(i), wa = w * float(t.alpha);
+            weights += w;
+            alpha += wa;
+            red += wa * float(t.red);
+            green += wa * float(t.green);
+            blue += wa * float(t.blue);
+        }
+    }
+    const float share = 1.0f / (255.0f * weights);
+    alpha *= share;
+    return {alpha,
+            {red * share * a.scale[0] + alpha * a.bias[0], green * share * a.scale[1] + alpha * a.bias[1],
+             blue * share * a.scale[2] + alpha * a.bias[2]}};
+}
+AM_HD bool holds(const Placement& p, int x, int y) {
+    return x >= p.left && x < p.left + p.width && y >= p.top && y < p.top + p.height;
+}
+
+// ---- a partner's objects ----
+
+// Mirrored at the border, as torchvision's blur; where that is not enough, the edge.
+AM_HD int mirrored(int i, int last) {
+    i = i < 0 ? -i : i > last ? 2 * last - i : i;
+    return i < 0 ? 0 : i > last ? last : i;
+}
+// One direction of the blur, `value(i)` being what lies i away. Both directions sum in this order.
+template <class F> AM_HD float blurred(const PartnerArgs& a, const F& value) {
+    float sum = a.taps[0] * value(0);
+    for (int i = 1; i <= a.reach; ++i) sum += a.taps[i] * (value(-i) + value(i));
+    return sum;
+}
+
+// ---- masks ----
+
+// What is left of an object's mask at a pixel. Objects come from the last to the first; `covered` is 255 where a pasted one has
+// been seen.
+AM_HD uint8_t left_of(uint8_t mask, bool pasted, uint8_t& covered) {
+    const uint8_t left = uint8_t(mask & ~covered);
+    if (pasted && mask) covered = 255;
+    return left;
+}
+
+// ---- the launches ----
+
+void composite_cpu(const CompositeArgs& args, const CutoutArgs& cutouts, int threads);
+void composite_cpu(const CompositeArgs& args, const PartnerArgs& partners, int threads);
+void objects_cpu(const ObjectArgs& args, int threads);
+
+// Where it is built.
+void composite_cuda(const CompositeArgs& args, const CutoutArgs& cutouts, void* stream);
+void composite_cuda(const CompositeArgs& args, const PartnerArgs& partners, void* stream);
+void objects_cuda(const ObjectArgs& args, void* stream);
+
+}}  // namespace anamorph::paste
