@@ -36,7 +36,9 @@ GOOD = {
     "severity": [2], "mixture_width": [2], "chain_depth": [2], "all_ops": [False], "convention": ["paper"], "num_ops": [3],
     "policy": ["svhn"], "magnitude": [4], "num_magnitude_bins": [11], (am.ElasticTransform, "alpha"): [20, (10.5, 20)],
     (am.ElasticTransform, "sigma"): [4, (2.5, 4)], "config": ["rand-m9-mstd0.5"], "translate_const": [100],
-    "translate_pct": [0.25], "correlation": [0.25],
+    "translate_pct": [0.25], "correlation": [0.25], "side_range": [(1.0, 2.5)], "target_size": [8, (8, 6)],
+    "scale_range": [(0.25, 2.0)], "min_size": [8, (8, 12)], "min_scale": [0.5], "max_scale": [0.75], "min_aspect_ratio": [0.25],
+    "max_aspect_ratio": [1.5], "sampler_options": [(0.25, 1.0)], "trials": [7],
     **{(am.RandomField, name): [0.25] for name in ("translation", "rotation", "scale", "shear", "brightness", "contrast",
                                                   "saturation", "hue")},
     "startpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))], "endpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))],
@@ -45,7 +47,10 @@ SQUARE = ((0, 0), (8, 0), (8, 8), (0, 8))
 # What a class must be given.
 NEEDED = {"padding": 2, "matrix": ((1, 0, 2), (0, 1, 3)), "startpoints": SQUARE, "endpoints": SQUARE, "size": 8,
           "degrees": 5, "bits": 3, "threshold": 100, "kernel_size": 5,
-          "sharpness_factor": 2, "addition": 100, "config": "rand-m9", "mean": 0.5, "std": 0.5, "transforms": BLUR}
+          "sharpness_factor": 2, "addition": 100, "config": "rand-m9", "target_size": 8,
+          "min_size": 8, "mean": 0.5, "std": 0.5, "transforms": BLUR}
+
+POLICIES = (am.RandAugment, am.TrivialAugmentWide, am.AutoAugment, am.AugMix, am.auto_augment)  # whose fill may be None, black
 
 # Classes that take one of two.
 EITHER = {am.CropAndPad: ("px", "percent"), am.PadIfNeeded: ("multiple", "size")}
@@ -107,7 +112,7 @@ def test_what_no_argument_takes(cls, name):
         bad += [[0.5, 0.5], np.array([1, 1]), torch.tensor([0.5, 0.5])]
     default = next(f.default for f in dataclasses.fields(cls) if f.name == name)
     if default is not None and (cls, name) != (am.Resize, "size") and name not in ("brightness", "contrast", "saturation", "hue"):
-        bad.append(None)
+        bad += [None] * (cls not in POLICIES or name != "fill")
     for value in bad:
         with pytest.raises(am.ArgumentError, match=rf"{cls.__name__}\.{name}"):
             make(cls, name, value)

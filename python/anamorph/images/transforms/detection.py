@@ -143,7 +143,7 @@ class RandomShortestSize(Transform):
     """Resizes the shorter side to one of some lengths (torchvision v2's; the usual multi-scale training of detectors).
 
     Args:
-        min_size: a length or several, of which one is drawn.
+        min_size: a length or up to sixteen, of which one is drawn.
         max_size: the most that the longer side may have; None: any.
         interpolation, antialias: as :class:`Resize`'s.
     """
@@ -156,8 +156,8 @@ class RandomShortestSize(Transform):
     def __post_init__(self) -> None:
         name = "RandomShortestSize"
         sizes = tuple(self.min_size) if checks.is_sequence(self.min_size) else (self.min_size,)
-        if not 1 <= len(sizes) <= 64:
-            checks.wrong(f"{name}.min_size", "1 to 64 lengths", self.min_size)
+        if not 1 <= len(sizes) <= 16:
+            checks.wrong(f"{name}.min_size", "1 to 16 lengths", self.min_size)
         self._set(min_size=tuple(checks.side(f"{name}.min_size", s) for s in sizes),
                   max_size=None if self.max_size is None else checks.side(f"{name}.max_size", self.max_size),
                   **resampling(name, self.interpolation, self.antialias))
@@ -203,13 +203,16 @@ class RandomIoUCrop(Transform):
 
     def __post_init__(self) -> None:
         name = "RandomIoUCrop"
-        low, high = checks.interval(f"{name}.min_scale, max_scale", (self.min_scale, self.max_scale), 1e-3, 1)
-        least, most = checks.interval(f"{name}.min_aspect_ratio, max_aspect_ratio",
-                                      (self.min_aspect_ratio, self.max_aspect_ratio), 1e-3, 1e3)
+        limits = {"scale": 1.0, "aspect_ratio": 1e3}
+        for what, limit in limits.items():
+            low, high = (checks.number(f"{name}.{end}_{what}", getattr(self, f"{end}_{what}"), 1e-3, limit)
+                         for end in ("min", "max"))
+            if low > high:
+                checks.wrong(f"{name}.min_{what}", f"low <= high, at most max_{what}", (low, high))
+            self._set(**{f"min_{what}": low, f"max_{what}": high})
         options: Any = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0) if self.sampler_options is None else self.sampler_options
         options = checks.several(f"{name}.sampler_options", options, range(1, 13), "1 to 12 shares")
-        self._set(min_scale=low, max_scale=high, min_aspect_ratio=least, max_aspect_ratio=most,
-                  sampler_options=tuple(checks.number(f"{name}.sampler_options", o, 0, 10) for o in options),
+        self._set(sampler_options=tuple(checks.number(f"{name}.sampler_options", o, 0, 10) for o in options),
                   trials=checks.whole(f"{name}.trials", self.trials, 1, _MOST_TRIALS))
 
     def slots(self) -> list[Slot]:
