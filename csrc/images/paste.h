@@ -110,30 +110,38 @@ struct TentTaps {
     }
 };
 
-// A cut-out at a pixel of its rectangle. Colours are weighed by their alpha: what cannot be seen has none.
-AM_HD Layer cutout_layer(const CutoutArgs& a, const Placement& p, int x, int y) {
-    const Cutout cutout = a.cutouts[p.cutout];
-    const int along = x - p.left;
-    const TentTaps across(p.flip ? p.width - 1 - along : along, p.width, cutout.width), down(y - p.top, p.height, cutout.height);
-    float weights = 0.0f, alpha = 0.0f, red = 0.0f, green = 0.0f, blue = 0.0f;
-    for (int j = down.first; j < down.after; ++j) {
-        const Texel* line = a.texels + cutout.first + int64_t(j) * cutout.width;
-        const float wy = down.weight(j);
-        for (int i = across.first; i < across.after; ++i) {
-            const Texel t = line[i];
-            const float w = wy * across.weight(i), wa = w * float(t.alpha);
-            weights += w;
-            alpha += wa;
-            red += wa * float(t.red);
-            green += wa * float(t.green);
-            blue += wa * float(t.blue);
-        }
+// Colours are weighed by their alpha: what cannot be seen has none.
+struct Sums {
+    float alpha, red, green, blue;
+};
+AM_HD void add(Sums& to, float w, const Sums& v) {
+    to.alpha += w * v.alpha;
+    to.red += w * v.red;
+    to.green += w * v.green;
+    to.blue += w * v.blue;
+}
+
+// The taps of a pixel of a placement, along and down.
+AM_HD TentTaps taps_along(const Placement& p, const Cutout& cutout, int x) {
+    return {p.flip ? p.width - 1 - (x - p.left) : x - p.left, p.width, cutout.width};
+}
+AM_HD TentTaps taps_down(const Placement& p, const Cutout& cutout, int y) { return {y - p.top, p.height, cutout.height}; }
+
+// A cut-out at a pixel of its placement. `column(i)`: the sums of the taps down, of the cut-out's column i.
+template <class F>
+AM_HD Layer cutout_layer(const CutoutArgs& a, const TentTaps& along, const TentTaps& down, const F& column) {
+    Sums sums{};
+    float across = 0.0f, deep = 0.0f;
+    for (int i = along.first; i < along.after; ++i) {
+        const float w = along.weight(i);
+        across += w;
+        add(sums, w, column(i));
     }
-    const float share = 1.0f / (255.0f * weights);
-    alpha *= share;
+    for (int j = down.first; j < down.after; ++j) deep += down.weight(j);
+    const float share = 1.0f / (255.0f * (across * deep)), alpha = sums.alpha * share;
     return {alpha,
-            {red * share * a.scale[0] + alpha * a.bias[0], green * share * a.scale[1] + alpha * a.bias[1],
-             blue * share * a.scale[2] + alpha * a.bias[2]}};
+            {sums.red * share * a.scale[0] + alpha * a.bias[0], sums.green * share * a.scale[1] + alpha * a.bias[1],
+             sums.blue * share * a.scale[2] + alpha * a.bias[2]}};
 }
 AM_HD bool holds(const Placement& p, int x, int y) {
     return x >= p.left && x < p.left + p.width && y >= p.top && y < p.top + p.height;

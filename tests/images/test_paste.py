@@ -118,6 +118,12 @@ def test_simple_objects(route, seed):
 @pytest.mark.parametrize("blur", [(5, 2.0), (9, 1.3), (1, 1.0), None])
 def test_simple_pixels_are_torchvisions_blur_of_the_union(route, dtype, blur):
     images, targets = random_images(2, dtype=dtype, channels=2), random_targets([6, 6])
+    frame = torch.rand(48, 70, generator=torch.Generator().manual_seed(0)) < 0.5  # every object has pixels at the border
+    frame[4:-4, 4:-4] = False
+    for i, t in enumerate(targets):
+        owner = torch.arange(48 * 70).view(48, 70) % len(t["masks"])
+        masks = torch.stack([mask & ~frame | frame & (owner == k) for k, mask in enumerate(t["masks"])])
+        targets[i] = target_of(masks, 100 * i)
     out, after = am.SimpleCopyPaste(blur=blur)(images, targets, index=[0, 1])
     assert out.dtype == dtype
     for i in range(2):

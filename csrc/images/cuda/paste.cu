@@ -57,7 +57,18 @@ __global__ void __launch_bounds__(THREADS)
         const Placement p = cutouts.placements[k];
         bool seen = false;
         if (holds(p, at.x, at.y)) {
-            const Layer layer = cutout_layer(cutouts, p, at.x, at.y);
+            const Cutout cutout = cutouts.cutouts[p.cutout];
+            const Texel* texels = cutouts.texels + cutout.first;
+            const TentTaps down = taps_down(p, cutout, at.y);
+            const Layer layer = cutout_layer(cutouts, taps_along(p, cutout, at.x), down, [&](int i) {
+                Sums column{};
+                for (int j = down.first; j < down.after; ++j) {
+                    const Texel t = texels[int64_t(j) * cutout.width + i];
+                    const float alpha = t.alpha;
+                    add(column, down.weight(j), {alpha, alpha * float(t.red), alpha * float(t.green), alpha * float(t.blue)});
+                }
+                return column;
+            });
             AM_UNROLL
             for (int c = 0; c < 3; ++c) pixel[c] = over(layer.alpha, layer.color[c], pixel[c]);
             seen = layer.alpha > 0.5f;

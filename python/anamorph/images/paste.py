@@ -14,7 +14,7 @@ from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DtypeError, ShapeError
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_tensor
-from anamorph.images.pasted import Layers, Objects, check_draw, check_images, collect, cover
+from anamorph.images.pasted import Layers, Objects, check_draw, check_images, collect, cover, new_planes
 
 MOVED, REMAINS = 10, 300  # pixels: X-Paste's rule for objects that are partly covered
 OPAQUE = 128  # alpha above it belongs to a cut-out's object
@@ -94,8 +94,7 @@ class SimpleCopyPaste:
         lengths = np.array([len(rows) for rows in source])
         layers = Layers(np.concatenate(source).astype(np.int64), np.repeat(np.arange(2 * batch) % 2 == 1, lengths),
                         lengths.reshape(batch, 2).sum(1))
-        masks = objects.masks.new_empty((len(layers.source), *images.shape[2:]))
-        front = objects.masks.new_empty((batch, *images.shape[2:]))
+        masks, front = new_planes(objects, len(layers.source)), new_planes(objects, batch)
         before, after = cover(objects, layers, masks, front, threads)
         out = torch.empty_like(images)
         _native.paste_partners(images, out, to_device(partners, images.device), front, *(self.blur or (1, 1.0)), threads)
@@ -222,7 +221,7 @@ class InstancePaste:
         labels[planes] = self._label_of[placed[:, 0].long()]
         layers = Layers(source, pasted, old + new)
 
-        masks = objects.masks.new_empty((len(pasted), h, w))
+        masks = new_planes(objects, len(pasted))
         out = torch.empty_like(images)
         level = images.dtype == torch.uint8
         scale = [1.0 if level else 1 / (255 * s) for s in self.std]

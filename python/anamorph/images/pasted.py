@@ -22,6 +22,7 @@ from anamorph.images.picture import check_dtype
 from anamorph.images.ragged import check_grad
 
 MAX_EPOCH = 2**32 - 1
+_LARGE = 1 << 20  # bytes
 OF_THE_PICTURE = ("image_id", "orig_size", "size")  # have as many numbers as a picture may have objects, and are not theirs
 _SHAPES = {"boxes": "[n, 4]", "labels": "[n]", "masks": "[n, H, W]"}
 
@@ -136,6 +137,17 @@ class Layers:
         return np.concatenate([[0], np.cumsum(self.counts)])
 
 
+def new_planes(objects: Objects, count: int) -> Tensor:
+    """Room for masks, uint8 [count, H, W]. Many on the host lie in memory that anamorph keeps when it is freed: to clear new
+    pages takes the system longer than to fill them."""
+    h, w = objects.masks.shape[1:]
+    if count * h * w >= _LARGE and not objects.masks.is_cuda:
+        kept = _native.new_images(objects.masks, count, 1, h, w, 0, False)
+        if kept is not None:
+            return torch.as_tensor(kept)[:, 0]
+    return objects.masks.new_empty((count, h, w))
+
+
 def cover(objects: Objects, layers: Layers, masks: Tensor, front: Tensor | None, threads: int) -> tuple[Tensor, Tensor]:
     """Takes off every mask what is pasted over it. One launch.
 
@@ -167,10 +179,11 @@ def collect(objects: Objects, layers: Layers, masks: Tensor, before: Tensor, aft
     source = to_device(layers.source, masks.device)[left]
     own, rows, after = source < 0, source.clamp_min(0), after[left]
     measured = own | (before[left, 0] > after[:, 0])
-    entries: dict[str, tuple[Tensor, ...]] = {}
+    if len(left) < len(masks):
+        masks = torch.index_select(masks, 0, left, out=new_planes(objects, len(left)))
+    entries = {"masks": masks.view(objects.mask_dtype)}
     for name, given in objects.entries.items():
         values = given[rows] if len(given) else given.new_zeros((len(rows), *given.shape[1:]))
-        fits = (-1, *[1] * (values.dim() - 1))
         if name == "boxes":
             values = torch.where(measured[:, None], after[:, 1:].to(torch.float32), values)
         elif name == "labels" and labels is not None:
@@ -178,17 +191,12 @@ def collect(objects: Objects, layers: Layers, masks: Tensor, before: Tensor, aft
         elif name == "area":
             values = after[:, 0].to(values.dtype)
         elif labels is not None:
-            values = values.masked_fill(own.view(fits), 0)
-        entries[name] = values.split([len(part) for part in each])
-
-    out: list[dict[str, Any]] = []
-    for i, (target, part) in enumerate(zip(objects.targets, left.split([len(part) for part in each]), strict=True)):
-        begin, count = int(layers.first[i]), int(layers.counts[i])
-        planes = masks[begin:begin + count] if len(part) == count else masks[part]  # a view where nothing is dropped
-        one = {**target, **{name: _like(values[i], target[name]) for name, values in entries.items()}}
-        one["masks"] = _like(planes.view(objects.mask_dtype), target["masks"])
-        out.append(one)
-    return out
+            values = values.masked_fill(own.view(-1, *[1] * (values.dim() - 1)), 0)
+        entries[name] = values
+    numbers = [len(part) for part in each]
+    parts = {name: values.split(numbers) for name, values in entries.items()}
+    return [{**target, **{name: _like(values[i], target[name]) for name, values in parts.items()}}
+            for i, target in enumerate(objects.targets)]
 
 
 def _plain(value: Tensor) -> Tensor:
