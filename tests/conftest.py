@@ -6,6 +6,7 @@ import torch
 
 from anamorph import _native
 from emulation.route import FOUND, emulated
+from gpu_route import on_a_gpu
 
 LEVELS = ["base", "avx2", "avx512"]
 
@@ -18,17 +19,20 @@ def pytest_runtest_setup(item):
 
 
 def pytest_generate_tests(metafunc):
-    """Tests that use ``route`` or ``simd`` also run the CUDA kernels, emulated on the CPU; not those about the CPU's own ways."""
+    """Tests that use ``route`` or ``simd`` also run the CUDA kernels, emulated on the CPU and on a GPU; not those about the CPU's own
+    ways."""
     marks = {mark.name for mark in metafunc.definition.iter_markers()}
-    cuda = [] if marks & {"cpu", "gpu"} else ["emulated"]
+    cuda = [] if marks & {"cpu", "gpu"} else ["emulated", pytest.param("a_gpu", marks=pytest.mark.gpu)]
     if "simd" in metafunc.fixturenames:
         metafunc.parametrize("simd", LEVELS + cuda, indirect=True)
     elif "route" in metafunc.fixturenames:
         metafunc.parametrize("route", ["cpu", *cuda], indirect=True)
 
 
-def emulation(request):
-    """Of the CUDA kernels, in an order of its own for each test and the same every time."""
+def kernels(request, where):
+    """The CUDA kernels: emulated, in an order of its own for each test and the same every time, or on a GPU."""
+    if where == "a_gpu":
+        return on_a_gpu()
     if not FOUND:
         pytest.skip("the emulation is not built; make test builds it")
     return emulated(zlib.crc32(request.node.nodeid.encode()))
@@ -36,9 +40,9 @@ def emulation(request):
 
 @pytest.fixture
 def route(request):
-    """Where tensors on a CPU are planned and rendered: by the CPU's code, or by the CUDA code, emulated."""
+    """Where tensors on a CPU are planned and rendered: by the CPU's code, or by the CUDA code, emulated or on a GPU."""
     where = getattr(request, "param", "cpu")  # none where `simd` says it
-    with emulation(request) if where == "emulated" else nullcontext():
+    with nullcontext() if where == "cpu" else kernels(request, where):
         yield where
 
 
@@ -50,8 +54,8 @@ def simd(request):
         if not _native.use_simd(name):
             pytest.skip(f"this machine has no {name}")
 
-    if request.param == "emulated":
-        with emulation(request):
+    if request.param not in LEVELS:
+        with kernels(request, request.param):
             yield use
         return
     before = _native.simd()

@@ -166,7 +166,7 @@ def test_an_odd_address_on_a_gpu_is_named(route):
     memory = torch.zeros(6 * 5 * 3 * 4 + 4, dtype=torch.uint8)
     odd = torch.from_numpy(memory.numpy()[2:-2].view(np.float32)).view(6, 5, 3)
     images = [torch.zeros(6, 5, 3), odd]
-    if route == "cpu":
+    if route != "emulated":  # on the host
         assert am.Ragged.from_list(images)._table.tolist() == table_of(images)
     else:
         with pytest.raises(am.ArgumentError, match=r"^images\[1\]: expected memory at a multiple of 4 bytes on a GPU"):

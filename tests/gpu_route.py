@@ -1,0 +1,145 @@
+"""The kernels on a GPU for tests that have their tensors on a CPU: ``with on_a_gpu():`` makes recipes each of whose calls takes
+its tensors to the GPU and what was written back. What holds for the CPU's code and the emulated CUDA code is so held against a GPU.
+"""
+
+import ctypes
+from contextlib import contextmanager
+
+import torch
+
+from anamorph import _native
+
+SIZES = (1, 4, 2, 2)  # bytes of a value, by the engine's number of a dtype
+
+
+class Trip:
+    """The tensors of one call on the GPU, with the strides they had and as many bytes off a multiple of 16."""
+
+    def __init__(self):
+        self.back = []  # (CPU, GPU)
+
+    def there(self, tensor):
+        if not isinstance(tensor, torch.Tensor) or tensor.is_cuda:
+            return tensor
+        values = 1 + sum((side - 1) * stride for side, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        flat = tensor.detach().as_strided((values if tensor.numel() else 0,), (1,), tensor.storage_offset())
+        off = tensor.data_ptr() % 16 // tensor.element_size()
+        self.flat, self.far = flat, torch.empty(off + len(flat), dtype=tensor.dtype, device="cuda")[off:]
+        self.far.copy_(flat)
+        return self.far.as_strided(tensor.shape, tensor.stride(), self.far.storage_offset())
+
+    def and_back(self, tensor, noise=True):
+        """One that kernels write, or with ``noise=False`` change."""
+        if not isinstance(tensor, torch.Tensor) or tensor.is_cuda:
+            return tensor
+        moved = self.there(tensor)
+        if noise:
+            moved.fill_(float("nan") if tensor.dtype.is_floating_point else {torch.uint8: 0xA5}.get(tensor.dtype, -0x5A5B))
+        self.back.append((self.flat, self.far))
+        return moved
+
+    def memory(self, address, size, back=False):
+        """Bytes of the host by their address; the GPU's address."""
+        if not size:
+            return address
+        host = torch.frombuffer((ctypes.c_uint8 * size).from_address(address), dtype=torch.uint8)
+        moved = self.and_back(host, noise=False) if back else self.there(host)
+        self.back.append((None, moved))  # kept until the call is over
+        return moved.data_ptr()
+
+    def end(self):
+        for flat, far in self.back:
+            if flat is not None:
+                flat.copy_(far)
+        torch.cuda.synchronize()
+
+
+@contextmanager
+def trip():
+    there = Trip()
+    yield there
+    there.end()
+
+
+def pictures(t, table, channels, dtype):
+    """A list's table: addresses, then sizes."""
+    count = len(table) // 3
+    near = table.tolist()
+    sizes = [near[count + 2 * i] * near[count + 2 * i + 1] * channels * SIZES[dtype] for i in range(count)]
+    return torch.tensor([t.memory(a, size) for a, size in zip(near[:count], sizes, strict=True)] + near[count:]).cuda()
+
+
+def planes(t, tensor, size, written):
+    """A dense tensor, or a list's table of (address, planes, height, width)."""
+    if isinstance(tensor, torch.Tensor) and tensor.dtype == torch.int64 and tensor.dim() == 2:
+        rows = [[t.memory(a, n * h * w * size, written), n, h, w] for a, n, h, w in tensor.tolist()]
+        return torch.tensor(rows, dtype=torch.int64).reshape(-1, 4).cuda()
+    return t.and_back(tensor) if written else t.there(tensor)
+
+
+class Recipe(_native.Recipe):
+    def plan(self, index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads, boxes=None, counts=None):
+        with trip() as t:
+            super().plan(t.there(index), seed, t.there(epoch), view, h, w, t.there(sizes), out_h, out_w, t.and_back(rows),
+                         threads, t.there(boxes), t.there(counts))
+
+    def render(self, rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, ready, threads):
+        with trip() as t:
+            if self.ready_planes:  # the public render makes them where the tensors are a GPU's
+                ready = torch.full((len(rows), self.ready_planes, *out.shape[1:]), float("nan"), device="cuda")
+            table = t.there(table) if images is not None else pictures(t, table, channels, dtype)
+            super().render(t.there(rows), t.there(images), first, table, channels, dtype, t.and_back(out), t.there(labels),
+                           t.and_back(soft), t.and_back(y_b), t.and_back(lam), t.there(mask), t.there(share), ready, threads)
+
+    def carry(self, rows, next_rows, source, view, known, valid, size, fill, undo, bilinear, scatter, *rest):
+        with trip() as t:
+            out = source if undo and not scatter else view
+            if scatter:
+                view, source = (t.and_back(x, noise=False) if x is out else planes(t, x, size, False) for x in (view, source))
+            else:
+                view, source = (planes(t, x, size, x is out) for x in (view, source))
+            written = isinstance(valid, torch.Tensor) and (valid.dtype == torch.uint8 or valid.dim() == 2)
+            super().carry(t.there(rows), t.there(next_rows), source, view, planes(t, known, 1, False),
+                          planes(t, valid, 1, written), size, fill, undo, bilinear, scatter, *rest)
+
+    def boxes(self, rows, boxes, counts, out, keep, *rest):
+        with trip() as t:
+            super().boxes(t.there(rows), t.there(boxes), t.there(counts), t.and_back(out), t.and_back(keep), *rest)
+
+    def points(self, rows, points, counts, out, seen, *rest):
+        with trip() as t:
+            super().points(t.there(rows), t.there(points), t.there(counts), t.and_back(out), t.and_back(seen), *rest)
+
+
+PASTE = {name: getattr(_native, name) for name in ("paste_cutouts", "paste_partners", "paste_objects")}
+
+
+def paste_cutouts(images, out, texels, cutouts, placements, first, masks, *rest):
+    with trip() as t:
+        tables = [t.there(x) for x in (texels, cutouts, placements, first)]
+        PASTE["paste_cutouts"](t.there(images), t.and_back(out), *tables, t.and_back(masks, noise=False), *rest)
+
+
+def paste_partners(images, out, partner, front, *rest):
+    with trip() as t:
+        PASTE["paste_partners"](t.there(images), t.and_back(out), t.there(partner), t.there(front), *rest)
+
+
+def paste_objects(given, objects, first, masks, extents, front, threads):
+    with trip() as t:
+        changed = [t.and_back(x, noise=False) for x in (masks, extents)]
+        PASTE["paste_objects"](t.there(given), t.there(objects), t.there(first), *changed, t.and_back(front), threads)
+
+
+@contextmanager
+def on_a_gpu():
+    """Recipes made inside run their kernels on the GPU; so does copy-paste."""
+    theirs = _native.Recipe
+    changed = {"Recipe": Recipe, "paste_cutouts": paste_cutouts, "paste_partners": paste_partners, "paste_objects": paste_objects}
+    for name, mine in changed.items():
+        setattr(_native, name, mine)
+    try:
+        yield
+    finally:
+        for name, mine in {"Recipe": theirs, **PASTE}.items():
+            setattr(_native, name, mine)
