@@ -71,9 +71,9 @@ AM_HD int partner_in(const int32_t* row, int i, int batch) {
 AM_HD int source_side(const int32_t* row, int axis) { return kept_in(row[W_SOURCE + axis], 1, MAX_SIDE); }
 
 // The maps of sample i, or of its partner as it is mixed in.
-template <class Args> AM_HD void maps_of(const Args& a, int i, bool partner, Maps& m) {
-    const int32_t *own = plan_row_of(a.rows, a.info, i), *row = own;
-    if (partner) row = plan_row_of(a.rows, a.info, partner_in(own, i, a.batch));
+template <class Args> AM_HD void maps_of(const Args& a, const int32_t* rows, int i, bool partner, Maps& m) {
+    const int32_t *own = plan_row_of(rows, a.info, i), *row = own;
+    if (partner) row = plan_row_of(rows, a.info, partner_in(own, i, a.batch));
     open_maps(a.info, row, partner ? own : nullptr, source_side(row, 0), source_side(row, 1), a.out_h, a.out_w, m);
 }
 

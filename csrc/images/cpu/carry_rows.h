@@ -11,7 +11,7 @@ namespace anamorph { namespace AM_LEVEL {
 struct OpenMaps : Maps {
     FieldTable table{nullptr, 0};
     template <class Args> OpenMaps(const Args& a, int i, bool partner, Scratch& room) {
-        maps_of(a, i, partner, *this);
+        maps_of(a, a.rows, i, partner, *this);
         if (!field.moves) return;
         table.line = packs_above(field.count[0]);
         float* to = room.need(size_t(MOTIONS) * field.count[1] * table.line);

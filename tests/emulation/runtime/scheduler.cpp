@@ -1,5 +1,6 @@
-// Runs grids: one block after the other, the threads of a block as fibers that run until they wait for each other or end. The
-// order of the blocks, and who runs next, come from the seed. One launch at a time, in the thread that launches.
+// Runs grids: the threads of a block as fibers that run until they wait for each other or end, and one block after the other, unless
+// one has nothing to do but to wait for others (__nanosleep): then these begin or go on. The order of the blocks, and who runs next,
+// come from the seed. One launch at a time, in the thread that launches.
 #include "scheduler.h"
 
 #include <sys/mman.h>
@@ -11,6 +12,7 @@
 #include <new>
 #include <numeric>
 #include <unordered_map>
+#include <vector>
 
 #include "../include/emulated/api.h"
 #include "../include/emulated/threads.h"
@@ -31,7 +33,7 @@ int current_thread = -1;
 
 namespace {
 
-enum : int { MAX_THREADS = 1024, WARPS = MAX_THREADS / 32, PATIENCE = 1 << 22 };
+enum : int { MAX_THREADS = 1024, WARPS = MAX_THREADS / 32, PATIENCE = 1 << 22, RESIDENT = 40, ROUNDS = 1 << 14 };
 constexpr size_t PAGE = 4096, STACK = size_t(256) << 10;
 
 // xorshift64*.
@@ -73,51 +75,62 @@ const char* const BARRIERS[] = {"__syncthreads", "__syncthreads_count", "__synct
 
 alignas(128) char dynamic_memory[SHARED_OPT_IN];  // of this module, so that beside it is outside
 
+// A block that has begun, with the shared memory that it has while another one runs.
+struct Block {
+    uint3 index;
+    char* stacks = nullptr;
+    Thread threads[MAX_THREADS];
+    Warp warps[WARPS];
+    int ready[MAX_THREADS], ready_count;
+    int count, live, waiting;  // threads; not ended; at the barrier
+    int votes, vote_result;
+    int pauses;  // since a thread last ended or was waited for
+    int dozing;  // the thread that has last called __nanosleep
+    std::vector<char> shared;
+    Watched watched;
+};
+
 struct Scheduler {
     std::mutex lock;  // of a launch
     uint64_t seed = 0, launched = 0;
     Random random;
-    char* stacks = nullptr;
     std::unordered_map<const void*, int> dynamic_allowed;
 
     const Call* call;
     const std::vector<Variable>* variables;
     size_t dynamic_bytes;
     Fiber main;
-    Thread threads[MAX_THREADS];
-    Warp warps[WARPS];
-    int ready[MAX_THREADS], ready_count;
-    int count, live, waiting;  // threads of the block; not ended; at the barrier
-    int votes, vote_result;
-    int pauses;  // since a thread last ended or was waited for
+    std::vector<Block*> begun, idle;  // of this launch; kept for the next ones
+    Block* b;                         // that runs
+    int rounds;                       // of blocks that wait for each other, since one last did something
     std::string fault;
     std::exception_ptr thrown;
 };
 Scheduler& s = *new Scheduler;  // never destroyed: a fiber may still stand on its stacks
 
-char* stack_of(int thread) { return s.stacks + thread * (STACK + PAGE) + PAGE; }
+char* stack_of(int thread) { return s.b->stacks + thread * (STACK + PAGE) + PAGE; }
 
 Range range(const void* start, size_t bytes) { return {uintptr_t(start), uintptr_t(start) + bytes}; }
 
 void make_stacks() {
-    if (s.stacks) return;
+    if (s.b->stacks) return;
     void* all = mmap(nullptr, MAX_THREADS * (STACK + PAGE), PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
     if (all == MAP_FAILED) throw std::bad_alloc();
-    s.stacks = static_cast<char*>(all);
+    s.b->stacks = static_cast<char*>(all);
     for (int i = 0; i < MAX_THREADS; ++i) mprotect(stack_of(i) - PAGE, PAGE, PROT_NONE);  // a stack that is too long ends here
 }
 
 void make_ready(int thread) {
-    s.threads[thread].wait = Wait::NOTHING;
-    s.ready[s.ready_count++] = thread;
+    s.b->threads[thread].wait = Wait::NOTHING;
+    s.b->ready[s.b->ready_count++] = thread;
 }
 
 // From the running thread to the scheduler, and back when it is this thread's turn.
-void leave(bool forever = false) { s.threads[current_thread].fiber.switch_to(s.main, forever); }
+void leave(bool forever = false) { s.b->threads[current_thread].fiber.switch_to(s.main, forever); }
 
 void wait_at(Wait wait, const char* call, Place place) {
-    Thread& t = s.threads[current_thread];
+    Thread& t = s.b->threads[current_thread];
     t.wait = wait;
     t.call = call;
     t.place = place;
@@ -125,11 +138,11 @@ void wait_at(Wait wait, const char* call, Place place) {
 }
 
 void close_if_complete(int warp, Gathering& g) {
-    unsigned named = g.mask & s.warps[warp].live;
+    unsigned named = g.mask & s.b->warps[warp].live;
     if (!g.call || g.left || g.all.lanes != named) return;
     g.left = named;
     if (!std::strcmp(g.call, "__syncwarp")) watch_syncwarp(warp, named);
-    s.pauses = 0;
+    s.b->pauses = 0;
     for (int lane = 0; lane < 32; ++lane)
         if (named >> lane & 1) make_ready(warp * 32 + lane);
 }
@@ -141,34 +154,34 @@ std::string at_place(const Thread& t) {
 
 void open_barrier() {
     const Thread* first = nullptr;
-    for (int i = 0; i < s.count; ++i) {
-        const Thread& t = s.threads[i];
+    for (int i = 0; i < s.b->count; ++i) {
+        const Thread& t = s.b->threads[i];
         if (t.wait != Wait::BARRIER) continue;
         if (!first) first = &t;
         if (t.place.line != first->place.line || std::strcmp(t.call, first->call) ||
             std::strcmp(t.place.file, first->place.file)) {
-            s.fault = thread_name(int(first - s.threads)) + " waits at " + at_place(*first) + " and " + thread_name(i) + " at " +
+            s.fault = thread_name(int(first - s.b->threads)) + " waits at " + at_place(*first) + " and " + thread_name(i) + " at " +
                       at_place(t) + ": a barrier is one place for the whole block";
             return;
         }
     }
-    s.vote_result = first->call == BARRIERS[int(Vote::AND)]  ? s.votes == s.waiting
-                    : first->call == BARRIERS[int(Vote::OR)] ? s.votes != 0
-                                                             : s.votes;
-    s.votes = s.waiting = s.pauses = 0;
+    s.b->vote_result = first->call == BARRIERS[int(Vote::AND)]  ? s.b->votes == s.b->waiting
+                    : first->call == BARRIERS[int(Vote::OR)] ? s.b->votes != 0
+                                                             : s.b->votes;
+    s.b->votes = s.b->waiting = s.b->pauses = 0;
     watch_barrier();
-    for (int i = 0; i < s.count; ++i)
-        if (s.threads[i].wait == Wait::BARRIER) make_ready(i);
+    for (int i = 0; i < s.b->count; ++i)
+        if (s.b->threads[i].wait == Wait::BARRIER) make_ready(i);
 }
 
 void end_thread(int thread) {
-    s.threads[thread].wait = Wait::END;
-    --s.live;
-    s.pauses = 0;
-    Warp& w = s.warps[thread / 32];
+    s.b->threads[thread].wait = Wait::END;
+    --s.b->live;
+    s.b->pauses = 0;
+    Warp& w = s.b->warps[thread / 32];
     w.live &= ~(1u << thread % 32);
     for (Gathering& g : w.gatherings) close_if_complete(thread / 32, g);
-    if (s.live && s.waiting == s.live) open_barrier();
+    if (s.b->live && s.b->waiting == s.b->live) open_barrier();
 }
 
 void thread_main() {
@@ -182,19 +195,19 @@ void thread_main() {
 // Nobody can run: the lanes of a warp that stand at the same __activemask are what is active together.
 bool converge() {
     bool any = false;
-    for (int i = 0; i < s.count; ++i) {
-        Thread& t = s.threads[i];
+    for (int i = 0; i < s.b->count; ++i) {
+        Thread& t = s.b->threads[i];
         if (t.wait != Wait::CONVERGENCE) continue;
         unsigned together = 0;
-        for (int k = i / 32 * 32; k < s.count && k < i / 32 * 32 + 32; ++k) {
-            const Thread& other = s.threads[k];
+        for (int k = i / 32 * 32; k < s.b->count && k < i / 32 * 32 + 32; ++k) {
+            const Thread& other = s.b->threads[k];
             if (other.wait == Wait::CONVERGENCE && other.place.line == t.place.line &&
                 !std::strcmp(other.place.file, t.place.file))
                 together |= 1u << k % 32;
         }
         for (int lane = 0; lane < 32; ++lane) {
             if (!(together >> lane & 1)) continue;
-            s.threads[i / 32 * 32 + lane].active = together;
+            s.b->threads[i / 32 * 32 + lane].active = together;
             make_ready(i / 32 * 32 + lane);
         }
         any = true;
@@ -205,8 +218,8 @@ bool converge() {
 std::string waits() {
     std::string text = "threads wait for each other and none can go on";
     std::string before;
-    for (int i = 0; i < s.count; ++i) {
-        const Thread& t = s.threads[i];
+    for (int i = 0; i < s.b->count; ++i) {
+        const Thread& t = s.b->threads[i];
         if (t.wait == Wait::END || t.wait == Wait::NOTHING) continue;
         std::string where = at_place(t);
         if (t.wait == Wait::LANES) {
@@ -227,37 +240,77 @@ void poison(char* start, size_t bytes) {
     for (size_t i = 0; i < bytes; ++i) start[i] = char(word >> 8 * (i % 4));
 }
 
-void run_block() {
-    for (const Variable& v : *s.variables) poison(v.start, v.bytes);
-    poison(dynamic_memory, s.dynamic_bytes);
+// f(start, bytes) for all of a block's shared memory.
+template <class F> void each_shared(const F& f) {
+    for (const Variable& v : *s.variables) f(v.start, v.bytes);
+    f(dynamic_memory, s.dynamic_bytes);
+}
+
+void run_on(Block* b) {
+    s.b = b;
+    make_stacks();
+    block_index = b->index;
+    watch_stacks(range(b->stacks, MAX_THREADS * (STACK + PAGE)));
+}
+
+void begin_block() {
+    Block& b = *s.b;
+    each_shared(poison);
     watch_block();
-    s.count = s.live = int(block_size.x * block_size.y * block_size.z);
-    s.ready_count = s.waiting = s.votes = s.pauses = 0;
+    b.count = b.live = int(block_size.x * block_size.y * block_size.z);
+    b.ready_count = b.waiting = b.votes = b.pauses = 0;
+    b.dozing = -1;
     uint3 at{0, 0, 0};
-    for (int i = 0; i < s.count; ++i) {
-        s.threads[i].index = at;
-        s.threads[i].fiber.start(stack_of(i), STACK, thread_main);
+    for (int i = 0; i < b.count; ++i) {
+        b.threads[i].index = at;
+        b.threads[i].fiber.start(stack_of(i), STACK, thread_main);
         make_ready(i);
         if (++at.x == block_size.x) at.x = 0, ++at.y;
         if (at.y == block_size.y) at.y = 0, ++at.z;
     }
-    for (int w = 0; w * 32 < s.count; ++w) {
-        s.warps[w].live = s.count - w * 32 >= 32 ? 0xFFFFFFFFu : (1u << (s.count - w * 32)) - 1;
-        for (Gathering& g : s.warps[w].gatherings) g.call = nullptr;
+    for (int w = 0; w * 32 < b.count; ++w) {
+        b.warps[w].live = b.count - w * 32 >= 32 ? 0xFFFFFFFFu : (1u << (b.count - w * 32)) - 1;
+        for (Gathering& g : b.warps[w].gatherings) g.call = nullptr;
     }
-    while (s.live) {
-        if (!s.ready_count && !converge()) {
+}
+
+// Until it ends, or nothing in it can run but one that waits for other blocks. False: a fault.
+bool run_block() {
+    Block& b = *s.b;
+    bool first = true;
+    while (b.live) {
+        if (!b.ready_count && !converge()) {
             s.fault = waits();
+        } else if (!first && b.ready_count == 1 && b.dozing == b.ready[0]) {
+            return true;
         } else {
-            int pick = int(s.random.below(uint32_t(s.ready_count)));
-            current_thread = s.ready[pick];
-            s.ready[pick] = s.ready[--s.ready_count];
-            thread_index = s.threads[current_thread].index;
-            s.main.switch_to(s.threads[current_thread].fiber);
+            int pick = int(s.random.below(uint32_t(b.ready_count)));
+            current_thread = b.ready[pick];
+            b.ready[pick] = b.ready[--b.ready_count];
+            b.dozing = -1;
+            thread_index = b.threads[current_thread].index;
+            first = false;
+            s.main.switch_to(b.threads[current_thread].fiber);
             current_thread = -1;
+            if (b.dozing < 0) s.rounds = 0;
         }
-        if (s.thrown || !s.fault.empty()) return;
+        if (s.thrown || !s.fault.empty()) return false;
     }
+    s.rounds = 0;
+    return true;
+}
+
+// The shared memory of the block that has run, and of one that goes on.
+void save_block() {
+    s.b->shared.clear();
+    each_shared([](char* start, size_t bytes) { s.b->shared.insert(s.b->shared.end(), start, start + bytes); });
+    watch_change(s.b->watched);
+}
+void load_block(Block* b) {
+    run_on(b);
+    const char* from = b->shared.data();
+    each_shared([&](char* start, size_t bytes) { std::memcpy(start, from, bytes), from += bytes; });
+    watch_change(b->watched);
 }
 
 std::string index_text(uint3 i) {
@@ -279,7 +332,7 @@ cudaError_t refused(dim3 grid, dim3 block, size_t shared, const void* kernel) {
 
 }  // namespace
 
-std::string thread_name(int thread) { return "thread " + index_text(s.threads[thread].index); }
+std::string thread_name(int thread) { return "thread " + index_text(s.b->threads[thread].index); }
 
 void fail_thread(const std::string& what) {
     s.fault = thread_name(current_thread) + " " + what;
@@ -290,9 +343,9 @@ void fail_thread(const std::string& what) {
 void trap() { fail_thread("traps"); }
 
 int barrier(Vote vote, int predicate, Place place) {
-    s.votes += predicate != 0;
-    if (++s.waiting == s.live) {
-        Thread& t = s.threads[current_thread];
+    s.b->votes += predicate != 0;
+    if (++s.b->waiting == s.b->live) {
+        Thread& t = s.b->threads[current_thread];
         t.wait = Wait::BARRIER;
         t.call = BARRIERS[int(vote)];
         t.place = place;
@@ -301,7 +354,7 @@ int barrier(Vote vote, int predicate, Place place) {
     } else {
         wait_at(Wait::BARRIER, BARRIERS[int(vote)], place);
     }
-    return s.vote_result;
+    return s.b->vote_result;
 }
 
 int lane() { return current_thread % 32; }
@@ -309,7 +362,7 @@ int lane() { return current_thread % 32; }
 Gathered gather(const char* call, unsigned mask, uint64_t value, Place place) {
     int warp = current_thread / 32, lane = current_thread % 32;
     if (!(mask >> lane & 1)) fail_thread(std::string("calls ") + call + " with a mask that does not name its own lane");
-    Warp& w = s.warps[warp];
+    Warp& w = s.b->warps[warp];
     Gathering* g = nullptr;
     for (Gathering& open : w.gatherings)
         if (open.call && !open.left && open.mask == mask && !std::strcmp(open.call, call)) g = &open;
@@ -320,7 +373,7 @@ Gathered gather(const char* call, unsigned mask, uint64_t value, Place place) {
     }
     g->all.values[lane] = value;
     g->all.lanes |= 1u << lane;
-    Thread& t = s.threads[current_thread];
+    Thread& t = s.b->threads[current_thread];
     t.wait = Wait::LANES;
     t.call = call;
     t.place = place;
@@ -336,11 +389,16 @@ Gathered gather(const char* call, unsigned mask, uint64_t value, Place place) {
 unsigned active_lanes(Place place) {
     int thread = current_thread;
     wait_at(Wait::CONVERGENCE, "__activemask", place);
-    return s.threads[thread].active;
+    return s.b->threads[thread].active;
+}
+
+void doze() {
+    s.b->dozing = current_thread;
+    pause();
 }
 
 void pause() {
-    if (++s.pauses > PATIENCE) fail_thread("waits for a word that nobody writes");
+    if (++s.b->pauses > PATIENCE) fail_thread("waits for a word that nobody writes");
     make_ready(current_thread);
     leave();
 }
@@ -365,7 +423,6 @@ void run_grid(const char* name, dim3 grid, dim3 block, size_t shared, const Call
     std::lock_guard<std::mutex> g(s.lock);
     s.variables = &shared_variables(call.kernel);
     if (set_error(refused(grid, block, shared, call.kernel)) != cudaSuccess) return;
-    make_stacks();
     s.random.seed(s.seed ^ s.launched++ << 32);
     s.call = &call;
     s.dynamic_bytes = shared;
@@ -374,8 +431,10 @@ void run_grid(const char* name, dim3 grid, dim3 block, size_t shared, const Call
     s.main = Fiber();
     grid_size = grid;
     block_size = block;
-    watch_launch(*s.variables, range(dynamic_memory, shared), range(s.stacks, MAX_THREADS * (STACK + PAGE)),
-                 range(call.parameters, call.bytes));
+    watch_launch(*s.variables, range(dynamic_memory, shared), range(call.parameters, call.bytes));
+    s.idle.insert(s.idle.end(), s.begun.begin(), s.begun.end());  // of a launch that ended with a fault
+    s.begun.clear();
+    s.rounds = 0;
 #if defined(__SANITIZE_ADDRESS__)
     __asan_unpoison_memory_region(dynamic_memory, shared);
     __asan_poison_memory_region(dynamic_memory + shared, sizeof dynamic_memory - shared);
@@ -383,13 +442,34 @@ void run_grid(const char* name, dim3 grid, dim3 block, size_t shared, const Call
     // Every block once, from a random one on by random steps.
     uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z, step = 1 + s.random.next() % blocks, at = s.random.next() % blocks;
     while (std::gcd(step, blocks) != 1) ++step;
-    for (uint64_t b = 0; b < blocks; ++b, at = (at + step) % blocks) {
-        block_index = {unsigned(at % grid.x), unsigned(at / grid.x % grid.y), unsigned(at / grid.x / grid.y)};
-        run_block();
-        if (s.thrown) std::rethrow_exception(std::exchange(s.thrown, nullptr));
-        if (!s.fault.empty())
+    for (uint64_t left = blocks; left || !s.begun.empty();) {
+        // Where all that have begun wait for others, another one begins, or one of them goes on.
+        const bool begins = left && s.begun.size() < RESIDENT && (s.begun.empty() || s.random.below(2));
+        if (begins) {
+            if (s.idle.empty()) s.idle.push_back(new Block);
+            Block* b = s.idle.back();
+            s.idle.pop_back();
+            s.begun.push_back(b);
+            b->index = {unsigned(at % grid.x), unsigned(at / grid.x % grid.y), unsigned(at / grid.x / grid.y)};
+            at = (at + step) % blocks;
+            --left;
+            run_on(b);
+            begin_block();
+        } else {
+            load_block(s.begun[s.random.below(uint32_t(s.begun.size()))]);
+            if (++s.rounds > ROUNDS) s.fault = thread_name(s.b->dozing) + " waits for a word that nobody writes";
+        }
+        if (!s.fault.empty() || !run_block()) {
+            if (s.thrown) std::rethrow_exception(std::exchange(s.thrown, nullptr));
             throw Fault(std::string(name) + ": " + s.fault + "; block " + index_text(block_index) + ", seed " +
                         std::to_string(s.seed));
+        }
+        if (s.b->live) {
+            save_block();
+        } else {
+            s.begun.erase(std::find(s.begun.begin(), s.begun.end(), s.b));
+            s.idle.push_back(s.b);
+        }
     }
 }
 

@@ -44,7 +44,8 @@ uintptr_t first_place, last_place;  // around them all
 std::vector<Cell> cells;
 std::vector<LaneReads> lane_reads;
 Lanes warps[32];
-uint32_t epoch = 1, block_epoch = 1;
+size_t cells_needed;
+uint32_t newest_epoch = 1, epoch = 1, block_epoch = 1;
 Range stacks, parameters, module;
 const Memory* last_memory;
 
@@ -182,7 +183,7 @@ void check_alignment(const void* at, size_t n) {
 
 }  // namespace
 
-void watch_launch(const std::vector<Variable>& variables, Range dynamic, Range all_stacks, Range all_parameters) {
+void watch_launch(const std::vector<Variable>& variables, Range dynamic, Range all_parameters) {
     places.clear();
     size_t cell = 0;
     auto add = [&](uintptr_t begin, uintptr_t end, const char* name) {
@@ -197,23 +198,41 @@ void watch_launch(const std::vector<Variable>& variables, Range dynamic, Range a
         first_place = std::min(first_place, p.begin);
         last_place = std::max(last_place, p.end);
     }
-    if (cells.size() < cell) cells.resize(cell);
-    stacks = all_stacks;
+    cells_needed = cell;
     parameters = all_parameters;
     module = module_memory();
     last_memory = nullptr;
 }
 
+void watch_stacks(Range all_stacks) { stacks = all_stacks; }
+
+struct Watched::Cells {
+    std::vector<Cell> cells;
+    std::vector<LaneReads> lane_reads;
+    Lanes warps[32];
+    uint32_t epoch = 1, block_epoch = 1;
+};
+void watch_change(Watched& other) {
+    if (!other.cells) other.cells = new Watched::Cells{};
+    std::swap(cells, other.cells->cells);
+    std::swap(lane_reads, other.cells->lane_reads);
+    std::swap_ranges(warps, warps + 32, other.cells->warps);
+    std::swap(epoch, other.cells->epoch);
+    std::swap(block_epoch, other.cells->block_epoch);
+}
+
 void watch_block() {
+    if (cells.size() < cells_needed) cells.resize(cells_needed);
     watch_barrier();
     block_epoch = epoch;
     for (Lanes& w : warps) w.met = false;
 }
 
 void watch_barrier() {
-    if (++epoch == 0) {  // after 4 billion
+    epoch = ++newest_epoch;
+    if (epoch == 0) {  // after 4 billion
         std::fill(cells.begin(), cells.end(), Cell{});
-        epoch = block_epoch = 1;
+        newest_epoch = epoch = block_epoch = 1;
     }
     lane_reads.clear();
 }

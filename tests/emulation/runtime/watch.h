@@ -20,7 +20,15 @@ struct Memory {
 extern std::vector<Memory> allowed_memory;
 extern bool watching;
 
-void watch_launch(const std::vector<Variable>& variables, Range dynamic, Range stacks, Range parameters);
+// What is known of a block's shared memory while another block runs.
+struct Watched {
+    struct Cells;
+    Cells* cells = nullptr;
+};
+void watch_change(Watched& other);  // and what is known of the one that ran
+
+void watch_launch(const std::vector<Variable>& variables, Range dynamic, Range parameters);
+void watch_stacks(Range stacks);                // of the running block's threads
 void watch_block();                             // a block begins
 void watch_barrier();                           // all its threads have met
 void watch_syncwarp(int warp, unsigned lanes);  // these have

@@ -17,6 +17,7 @@ struct Place {
 
 enum class Vote { NONE, COUNT, AND, OR };
 int barrier(Vote vote, int predicate, Place place);
+void doze();   // the same; where no other thread of the block can run, other blocks do
 void pause();  // lets another thread run: what a thread that waits for a word in memory has to do
 [[noreturn]] void trap();
 
@@ -36,5 +37,5 @@ inline int __syncthreads_or(int p, EMULATED_PLACE) { return emulated::barrier(em
 inline void __threadfence_block() { emulated::pause(); }
 inline void __threadfence() { emulated::pause(); }
 inline void __threadfence_system() { emulated::pause(); }
-inline void __nanosleep(unsigned) { emulated::pause(); }
+inline void __nanosleep(unsigned) { emulated::doze(); }
 [[noreturn]] inline void __trap() { emulated::trap(); }
