@@ -85,8 +85,9 @@ class Recipe(_native.Recipe):
 
     def render(self, rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, ready, threads):
         with trip() as t:
-            if self.ready_planes:  # the public render makes them where the tensors are a GPU's
-                ready = torch.full((len(rows), self.ready_planes, *out.shape[1:]), float("nan"), device="cuda")
+            floats = self.ready_floats(*out.shape)
+            if floats:  # the public render makes them where the tensors are a GPU's
+                ready = torch.full((floats,), float("nan"), device="cuda")
             table = t.there(table) if images is not None else pictures(t, table, channels, dtype)
             super().render(t.there(rows), t.there(images), first, table, channels, dtype, t.and_back(out), t.there(labels),
                            t.and_back(soft), t.and_back(y_b), t.and_back(lam), t.there(mask), t.there(share), ready, threads)

@@ -8,6 +8,7 @@
 
 #include "../core/parallel.h"
 #include "../images/plan.h"
+#include "../images/ready.h"
 #include "../images/render.h"
 #include "carry.h"
 #include "family.h"
@@ -136,8 +137,14 @@ public:
         info_.most = needs;
         info_.layer_words = W_HEADER + COLOR_WORDS * needs.colors + ERASE_WORDS * needs.erases + FIELD_WORDS * needs.fields;
         info_.row_words = info_.layer_words * (1 + needs.layers);
-        info_.extra = needs.fields || needs.wholes;
-        for (const Slot& s : slots_) info_.extra = info_.extra || s.op == OP_GAUSSIAN_NOISE;
+        info_.extra = needs.fields > 0;
+        info_.ready_planes = needs.wholes > 0;
+        for (const Slot& s : slots_) {
+            info_.extra = info_.extra || s.op == OP_GAUSSIAN_NOISE;
+            info_.shrinks = info_.shrinks || s.op == OP_RESIZEMIX;
+            if (s.op == OP_SHARPNESS || s.op == OP_GAUSSIAN_BLUR) info_.ready_planes = std::max(info_.ready_planes, 2);
+            if (s.op == OP_CHAINS) info_.ready_planes = 3;
+        }
         slots_.push_back(Slot{});  // plan_row looks one slot ahead
         for (int c = 0; c < 4; ++c) {
             scale_[c] = 1.0f / std_[c];
@@ -159,7 +166,10 @@ public:
     }
     const RecipeInfo& row_info() const { return info_; }
     int row_words() const { return info_.row_words; }
-    int ready_planes() const { return info_.most.wholes ? int(READY_PLANES) : 0; }
+    // Of the memory that rendering on a GPU needs beside the output.
+    int64_t ready_floats(int64_t batch, int channels, int h, int w) const {
+        return info_.most.wholes ? anamorph::ready_floats(info_.ready_planes, batch, channels, h, w) : 0;
+    }
 
     void plan(py::handle index, uint64_t seed, py::handle epoch, int view, int64_t h, int64_t w, py::handle sizes, int out_h,
               int out_w, py::handle rows, int threads, py::handle boxes, py::handle box_counts) const {
@@ -379,7 +389,7 @@ void bind_images(py::module_& m) {
              py::arg("off"), py::arg("pairs"))
         .def("info", &Recipe::info)
         .def_property_readonly("row_words", &Recipe::row_words)
-        .def_property_readonly("ready_planes", &Recipe::ready_planes)
+        .def("ready_floats", &Recipe::ready_floats)
         .def("plan", &Recipe::plan, py::arg("index"), py::arg("seed"), py::arg("epoch"), py::arg("view"), py::arg("h"),
              py::arg("w"), py::arg("sizes"), py::arg("out_h"), py::arg("out_w"), py::arg("rows"), py::arg("threads"),
              py::arg("boxes") = py::none(), py::arg("counts") = py::none())

@@ -26,6 +26,14 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
     if (e != cudaSuccess) fail<Error>(name, ": the CUDA launch, or an earlier kernel, failed (", cudaGetErrorString(e), ")");
 }
 
+// Device memory that a launch after this finds as zeros.
+inline void clear(const char* name, void* memory, size_t bytes, void* stream) {
+    cudaGetLastError();
+    cudaError_t e = cudaMemsetAsync(memory, 0, bytes, static_cast<cudaStream_t>(stream));
+    if (e != cudaSuccess)
+        fail<Error>(name, ": CUDA could not clear memory, or an earlier kernel failed (", cudaGetErrorString(e), ")");
+}
+
 // A block's dynamic shared memory. The linker wants one type for one name, so this is the only `extern __shared__`.
 template <class T> __device__ T* dynamic_shared() {
 #if defined(AM_EMULATED)

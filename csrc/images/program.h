@@ -245,7 +245,9 @@ struct RecipeInfo {
     int32_t out_h, out_w;  // 0: as the source
     int32_t layer_words;   // of a row's own layer, and of each that is blended into it and follows it, in the same form
     int32_t row_words;     // of all of them
-    bool extra;            // may a row have a field, noise, or steps that need a whole view?
+    bool extra;            // may a row have a field, or noise?
+    bool shrinks;          // may a view be shrunk into another one?
+    int32_t ready_planes;  // ready.h's, of a sample
 };
 
 }  // namespace anamorph

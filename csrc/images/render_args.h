@@ -17,9 +17,6 @@ struct Targets {
     float* pair_lam;
 };
 
-// A view made ready, one that a stencil writes, one into which layers are blended.
-enum : int { READY_PLANES = 3 };
-
 struct RenderArgs {
     Images in;
     const int32_t* rows;  // [B, info.row_words]
@@ -32,7 +29,7 @@ struct RenderArgs {
     const float* mask;                   // [B, 1, H, W] or null
     int64_t mask_n, mask_y, mask_x;
     const float* mask_lam;  // [B] or null
-    float* ready;           // CUDA: [B, READY_PLANES, C, H, W], where views are made ready before they are rendered; else null
+    float* ready;           // CUDA: ready.h's, where views are made ready before they are rendered; else null
     Targets targets;
 };
 

@@ -20,6 +20,7 @@
 //     store(view, at, done, px)
 #pragma once
 #include "field.h"
+#include "ready.h"
 
 namespace anamorph {
 
@@ -96,22 +97,34 @@ AM_HD int next_whole(const Layer& v, int from) {
     return -1;
 }
 
+// Does a step need no more of a view than a statistic?
+AM_HD bool is_statistic(int op) {
+    return op == OP_CONTRAST || op == OP_FIELD_CONTRAST || op == OP_AUTOCONTRAST || op == OP_EQUALIZE;
+}
+
 // How much of a view lies behind it once it was made ready: all up to its last step that needs the whole of it, and its fill, which
-// lies in the frame of the source. {0, ..} of a view that has no such step.
-AM_HD Progress ready_progress(const Layer& v) {
-    int end = 0;
-    for (int step = next_whole(v, 0); step >= 0; step = next_whole(v, end)) end = step + 1;
-    if (end == 0) return v.done;
-    return {v.done.filled ? end : upper(end, v.reading.fill_step), true};
+// lies in the frame of the source. Of a statistic only what it has found: the step itself is rendering's, but for a view that may
+// be shrunk after it. {-1, ..}: the view has no such step.
+AM_HD Progress ready_progress(const RenderArgs& a, const Layer& v) {
+    int last = -1;
+    for (int step = next_whole(v, 0); step >= 0; step = next_whole(v, step + 1)) last = step;
+    if (last < 0) return {-1, v.done.filled};
+    const bool filled = v.done.filled || v.reading.fill_step <= last;
+    if (filled && !a.info.shrinks && is_statistic(color_words(v.row, last)[S_OP])) return {last, true};
+    return {filled ? last + 1 : upper(last + 1, v.reading.fill_step), true};
 }
 
 // On a GPU: picture i's view goes on from what the launch before has made of it. Where that is, or null.
 AM_HD const float* go_on_from_ready(const RenderArgs& a, int i, Layer& v) {
     if (!a.ready) return nullptr;
-    const Progress done = ready_progress(v);
-    if (done.step == 0) return nullptr;
+    const Progress done = ready_progress(a, v);
+    if (done.step < 0) return nullptr;
     const int64_t line = a.out_w, plane = line * a.out_h;
-    const float* at = a.ready + int64_t(i) * READY_PLANES * a.in.channels * plane;
+    const float* at = ready_of(a, i);
+    if (done.step < v.colors && is_statistic(color_words(v.row, done.step)[S_OP])) {
+        const float* found = at + ready_room(a).found;
+        v.found = {found[0], found + 1};
+    }
     go_on_from(v, {reinterpret_cast<const uint8_t*>(at), line, 1, plane, a.out_h, a.out_w, F32}, done);
     return at;
 }

@@ -142,6 +142,36 @@ __global__ void atomics(Words in, uint32_t* out, int, int) {
     atomicExch(&c->lock, 0u);
 }
 
+// Blocks of a team of `size` meet twice; between, each keeps what it has in shared memory. out: who has begun, 16 words in which teams
+// meet, what blocks tell each other; then what each of their threads makes of it.
+__global__ void meetings(Words in, uint32_t* out, int size, int) {
+    __shared__ uint32_t place, own[64];
+    const int t = thread_of_block(), blocks = int(gridDim.x);
+    if (t == 0) place = atomicAdd(out, 1u);
+    __syncthreads();
+    const int team = int(place) / size;
+    uint32_t* told = out + 17;
+    uint32_t* made = told + blocks + int(place) * threads_of_block();
+    auto meet = [&](uint32_t all) {
+        __syncthreads();
+        if (t == 0) {
+            __threadfence();
+            atomicAdd(out + 1 + team, 1u);
+            while (*static_cast<volatile uint32_t*>(out + 1 + team) < all) __nanosleep(20);
+            __threadfence();
+        }
+        __syncthreads();
+    };
+    own[t] = in[t] + place;
+    if (t == 0) told[place] = in[0] + 100 * place;
+    meet(size);
+    uint32_t sum = 0;
+    for (int b = 0; b < size; ++b) sum += told[team * size + b];
+    meet(2 * size);
+    if (t == 0) told[place] = 0;
+    made[t] = sum * 1000 + own[threads_of_block() - 1 - t];
+}
+
 // A histogram in shared memory by atomics, which need no order among themselves.
 __global__ void histogram(Words in, uint32_t* out, int, int) {
     __shared__ unsigned bins[16];
@@ -270,6 +300,11 @@ __global__ void misaligned(Words in, uint32_t* out, int, int) {
 __global__ void endless(Words, uint32_t* out, int, int) {
     while (atomicCAS(out, 5u, 6u) != 5u) {}
 }
+__global__ void unmet(Words, uint32_t* out, int, int) {
+    if (thread_of_block() == 0)
+        while (*static_cast<volatile uint32_t*>(out) != 5u) __nanosleep(20);
+    __syncthreads();
+}
 __global__ void trapped(Words in, uint32_t*, int, int) {
     if (in[thread_of_block()] == 9) __trap();
 }
@@ -282,11 +317,11 @@ struct Named {
 #define NAMED(k) {#k, k}
 const Named KERNELS[] = {
     NAMED(places), NAMED(shuffles), NAMED(votes), NAMED(reductions), NAMED(active), NAMED(sums), NAMED(turned),
-    NAMED(barrier_votes), NAMED(atomics), NAMED(histogram), NAMED(bits), NAMED(vectors), NAMED(handed_over),
+    NAMED(barrier_votes), NAMED(atomics), NAMED(meetings), NAMED(histogram), NAMED(bits), NAMED(vectors), NAMED(handed_over),
     NAMED(missing_barrier), NAMED(missing_second_barrier), NAMED(store_outside), NAMED(load_outside), NAMED(store_to_input),
     NAMED(store_outside_shared), NAMED(store_outside_dynamic), NAMED(unwritten_shared), NAMED(unsynchronised_warp),
     NAMED(shuffle_for_a_fence), NAMED(divided_barrier), NAMED(absent_lane), NAMED(other_masks), NAMED(foreign_mask),
-    NAMED(misaligned), NAMED(endless), NAMED(trapped),
+    NAMED(misaligned), NAMED(endless), NAMED(unmet), NAMED(trapped),
 };
 #undef NAMED
 // clang-format on

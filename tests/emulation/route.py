@@ -34,8 +34,9 @@ if FOUND:
                 super().plan(index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads, boxes, counts)
 
         def render(self, rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, ready, threads):
-            if self.ready_planes:  # the public render makes them where the tensors are a GPU's
-                ready = torch.empty(len(rows), self.ready_planes, *out.shape[1:])
+            floats = self.ready_floats(*out.shape)
+            if floats:  # the public render makes them where the tensors are a GPU's
+                ready = torch.empty(floats)
             inputs = {"plan": rows, "images": images, "sizes": table, "targets": labels, "mask": mask, "mask's means": share}
             outputs = {"out": out, "views made ready": ready, "soft targets": soft, "partners' targets": y_b, "shares": lam}
             with memory(inputs, outputs, pictures(table, channels, dtype) if images is None else []):

@@ -52,6 +52,18 @@ def test_every_thread_of_every_block_runs_once(grid, block, seed):
     np.testing.assert_array_equal(out, np.stack([x, y, z, tx, ty, tz], -1))
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("blocks", "size"), [(1, 1), (16, 16), (64, 8), (30, 2)])
+def test_blocks_meet(blocks, size, seed):
+    threads = 33
+    given = numbers(threads, 1000)
+    start = np.zeros(17 + blocks + blocks * threads, np.uint32)
+    out = run("meetings", given, None, (blocks,), (threads,), a=size, seed=seed, start=start)[17 + blocks:].reshape(blocks, threads)
+    place = np.arange(blocks, dtype=np.uint32)
+    sums = (given[0] + 100 * place).reshape(-1, size).sum(1, dtype=np.uint32).repeat(size)
+    np.testing.assert_array_equal(out, sums[:, None] * np.uint32(1000) + given[::-1] + place[:, None])
+
+
 @pytest.mark.parametrize("width", [1, 2, 4, 8, 16, 32])
 @pytest.mark.parametrize("by", [0, 1, 3, 8, 31])
 def test_shuffles(by, width):
@@ -77,9 +89,8 @@ def test_votes(limit, high):
         together = [k for k in range(32) if k % 2 == lane % 2]
         below = [k for k in together if given[k] < limit]
         same = [k for k in together if given[k] == given[lane]]
-        mask = {len(v): sum(1 << k for k in v) for v in (below, same, together)}
-        expected = [mask[len(below)], bool(below), below == together, sum(1 << k for k in same),
-                    mask[len(together)] if same == together else 0, same == together]
+        mask_below, mask_same = (sum(1 << k for k in v) for v in (below, same))
+        expected = [mask_below, bool(below), below == together, mask_same, mask_same if same == together else 0, same == together]
         assert out[lane].tolist() == [int(e) for e in expected]
 
 
@@ -228,6 +239,7 @@ ALWAYS = {  # what the scheduler finds
     "other_masks": (32, 0, r"none can go on; .*__shfl_down_sync"),
     "foreign_mask": (32, 0, r"calls __ballot_sync with a mask that does not name its own lane"),
     "endless": (4, 0, r"waits for a word that nobody writes"),
+    "unmet": (4, 0, r"thread \(0, 0, 0\) waits for a word that nobody writes"),
     "trapped": (32, 0, r"thread \(9, 0, 0\) traps"),
 }
 SANITIZED = {  # what the sanitizers find in their build, and end the process

@@ -110,7 +110,10 @@ def test_whole_views(name, where):
 def test_sizes_and_channels(channels, size, where):
     steps = [AUTO, BLUR, EQUAL, SHARP, BOXES, ZERO, *([contrast()] if channels in (1, 3) else [])]
     for dtype in (torch.uint8, torch.float32):
-        check(*views(where, steps, pictures(channels, size, dtype), size)[:2])
+        expected, given, _ = views(where, steps, pictures(channels, size, dtype), size)
+        # A value between two bytes may be either, and each of the stencils after it spreads that.
+        check(expected, given, share=0.04)
+        check(expected, given, 1 / 255)
 
 
 @pytest.mark.parametrize("where", ROUTES)

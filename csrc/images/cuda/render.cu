@@ -1,7 +1,6 @@
 // Rendering on a GPU: after prepare.cu, where that has anything to do. A block works on one sample: what its threads share of it lies
 // in shared memory.
 #define AM_LEVEL cuda
-#include <type_traits>
 #include "prepare.h"
 #include "walk.h"
 
@@ -15,6 +14,7 @@ namespace AM_LEVEL { namespace {
 #endif
 template <class Source, Holds> constexpr int BLOCKS = AM_STRIDED_BLOCKS;
 template <int C> constexpr int BLOCKS<ByteSource<C>, PLAIN> = C < 4 ? 4 : 3;
+template <int C> constexpr int BLOCKS<ByteSource<C>, READY> = 3;
 
 template <int C, class Source, Holds HOLDS>
 __global__ void __launch_bounds__(THREADS, BLOCKS<Source, HOLDS>) render_kernel(const __grid_constant__ RenderArgs a, int tiles) {
@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS<Source, HOLDS>) render_kernel(
     int left = tile % across * TILE, top = tile / across * (TILE * ROUNDS);
     const Column<C, Source, HOLDS> walk{a, i, kept};
     for (int round = 0; round < ROUNDS && top < a.out_h; ++round, top += TILE) {
-        const bool fields = HOLDS != PLAIN && a.info.most.fields;
+        const bool fields = HOLDS == EXTRA && a.info.most.fields;
         if (own.large || other.large || fields) {
             __syncthreads();
             AM_UNROLL_BY(1)
@@ -73,13 +73,10 @@ void render_cuda(const RenderArgs& a, void* stream) {
     if (a.ready) prepare_cuda(a, stream);
     by_source(a, [&](auto reads) {
         using R = decltype(reads);
-        auto start = [&](auto kernel) {
-            launch("render", kernel, unsigned(tiles * a.in.batch), THREADS, FieldTile::bytes(a.info), stream, a, int(tiles));
-        };
-        // Strides of any kind have registers to spare.
-        if constexpr (std::is_same<typename R::Source, ByteSource<R::C>>::value)
-            if (!a.info.extra) return start(render_kernel<R::C, typename R::Source, PLAIN>);
-        start(render_kernel<R::C, typename R::Source, EXTRA>);
+        by_what_it_holds<R>(a, [&](auto holds) {
+            launch("render", render_kernel<R::C, typename R::Source, decltype(holds)::value>, unsigned(tiles * a.in.batch),
+                   THREADS, FieldTile::bytes(a.info), stream, a, int(tiles));
+        });
     });
 }
 

@@ -2,6 +2,8 @@
 // a thread the four pixels of a column: what lanes read and write at a time lies side by side, a colour step is decoded once for four
 // pixels, and what a block reads of the picture is a patch, however the view is turned.
 #pragma once
+#include <type_traits>
+
 #include "../../core/launch.h"
 #include "../../core/warp.h"
 #include "../color.h"
@@ -112,8 +114,8 @@ template <int C> AM_D void read(const View<C>& v, const Reading& r, float sx, fl
 }
 
 // What views may hold beside pictures, colour and erasures. Registers are for what a kernel's program may do, whether it does it or
-// not. EXTRA: also fields, noise, and what was made ready. WHOLE: also steps that need the whole view.
-enum Holds : int { PLAIN, EXTRA, WHOLE };
+// not. READY: also what was made ready, and steps by what was found in a view. EXTRA: also fields and noise.
+enum Holds : int { PLAIN, READY, EXTRA };
 
 // The four pixels of a thread: stages.h's walk.
 template <int C, class Source, Holds HOLDS> struct Column {
@@ -165,7 +167,7 @@ template <int C, class Source, Holds HOLDS> struct Column {
     }
     AM_D void color(const View<C>& v, const int32_t* words, const At& at, Pixels& px) const {
         const Step step{words, args.in.dtype == U8, v.found};
-        if constexpr (HOLDS != PLAIN) {
+        if constexpr (HOLDS == EXTRA) {
             if (of_field(step.op()) && v.field.words)
                 return each(at, px, [&](float x, float y, float* pixel) {
                     float qx, qy;
@@ -178,7 +180,7 @@ template <int C, class Source, Holds HOLDS> struct Column {
                     noise_step<C>(step, noise_keys(step, vy), uint32_t(vx), pixel);
                 });
         }
-        color_step<C, HOLDS == WHOLE>(step.op(), step, px.c);
+        color_step<C, HOLDS != PLAIN>(step.op(), step, px.c);
     }
     AM_D void erase(const View<C>& v, const int32_t* e, const At& at, Pixels& px) const {
         int vx = erased_at(v.place.sx, v.place.tx, at.x);
@@ -228,9 +230,9 @@ template <int C, class Source, Holds HOLDS> struct Column {
 
     AM_D bool shown(int x, int y) const { return x < args.out_w && y < args.out_h; }
     // Where in the view that the reading is of an output position lies.
-    static AM_D bool moves(const View<C>& v) { return HOLDS != PLAIN && v.field.moves; }
+    static AM_D bool moves(const View<C>& v) { return HOLDS == EXTRA && v.field.moves; }
     static AM_D Position place(const View<C>& v, float x, float y) {
-        if constexpr (HOLDS != PLAIN)
+        if constexpr (HOLDS == EXTRA)
             if (v.field.moves) return moved(v.field, v.tile, x, y);
         return {x, y};
     }
@@ -312,6 +314,17 @@ template <class F> void by_source(const RenderArgs& a, const F& f) {
         case 3: by_layout<3>(a, f); break;
         default: by_layout<4>(a, f); break;
     }
+}
+
+// f(Holds as a type) for a recipe. Strides of any kind have registers to spare; READY is there for what most pictures are, since each
+// kernel takes its time to compile.
+template <Holds HOLDS> using Held = std::integral_constant<Holds, HOLDS>;
+template <class Reads, class F> void by_what_it_holds(const RenderArgs& a, const F& f) {
+    if constexpr (std::is_same<typename Reads::Source, ByteSource<Reads::C>>::value)
+        if (!a.info.extra && !a.info.most.wholes) return f(Held<PLAIN>{});
+    if constexpr (std::is_same<typename Reads::Source, ByteSource<3>>::value)
+        if (!a.info.extra) return f(Held<READY>{});
+    f(Held<EXTRA>{});
 }
 
 }}  // namespace anamorph::AM_LEVEL

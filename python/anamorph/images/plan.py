@@ -50,7 +50,6 @@ class Drawer(Protocol):
     _rgb: bool
     _together: list[str]
     _channels: int
-    _ready_planes: int
     _torch_format: torch.memory_format
 
     @property

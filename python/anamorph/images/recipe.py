@@ -114,7 +114,6 @@ class Recipe:
             for k in range(0, self._channels or 1, FOURS)]
         self._native = self._natives[0]
         self._row_words: int = self._native.row_words
-        self._ready_planes: int = self._native.ready_planes
 
     @property
     def info(self) -> dict[str, Any]:

@@ -88,9 +88,8 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
         mask, share = _check_mask(mask, foreign)
     elif mask is not None:
         raise ArgumentError("mask: expected none for a recipe without MaskMix")
-    if recipe._ready_planes and rows.is_cuda:
-        ready = torch.empty((len(rows), recipe._ready_planes, min(channels, FOURS), h, w), dtype=torch.float32,
-                            device=rows.device)
+    if rows.is_cuda and (room := recipe._native.ready_floats(len(rows), min(channels, FOURS), h, w)):
+        ready = torch.empty(room, dtype=torch.float32, device=rows.device)
 
     soft = y_b = lam = kept = None
     if targets is not None:

@@ -123,6 +123,10 @@ cudaError_t cudaSetDevice(int device) {
     return cudaSuccess;
 }
 cudaError_t cudaPeekAtLastError() { return broken ? good() : last; }
+cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t) {
+    if (!broken) std::memset(memory, value, bytes);
+    return emulated::set_error(good());
+}
 cudaError_t cudaGetLastError() {
     cudaError_t error = cudaPeekAtLastError();
     last = cudaSuccess;

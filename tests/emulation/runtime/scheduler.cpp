@@ -33,7 +33,7 @@ int current_thread = -1;
 
 namespace {
 
-enum : int { MAX_THREADS = 1024, WARPS = MAX_THREADS / 32, PATIENCE = 1 << 22, RESIDENT = 40, ROUNDS = 1 << 14 };
+enum : int { MAX_THREADS = 1024, WARPS = MAX_THREADS / 32, PATIENCE = 1 << 22, RESIDENT = 24, ROUNDS = 1 << 14 };
 constexpr size_t PAGE = 4096, STACK = size_t(256) << 10;
 
 // xorshift64*.
@@ -79,6 +79,7 @@ alignas(128) char dynamic_memory[SHARED_OPT_IN];  // of this module, so that bes
 struct Block {
     uint3 index;
     char* stacks = nullptr;
+    int stack_count = 0;
     Thread threads[MAX_THREADS];
     Warp warps[WARPS];
     int ready[MAX_THREADS], ready_count;
@@ -112,13 +113,17 @@ char* stack_of(int thread) { return s.b->stacks + thread * (STACK + PAGE) + PAGE
 
 Range range(const void* start, size_t bytes) { return {uintptr_t(start), uintptr_t(start) + bytes}; }
 
+// Only as many as there are threads: each has a page that ends it, and a process may have 65,530 pieces of memory.
 void make_stacks() {
-    if (s.b->stacks) return;
-    void* all = mmap(nullptr, MAX_THREADS * (STACK + PAGE), PROT_READ | PROT_WRITE,
+    const int needed = int(block_size.x * block_size.y * block_size.z);
+    if (s.b->stack_count >= needed) return;
+    if (s.b->stacks) munmap(s.b->stacks, s.b->stack_count * (STACK + PAGE));
+    void* all = mmap(nullptr, needed * (STACK + PAGE), PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
     if (all == MAP_FAILED) throw std::bad_alloc();
     s.b->stacks = static_cast<char*>(all);
-    for (int i = 0; i < MAX_THREADS; ++i) mprotect(stack_of(i) - PAGE, PAGE, PROT_NONE);  // a stack that is too long ends here
+    s.b->stack_count = needed;
+    for (int i = 0; i < needed; ++i) mprotect(stack_of(i) - PAGE, PAGE, PROT_NONE);  // a stack that is too long ends here
 }
 
 void make_ready(int thread) {
@@ -160,14 +165,14 @@ void open_barrier() {
         if (!first) first = &t;
         if (t.place.line != first->place.line || std::strcmp(t.call, first->call) ||
             std::strcmp(t.place.file, first->place.file)) {
-            s.fault = thread_name(int(first - s.b->threads)) + " waits at " + at_place(*first) + " and " + thread_name(i) + " at " +
-                      at_place(t) + ": a barrier is one place for the whole block";
+            s.fault = thread_name(int(first - s.b->threads)) + " waits at " + at_place(*first) + " and " + thread_name(i) +
+                      " at " + at_place(t) + ": a barrier is one place for the whole block";
             return;
         }
     }
     s.b->vote_result = first->call == BARRIERS[int(Vote::AND)]  ? s.b->votes == s.b->waiting
-                    : first->call == BARRIERS[int(Vote::OR)] ? s.b->votes != 0
-                                                             : s.b->votes;
+                       : first->call == BARRIERS[int(Vote::OR)] ? s.b->votes != 0
+                                                                : s.b->votes;
     s.b->votes = s.b->waiting = s.b->pauses = 0;
     watch_barrier();
     for (int i = 0; i < s.b->count; ++i)
@@ -250,7 +255,7 @@ void run_on(Block* b) {
     s.b = b;
     make_stacks();
     block_index = b->index;
-    watch_stacks(range(b->stacks, MAX_THREADS * (STACK + PAGE)));
+    watch_stacks(range(b->stacks, b->stack_count * (STACK + PAGE)));
 }
 
 void begin_block() {
