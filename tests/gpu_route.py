@@ -132,6 +132,10 @@ def paste_objects(given, objects, first, masks, extents, front, threads):
         PASTE["paste_objects"](t.there(given), t.there(objects), t.there(first), *changed, t.and_back(front), threads)
 
 
+def entered():
+    return _native.Recipe is Recipe
+
+
 @contextmanager
 def on_a_gpu():
     """Recipes made inside run their kernels on the GPU; so does copy-paste."""

@@ -76,7 +76,7 @@ def test_inputs(dtype, channels):
     views = am.render(images, plan)
     check(views, expected, 0.002, within=5e-4)
     for same in (images.permute(0, 3, 1, 2).contiguous(), images.permute(0, 3, 1, 2)):
-        torch.testing.assert_close(am.render(same, plan, layout="NCHW"), views, atol=1e-6, rtol=0)
+        torch.testing.assert_close(am.render(same, plan, layout="NCHW"), views, atol=5e-6, rtol=0)  # two programs of a GPU's
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
@@ -130,7 +130,7 @@ def test_any_strides():
                        big[:1, :60, :60, :3].expand(4, -1, -1, -1)):
             plan = recipe.plan(range(4), size=tuple(images.shape[1:3]))
             views = am.render(images, plan)
-            torch.testing.assert_close(views, am.render(images.contiguous(), plan), atol=1e-6, rtol=0)
+            torch.testing.assert_close(views, am.render(images.contiguous(), plan), atol=1e-5, rtol=0)
 
 
 def test_ragged(route):

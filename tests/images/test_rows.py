@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import anamorph as am
+import gpu_route
 from anamorph.bench._torchvision import v2 as load_torchvision
 
 try:
@@ -26,12 +27,13 @@ def batch(n, channels, h, w, dtype):
 
 
 def both_layouts(images, transforms, dtype):
-    """The views of planar and of packed pictures, which must be the same."""
+    """The views of planar and of packed pictures, which must be the same; of a GPU's two programs but for the last bits."""
     recipe = am.Recipe(transforms, dtype=dtype)
     n, _, h, w = images.shape
     plan = recipe.plan(range(n), size=(h, w))
     views = am.render(images, plan, layout="NCHW")
-    assert torch.equal(am.render(images.permute(0, 2, 3, 1).contiguous(), plan, layout="NHWC"), views)
+    packed = am.render(images.permute(0, 2, 3, 1).contiguous(), plan, layout="NHWC")
+    torch.testing.assert_close(packed, views, atol=1e-6 if gpu_route.entered() else 0, rtol=0)
     return views
 
 
