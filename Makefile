@@ -33,12 +33,17 @@ INSTALL := PATH="$(BIN):$$PATH" $(PIP) install --constraint constraints.txt --no
 
 EMULATION := $(shell find tests/emulation -type f -not -name '*.py' -not -path '*/__pycache__/*')
 
+# The tests in as many processes as there are cores, eight at most, each of one thread: what is about threads asks for its own.
+# JOBS=0: in one process, of as many threads as torch takes.
+JOBS   ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
+PYTEST := $(if $(filter 0,$(JOBS)),,OMP_NUM_THREADS=1) $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
+
 # $(call SANITIZED,build,sanitizer): the tests with that build. A sanitizer comes before everything else in the process, and what
 # it says is not pytest's to keep.
 SANITIZED = PYTHONPATH=$(abspath build/$(1)/python) ANAMORPH_EMULATION=$(abspath build/$(1)) \
             LD_PRELOAD="$$($(CXX) -print-file-name=lib$(2).so):$$($(CXX) -print-file-name=libstdc++.so)" \
             ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS="$(TSAN_OPTIONS)" \
-            $(BIN)/python -m pytest --capture=sys
+            $(PYTEST) --capture=sys
 TSAN_OPTIONS := die_after_fork=0 suppressions=$(abspath tests/emulation/thread_sanitizer.supp)
 
 .PHONY: demo test sanitize sanitize-quick bench cuda cuda-report package release lint clean
@@ -47,7 +52,7 @@ demo: $(VENV)/.demo
 	$(BIN)/anamorph train $(ARGS)
 
 test: $(VENV)/.test build/emulation/.built
-	$(BIN)/python -m pytest tests $(ARGS)
+	$(PYTEST) tests $(ARGS)
 
 sanitize: $(VENV)/.test build/address/.built build/thread/.built
 	$(call SANITIZED,address,asan) tests/emulation tests/images tests/test_bad_input.py

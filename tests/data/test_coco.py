@@ -346,6 +346,7 @@ BAD = {
     "no list": (lambda: am.coco.targets(annotation(), SIZE), am.ArgumentError, "a list of dicts"),
     "no dicts": (lambda: am.coco.targets([1], SIZE), am.ArgumentError, "a list of dicts"),
     "two pictures": (lambda: am.coco.targets([annotation(), annotation(image_id=8)], SIZE), am.ArgumentError, "image_id 7, 8"),
+    "pictures by name": (of(image_id="seven"), am.ArgumentError, "image_id"),
     "no size": (lambda: am.coco.targets([], None), am.ArgumentError, "size"),
     "three sides": (lambda: am.coco.targets([], (3, 4, 3)), am.ArgumentError, "height, width"),
     "masks by a word": (lambda: am.coco.targets([], SIZE, masks="yes"), am.ArgumentError, "True or False"),

@@ -40,12 +40,12 @@ def targets(annotations: Sequence[Mapping[str, Any]], size: tuple[int, int], *, 
         ArgumentError, ShapeError, DeviceError: what was given and what is expected, with the annotation's number and id.
     """
     if not isinstance(annotations, list | tuple) or not all(isinstance(a, Mapping) for a in annotations):
-        checks.wrong("annotations", "a list of dicts, one for each object", annotations)
+        raise ArgumentError(f"annotations: expected a list of dicts, one for each object, given {type(annotations).__name__}")
     height, width = checks.size("size", size)
     masks, points = checks.flag("masks", masks), _count(keypoints)
     place = torch.device("cpu") if device is None else as_device(device)
     named = [(f"annotations[{i}]" + (f" (id {a['id']})" if "id" in a else ""), a) for i, a in enumerate(annotations)]
-    pictures = {a["image_id"] for _, a in named if "image_id" in a}
+    pictures = {checks.whole(f"{where}['image_id']", a["image_id"]) for where, a in named if "image_id" in a}
     if len(pictures) > 1:
         checks.wrong("annotations", "those of one picture", f"image_id {', '.join(sorted(map(str, pictures)))}")
     labels = {id: i for i, id in enumerate(_ids(categories))} if categories is not None else None
@@ -60,7 +60,8 @@ def targets(annotations: Sequence[Mapping[str, Any]], size: tuple[int, int], *, 
         mask = mask_of(f"{where}['segmentation']", _entry(where, a, "segmentation"), (height, width)) if masks else None
         measured = boxes[-1][2] * boxes[-1][3] if mask is None else np.count_nonzero(mask)
         areas.append(checks.number(f"{where}['area']", a.get("area", measured), 0))
-        crowds.append(checks.whole(f"{where}['iscrowd']", int(c) if isinstance(c := a.get("iscrowd", 0), bool) else c, 0, 1))
+        crowd = a.get("iscrowd", 0)
+        crowds.append(checks.whole(f"{where}['iscrowd']", int(crowd) if isinstance(crowd, bool) else crowd, 0, 1))
         if mask is not None:
             planes.append(mask)
         if points:

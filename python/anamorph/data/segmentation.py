@@ -41,7 +41,7 @@ def numbers(where: str, value: Any, expected: str, limit: float = checks.LARGEST
     """Finite numbers, float64 [N]."""
     try:
         array = np.asarray(value)
-    except ValueError:  # lists of different lengths
+    except (ValueError, TypeError):  # lists of different lengths; a tensor on a GPU
         checks.wrong(where, expected, value)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iuf"):
         checks.wrong(where, expected, value)
