@@ -3,7 +3,7 @@
 # make sanitize the CPU's code and the emulated CUDA code with AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 # make sanitize-quick  the part of it that CI runs
 # make bench   anamorph against its peers
-# make cuda    compile the CUDA code for one architecture, with the CUDA compiler of constraints.txt; needs no GPU
+# make cuda    compile the CUDA code, and it alone, for one architecture, with the CUDA compiler of constraints.txt; needs no GPU
 # make cuda-report  what each CUDA kernel takes of a GPU, against bench/cuda_ceilings.json
 # make package build the sdist and the wheel as pip does; try the wheel in an environment with torch alone
 # make release the sdist and the wheels of a release, in dist/; docs/releasing.md
@@ -66,12 +66,14 @@ sanitize-quick: $(VENV)/.test build/address/.built
 bench: $(VENV)/.bench
 	$(BIN)/anamorph bench $(ARGS)
 
+KERNELS := $(shell find csrc -name '*.cu')
+
 cuda: $(VENV)/.tools $(VENV)/.nvcc
 	PATH="$(BIN):$$PATH" cmake -S . -B build/cuda -G Ninja -DCMAKE_BUILD_TYPE=Release \
 	    -DANAMORPH_CUDA=on -DCMAKE_CUDA_COMPILER=$(BIN)/nvcc -DCMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCH) \
 	    -DCMAKE_CUDA_COMPILER_LAUNCHER="$(BIN)/python;$(CURDIR)/bench/cuda_compile.py" -DCMAKE_EXPORT_COMPILE_COMMANDS=on \
 	    -DPython_EXECUTABLE=$(BIN)/python -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
-	PATH="$(BIN):$$PATH" cmake --build build/cuda
+	PATH="$(BIN):$$PATH" cmake --build build/cuda --target $(KERNELS:%=CMakeFiles/_native.dir/%.o)
 
 cuda-report: cuda
 	$(BIN)/python bench/cuda_report.py $(ARGS)
