@@ -36,14 +36,16 @@ EMULATION := $(shell find tests/emulation -type f -not -name '*.py' -not -path '
 # The tests in as many processes as there are cores, eight at most, each of one thread: what is about threads asks for its own.
 # JOBS=0: in one process, of as many threads as torch takes.
 JOBS   ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
-PYTEST := $(if $(filter 0,$(JOBS)),,OMP_NUM_THREADS=1) $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
+ALONE  := $(BIN)/python -m pytest
+PYTEST := $(if $(filter 0,$(JOBS)),$(ALONE),OMP_NUM_THREADS=1 $(ALONE) --numprocesses $(JOBS) --dist worksteal)
 
-# $(call SANITIZED,build,sanitizer): the tests with that build. A sanitizer comes before everything else in the process, and what
-# it says is not pytest's to keep.
+# $(call SANITIZED,build,sanitizer,pytest): the tests with that build. A sanitizer comes before everything else in the process, and
+# what it says is not pytest's to keep. AddressSanitizer ends the process that it finds something in, and so that test fails;
+# ThreadSanitizer says it by the exit status, and only that of the first process is looked at.
 SANITIZED = PYTHONPATH=$(abspath build/$(1)/python) ANAMORPH_EMULATION=$(abspath build/$(1)) \
             LD_PRELOAD="$$($(CXX) -print-file-name=lib$(2).so):$$($(CXX) -print-file-name=libstdc++.so)" \
             ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS="$(TSAN_OPTIONS)" \
-            $(PYTEST) --capture=sys
+            $(3) --capture=sys
 TSAN_OPTIONS := die_after_fork=0 suppressions=$(abspath tests/emulation/thread_sanitizer.supp)
 
 .PHONY: demo test sanitize sanitize-quick bench cuda cuda-report package release lint clean
@@ -55,13 +57,13 @@ test: $(VENV)/.test build/emulation/.built
 	$(PYTEST) tests $(ARGS)
 
 sanitize: $(VENV)/.test build/address/.built build/thread/.built
-	$(call SANITIZED,address,asan) tests/emulation tests/images tests/test_bad_input.py
+	$(call SANITIZED,address,asan,$(PYTEST)) tests/emulation tests/images tests/test_bad_input.py
 	build/address/threads
-	$(call SANITIZED,thread,tsan) tests/images/test_threads.py tests/images/test_render.py tests/data -k "not emulated"
+	$(call SANITIZED,thread,tsan,$(ALONE)) tests/images/test_threads.py tests/images/test_render.py tests/data -k "not emulated"
 	TSAN_OPTIONS="$(TSAN_OPTIONS)" build/thread/threads
 
 sanitize-quick: $(VENV)/.test build/address/.built
-	$(call SANITIZED,address,asan) tests/emulation tests/images/test_render.py
+	$(call SANITIZED,address,asan,$(PYTEST)) tests/emulation tests/images/test_render.py
 
 bench: $(VENV)/.bench
 	$(BIN)/anamorph bench $(ARGS)
