@@ -3,7 +3,7 @@
 # make sanitize the CPU's code and the emulated CUDA code with AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 # make sanitize-quick  the part of it that CI runs
 # make bench   anamorph against its peers
-# make cuda    compile the CUDA code for one architecture, with the CUDA compiler of constraints.txt; needs no GPU
+# make cuda    compile the CUDA code, and it alone, for one architecture, with the CUDA compiler of constraints.txt; needs no GPU
 # make cuda-report  what each CUDA kernel takes of a GPU, against bench/cuda_ceilings.json
 # make package build the sdist and the wheel as pip does; try the wheel in an environment with torch alone
 # make release the sdist and the wheels of a release, in dist/; docs/releasing.md
@@ -33,12 +33,19 @@ INSTALL := PATH="$(BIN):$$PATH" $(PIP) install --constraint constraints.txt --no
 
 EMULATION := $(shell find tests/emulation -type f -not -name '*.py' -not -path '*/__pycache__/*')
 
-# $(call SANITIZED,build,sanitizer): the tests with that build. A sanitizer comes before everything else in the process, and what
-# it says is not pytest's to keep.
+# The tests in as many processes as there are cores, eight at most, each of one thread: what is about threads asks for its own.
+# JOBS=0: in one process, of as many threads as torch takes.
+JOBS   ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
+ALONE  := $(BIN)/python -m pytest
+PYTEST := $(if $(filter 0,$(JOBS)),$(ALONE),OMP_NUM_THREADS=1 $(ALONE) --numprocesses $(JOBS) --dist worksteal)
+
+# $(call SANITIZED,build,sanitizer,pytest): the tests with that build. A sanitizer comes before everything else in the process, and
+# what it says is not pytest's to keep. AddressSanitizer ends the process that it finds something in, and so that test fails;
+# ThreadSanitizer says it by the exit status, and only that of the first process is looked at.
 SANITIZED = PYTHONPATH=$(abspath build/$(1)/python) ANAMORPH_EMULATION=$(abspath build/$(1)) \
             LD_PRELOAD="$$($(CXX) -print-file-name=lib$(2).so):$$($(CXX) -print-file-name=libstdc++.so)" \
             ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS="$(TSAN_OPTIONS)" \
-            $(BIN)/python -m pytest --capture=sys
+            $(3) --capture=sys
 TSAN_OPTIONS := die_after_fork=0 suppressions=$(abspath tests/emulation/thread_sanitizer.supp)
 
 .PHONY: demo test sanitize sanitize-quick bench cuda cuda-report package release lint clean
@@ -47,26 +54,28 @@ demo: $(VENV)/.demo
 	$(BIN)/anamorph train $(ARGS)
 
 test: $(VENV)/.test build/emulation/.built
-	$(BIN)/python -m pytest tests $(ARGS)
+	$(PYTEST) tests $(ARGS)
 
 sanitize: $(VENV)/.test build/address/.built build/thread/.built
-	$(call SANITIZED,address,asan) tests/emulation tests/images tests/test_bad_input.py
+	$(call SANITIZED,address,asan,$(PYTEST)) tests/emulation tests/images tests/test_bad_input.py
 	build/address/threads
-	$(call SANITIZED,thread,tsan) tests/images/test_threads.py tests/images/test_render.py tests/data -k "not emulated"
+	$(call SANITIZED,thread,tsan,$(ALONE)) tests/images/test_threads.py tests/images/test_render.py tests/data -k "not emulated"
 	TSAN_OPTIONS="$(TSAN_OPTIONS)" build/thread/threads
 
 sanitize-quick: $(VENV)/.test build/address/.built
-	$(call SANITIZED,address,asan) tests/emulation tests/images/test_render.py
+	$(call SANITIZED,address,asan,$(PYTEST)) tests/emulation tests/images/test_render.py
 
 bench: $(VENV)/.bench
 	$(BIN)/anamorph bench $(ARGS)
+
+KERNELS := $(shell find csrc -name '*.cu')
 
 cuda: $(VENV)/.tools $(VENV)/.nvcc
 	PATH="$(BIN):$$PATH" cmake -S . -B build/cuda -G Ninja -DCMAKE_BUILD_TYPE=Release \
 	    -DANAMORPH_CUDA=on -DCMAKE_CUDA_COMPILER=$(BIN)/nvcc -DCMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCH) \
 	    -DCMAKE_CUDA_COMPILER_LAUNCHER="$(BIN)/python;$(CURDIR)/bench/cuda_compile.py" -DCMAKE_EXPORT_COMPILE_COMMANDS=on \
 	    -DPython_EXECUTABLE=$(BIN)/python -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
-	PATH="$(BIN):$$PATH" cmake --build build/cuda
+	PATH="$(BIN):$$PATH" cmake --build build/cuda --target $(KERNELS:%=CMakeFiles/_native.dir/%.o)
 
 cuda-report: cuda
 	$(BIN)/python bench/cuda_report.py $(ARGS)

@@ -2,9 +2,9 @@
 
     python bench/gpu_kernels.py [--batch 256] [--only WORD,...] [--json FILE]
 
-Photographs of 256 x 256 bytes, packed, to views of 224 x 224 float32; each line's kernels are timed by torch's profiler over a number
-of batches, each with a new plan, and the whole by the host's clock, which also has what lies between kernels. A Markdown table, in
-microseconds a batch.
+Photographs of 256 x 256 bytes, packed, to views of 224 x 224 float32; each line's kernels are timed by torch's profiler over a
+number of batches, each with a new plan, and the whole by the host's clock, which also has what lies between kernels. A Markdown
+table, in microseconds a batch.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def recipes() -> dict[str, am.Recipe]:
         "blur of 9": [crop, flip, am.GaussianBlur(9, (0.1, 2.0))],
         "noise": [crop, flip, am.GaussianNoise()],
         "RandomField, moves": [crop, flip, am.RandomField(translation=0.05, correlation=0.15)],
-        "RandomField, colour": [crop, flip, am.RandomField(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05, correlation=0.15)],
+        "RandomField, colour": [crop, flip, am.RandomField(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05,
+                                                           correlation=0.15)],
         "ElasticTransform": [crop, flip, am.ElasticTransform()],
         "AugMix": [crop, flip, am.AugMix()],
         "erasing by noise": [crop, flip, am.RandomErasing(1.0, value="random")],
@@ -63,7 +64,8 @@ def works(batch: int) -> dict[str, Callable[[int], object]]:
     found: dict[str, Callable[[int], object]] = {name: render(recipe) for name, recipe in recipes().items()}
 
     g = torch.Generator().manual_seed(0)
-    classes = torch.randint(0, 20, (batch, 8, 8), dtype=torch.uint8, generator=g).repeat_interleave(32, 1).repeat_interleave(32, 2)
+    classes = torch.randint(0, 20, (batch, 8, 8), dtype=torch.uint8, generator=g)
+    classes = classes.repeat_interleave(32, 1).repeat_interleave(32, 2)
     corner = torch.rand(batch, OBJECTS, 2, generator=g) * 160
     boxes = torch.cat([corner, corner + 16 + 72 * torch.rand(batch, OBJECTS, 2, generator=g)], -1).round()
     at = torch.arange(SOURCE)

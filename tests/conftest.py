@@ -19,8 +19,8 @@ def pytest_runtest_setup(item):
 
 
 def pytest_generate_tests(metafunc):
-    """Tests that use ``route`` or ``simd`` also run the CUDA kernels, emulated on the CPU and on a GPU; not those about the CPU's own
-    ways."""
+    """Tests that use ``route`` or ``simd`` also run the CUDA kernels, emulated on the CPU and on a GPU; not those about the CPU's
+    own ways."""
     marks = {mark.name for mark in metafunc.definition.iter_markers()}
     cuda = [] if marks & {"cpu", "gpu"} else ["emulated", pytest.param("a_gpu", marks=pytest.mark.gpu)]
     if "simd" in metafunc.fixturenames:

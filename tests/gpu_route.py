@@ -1,5 +1,6 @@
 """The kernels on a GPU for tests that have their tensors on a CPU: ``with on_a_gpu():`` makes recipes each of whose calls takes
-its tensors to the GPU and what was written back. What holds for the CPU's code and the emulated CUDA code is so held against a GPU.
+its tensors to the GPU and what was written back. What holds for the CPU's code and the emulated CUDA code is so held against a
+GPU.
 """
 
 import ctypes

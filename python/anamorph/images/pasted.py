@@ -4,7 +4,6 @@ targets that are made of what is left.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_integers, as_tensor
+from anamorph.images.forms import plain, rewrap
 from anamorph.images.picture import check_dtype
 from anamorph.images.ragged import check_grad
 
@@ -63,13 +63,13 @@ class Objects:
             raise ShapeError(f"targets: expected {len(images)} dicts, one for each picture, given {len(targets)}")
         self.targets = targets
         self.counts = [_check(i, target, images) for i, target in enumerate(targets)]
-        masks = [_plain(target["masks"]) for target in targets]
+        masks = [plain(target["masks"]) for target in targets]
         kinds = {mask.dtype for mask in masks}
         if len(kinds) > 1:
             raise DtypeError(f"targets: expected masks of one dtype, given {sorted(map(str, kinds))}")
         self.mask_dtype = kinds.pop()
         self.masks = torch.cat([mask.detach() for mask in masks]).contiguous().view(torch.uint8)
-        self.entries = {name: torch.cat([_plain(target[name]).detach() for target in targets]) for name in self._names()}
+        self.entries = {name: torch.cat([plain(target[name]).detach() for target in targets]) for name in self._names()}
 
     def _names(self) -> list[str]:
         """Entries with a row for each object, in every target."""
@@ -195,18 +195,5 @@ def collect(objects: Objects, layers: Layers, masks: Tensor, before: Tensor, aft
         entries[name] = values
     numbers = [len(part) for part in each]
     parts = {name: values.split(numbers) for name, values in entries.items()}
-    return [{**target, **{name: _like(values[i], target[name]) for name, values in parts.items()}}
+    return [{**target, **{name: rewrap(values[i], target[name]) for name, values in parts.items()}}
             for i, target in enumerate(objects.targets)]
-
-
-def _plain(value: Tensor) -> Tensor:
-    return value.as_subclass(Tensor)
-
-
-def _like(value: Tensor, given: Any) -> Tensor:
-    """A tv_tensor where one was given."""
-    kinds = sys.modules.get("torchvision.tv_tensors")  # who has one has imported it
-    if kinds is not None and isinstance(given, kinds.TVTensor):
-        wrapped: Tensor = kinds.wrap(value, like=given)
-        return wrapped
-    return value
