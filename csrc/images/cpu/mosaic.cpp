@@ -95,22 +95,6 @@ private:
 
 // The channels of a pixel, in a pack.
 typedef float Channels __attribute__((vector_size(16)));
-template <int C> Channels packed(const uint8_t* at) {
-    typedef uint8_t Bytes __attribute__((vector_size(4)));
-    Bytes v{};
-    std::memcpy(&v, at, C);
-    return __builtin_convertvector(v, Channels);
-}
-template <int C> Channels packed(const float* at) {
-    Channels v{};
-    std::memcpy(&v, at, C * sizeof(float));
-    return v;
-}
-template <int C, class T> Channels packed(const T* at) {
-    Channels v{};
-    for (int c = 0; c < C; ++c) v[c] = pixel_value(at[c]);
-    return v;
-}
 
 // Some rows of one view, one after the other, as floats [size, PITCH]: three channels in the room of four, which a pack holds.
 template <class T, int C> class View {
@@ -167,17 +151,13 @@ private:
         for (int x = span.from; x < span.to; ++x) x_axis.cover[x] = x_axis.cover[x] * y_axis.cover[x];
         span.trim([&](int x) { return x_axis.cover[x] > 0.0f; });
         const Picture picture = picture_of(a_.in, t.picture, int(sizeof(T)));
-        if (picture.stride_c == 1) lay(picture, span, x_axis, y_axis, [](const T* at) { return packed<C>(at); });
-        else
-            lay(picture, span, x_axis, y_axis, [&](const T* at) {
-                Channels v{};
-                for (int c = 0; c < C; ++c) v[c] = pixel_value(at[c * picture.stride_c]);
-                return v;
-            });
-    }
-    template <class F>
-    void lay(const Picture& picture, const Span& span, const Readings& x_axis, const Readings& y_axis, const F& pixel) {
         const T* data = reinterpret_cast<const T*>(picture.data);
+        const int64_t step = picture.stride_c;
+        auto pixel = [=](const T* at) {
+            Channels v{};
+            for (int c = 0; c < C; ++c) v[c] = pixel_value(at[c * step]);
+            return v;
+        };
         for (int x = span.from; x < span.to; ++x) {
             const T *upper = data + y_axis.first[x] * picture.stride_h, *lower = data + y_axis.second[x] * picture.stride_h;
             const int64_t left = x_axis.first[x] * picture.stride_w, right = x_axis.second[x] * picture.stride_w;
