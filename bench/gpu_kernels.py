@@ -1,4 +1,4 @@
-"""What each kernel of a batch takes on a GPU: named recipes, what travels along, the way back, copy-paste.
+"""What each kernel of a batch takes on a GPU: named recipes, what travels along, the way back, copy-paste, mosaics.
 
     python bench/gpu_kernels.py [--batch 256] [--only WORD,...] [--json FILE]
 
@@ -99,6 +99,8 @@ def works(batch: int) -> dict[str, Callable[[int], object]]:
     targets = [{"boxes": boxes[i], "labels": torch.arange(OBJECTS, device="cuda"), "masks": masks[i]} for i in range(few)]
     paste, ids = am.SimpleCopyPaste(), range(few)
     found[f"SimpleCopyPaste, {few} pictures"] = lambda epoch: paste(pasted, targets, index=ids, epoch=epoch)
+    mosaic = am.Mosaic(SIZE)
+    found[f"Mosaic, {few} pictures"] = lambda epoch: mosaic(images[:few], targets, index=ids, epoch=epoch)
     return found
 
 

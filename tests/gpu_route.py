@@ -113,24 +113,39 @@ class Recipe(_native.Recipe):
             super().points(t.there(rows), t.there(points), t.there(counts), t.and_back(out), t.and_back(seen), *rest)
 
 
-PASTE = {name: getattr(_native, name) for name in ("paste_cutouts", "paste_partners", "paste_objects")}
+THEIRS = {name: getattr(_native, name) for name in ("Recipe", "paste_cutouts", "paste_partners", "paste_objects",
+                                                    "mosaic_pixels", "mosaic_masks")}
 
 
 def paste_cutouts(images, out, texels, cutouts, placements, first, masks, *rest):
     with trip() as t:
         tables = [t.there(x) for x in (texels, cutouts, placements, first)]
-        PASTE["paste_cutouts"](t.there(images), t.and_back(out), *tables, t.and_back(masks, noise=False), *rest)
+        THEIRS["paste_cutouts"](t.there(images), t.and_back(out), *tables, t.and_back(masks, noise=False), *rest)
 
 
 def paste_partners(images, out, partner, front, *rest):
     with trip() as t:
-        PASTE["paste_partners"](t.there(images), t.and_back(out), t.there(partner), t.there(front), *rest)
+        THEIRS["paste_partners"](t.there(images), t.and_back(out), t.there(partner), t.there(front), *rest)
 
 
 def paste_objects(given, objects, first, masks, extents, front, threads):
     with trip() as t:
         changed = [t.and_back(x, noise=False) for x in (masks, extents)]
-        PASTE["paste_objects"](t.there(given), t.there(objects), t.there(first), *changed, t.and_back(front), threads)
+        THEIRS["paste_objects"](t.there(given), t.there(objects), t.there(first), *changed, t.and_back(front), threads)
+
+
+def mosaic_pixels(images, first, table, channels, dtype, samples, out, *rest):
+    with trip() as t:
+        table = t.there(table) if images is not None or table is None else pictures(t, table, channels, dtype)
+        THEIRS["mosaic_pixels"](t.there(images), first, table, channels, dtype, t.there(samples), t.and_back(out), *rest)
+
+
+def mosaic_masks(masks, rows, samples, out, threads):
+    with trip() as t:
+        THEIRS["mosaic_masks"](t.there(masks), t.there(rows), t.there(samples), t.and_back(out), threads)
+
+
+MINE = {f.__name__: f for f in (Recipe, paste_cutouts, paste_partners, paste_objects, mosaic_pixels, mosaic_masks)}
 
 
 def entered():
@@ -139,13 +154,11 @@ def entered():
 
 @contextmanager
 def on_a_gpu():
-    """Recipes made inside run their kernels on the GPU; so does copy-paste."""
-    theirs = _native.Recipe
-    changed = {"Recipe": Recipe, "paste_cutouts": paste_cutouts, "paste_partners": paste_partners, "paste_objects": paste_objects}
-    for name, mine in changed.items():
+    """Recipes made inside run their kernels on the GPU; so do copy-paste and mosaics."""
+    for name, mine in MINE.items():
         setattr(_native, name, mine)
     try:
         yield
     finally:
-        for name, mine in {"Recipe": theirs, **PASTE}.items():
-            setattr(_native, name, mine)
+        for name, theirs in THEIRS.items():
+            setattr(_native, name, theirs)

@@ -65,6 +65,7 @@ PYBIND11_MODULE(_native, m) {
     m.doc() = "The compiled core of anamorph. Its public face is the anamorph package.";
     anamorph::bind_core(m);
     anamorph::bind_images(m);
+    anamorph::bind_mosaic(m);
     anamorph::bind_paste(m);
     anamorph::bind_pictures(m);
 }

@@ -10,19 +10,11 @@
 #include "../images/paste.h"
 #include "../images/paste_draw.h"
 #include "family.h"
-#include "on_cuda.h"
+#include "levels.h"
 
 namespace anamorph { namespace paste { namespace {
 
-// A contiguous tensor of so many values.
-Tensor plain(py::handle object, const char* name, uint8_t code, int bits, int64_t count) {
-    Tensor t(object, name);
-    t.need_dtype(code, bits);
-    t.need_contiguous();
-    if (t.count() != count) fail<ShapeError>(name, ": expected ", count, " values, given ", t.shape_text());
-    return t;
-}
-// The same as an array of structs of int32, any number of them.
+// A contiguous tensor as an array of structs of int32, any number of them.
 template <class T> int64_t structs(const Tensor& t) {
     t.need_dtype(kDLInt, 32);
     t.need_contiguous();
@@ -38,15 +30,6 @@ Batch batch_of(const Tensor& index, uint64_t seed, uint32_t epoch) {
     return {index.data<int64_t>(), int32_t(index.size(0)), seed, epoch};
 }
 
-int dtype_of(const Tensor& t) {
-    if (t.is(kDLUInt, 8)) return U8;
-    if (t.is(kDLFloat, 32)) return F32;
-    if (t.is(kDLFloat, 16)) return F16;
-    if (t.is(kDLBfloat, 16)) return BF16;
-    fail<DtypeError>(t.name, ": expected uint8, float32, float16 or bfloat16, given ", t.dtype_text());
-}
-Pixels pixels(const Tensor& t) { return {t.data<uint8_t>(), t.stride(0), t.stride(1), t.stride(2), t.stride(3)}; }
-
 CompositeArgs composite_of(const Tensor& images, const Tensor& out) {
     images.need_dims(4, "[B, C, H, W]");
     out.need_dims(4, "[B, C, H, W]");
@@ -59,13 +42,6 @@ CompositeArgs composite_of(const Tensor& images, const Tensor& out) {
             dtype_of(images),        int32_t(images.size(0)),
             int32_t(images.size(1)), int32_t(images.size(2)),
             int32_t(images.size(3))};
-}
-
-// f(stream) on a GPU, g() on a CPU.
-template <class F, class G> void run(py::handle object, const Tensor& t, const F& on_gpu, const G& on_cpu) {
-    if (t.cuda()) return on_cuda(object, t, on_gpu);
-    py::gil_scoped_release free;
-    on_cpu();
 }
 
 void bind_choose(py::handle index, uint64_t seed, uint32_t epoch, py::handle counts, double p, py::handle chosen) {

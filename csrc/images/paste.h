@@ -5,6 +5,7 @@
 // alpha. The objects' launch writes masks: what lies over an object is taken off it, and what is left is measured.
 #pragma once
 #include <cstdint>
+#include "levels.h"
 #include "taps.h"
 
 namespace anamorph { namespace paste {
@@ -31,11 +32,6 @@ struct Extent {
 // An object of the composite. `source`: its plane of the masks given, or -1: it lies in its own plane of those made already.
 struct Object {
     int32_t source, pasted;
-};
-
-struct Pixels {  // [B, C, H, W] by their strides, in elements
-    uint8_t* data;
-    int64_t n, c, y, x;
 };
 
 struct CompositeArgs {
@@ -70,17 +66,7 @@ struct ObjectArgs {
     int32_t batch, height, width;
 };
 
-// ---- pixels: bytes are levels, 0 to 255 ----
-
-AM_HD float pixel_value(uint8_t v) { return float(v); }
-AM_HD float pixel_value(float v) { return v; }
-AM_HD float pixel_value(Half v) { return to_float(v); }
-AM_HD float pixel_value(BFloat v) { return to_float(v); }
-AM_HD void put_pixel(float v, uint8_t* to) {
-    v = v + 0.5f;
-    *to = uint8_t(v < 0.0f ? 0 : v > 255.0f ? 255 : int(v));
-}
-template <class T> AM_HD void put_pixel(float v, T* to) { store_value(v, to); }
+// ---- pixels ----
 
 // What is laid over a pixel; the colours are multiplied by alpha already.
 struct Layer {

@@ -81,7 +81,16 @@ if FOUND:
         with memory({"given masks": given, "objects": objects, "first": first}, {"front": front}, both):
             native.paste_objects(given, objects, first, masks, extents, front, threads)
 
-    PASTE = {"paste_cutouts": paste_cutouts, "paste_partners": paste_partners, "paste_objects": paste_objects}
+    def mosaic_pixels(images, first, table, channels, dtype, samples, out, *rest):
+        inputs = {"images": images, "sizes": table, "samples": samples}
+        with memory(inputs, {"out": out}, pictures(table, channels, dtype) if images is None else []):
+            native.mosaic_pixels(images, first, table, channels, dtype, samples, out, *rest)
+
+    def mosaic_masks(masks, rows, samples, out, threads):
+        with memory({"masks": masks, "rows": rows, "samples": samples}, {"out": out}):
+            native.mosaic_masks(masks, rows, samples, out, threads)
+
+    AFTER_RENDER = {f.__name__: f for f in (paste_cutouts, paste_partners, paste_objects, mosaic_pixels, mosaic_masks)}
 
 
 @contextmanager
@@ -90,8 +99,8 @@ def emulated(seed=0):
     theirs = _native.Recipe, _native.launch_count, _native.pictures
     native.set_seed(seed)
     _native.Recipe, _native.launch_count, _native.pictures = Recipe, native.launch_count, native.pictures
-    pastes = {name: getattr(_native, name) for name in PASTE}
-    for name, function in PASTE.items():
+    pastes = {name: getattr(_native, name) for name in AFTER_RENDER}
+    for name, function in AFTER_RENDER.items():
         setattr(_native, name, function)
     try:
         yield

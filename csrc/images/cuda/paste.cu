@@ -2,53 +2,23 @@
 // pixels as the CPU's.
 #define AM_LEVEL cuda
 #include "../../core/launch.h"
-#include "../../core/warp.h"
 #include "../paste.h"
+#include "pixels.h"
 
 namespace anamorph { namespace paste {
 namespace {
 
-enum : int { THREADS = 256, WARPS = THREADS / WARP };
-
-// The pixels of a batch: warps in rows of a picture, blocks of WARPS of them.
-struct Grid {
-    int width, height, across, blocks;  // of a picture
-
-    Grid(int width, int height) : width(width), height(height), across((width + WARP - 1) / WARP) {
-        blocks = int((int64_t(across) * height + WARPS - 1) / WARPS);
-    }
-    unsigned of(int batch) const {
-        if (int64_t(blocks) * batch > 0x7FFFFFFF)
-            fail<ShapeError>("images: expected a smaller batch, given ", batch, " pictures");
-        return unsigned(blocks * batch);
-    }
-};
-
-struct Place {
-    int b, x, y;
-    bool inside, row;  // in the picture; `row`: some of the warp is
-
-    AM_D explicit Place(const Grid& grid) {
-        const int unit = int(blockIdx.x) % grid.blocks * WARPS + int(threadIdx.x) / WARP;
-        b = int(blockIdx.x) / grid.blocks;
-        y = unit / grid.across;
-        x = unit % grid.across * WARP + int(threadIdx.x) % WARP;
-        row = y < grid.height;
-        inside = row && x < grid.width;
-    }
-};
-
-template <class T> AM_D float read(const CompositeArgs& a, int b, int c, const Place& at) {
-    return pixel_value(reinterpret_cast<const T*>(a.in.data)[b * a.in.n + c * a.in.c + at.y * a.in.y + at.x * a.in.x]);
+template <class T> AM_D float read(const CompositeArgs& a, int b, int c, const GridPixel& at) {
+    return pixel_value(*pixel_at<const T>(a.in, b, c, at.y, at.x));
 }
-template <class T> AM_D void write(const CompositeArgs& a, int c, const Place& at, float v) {
-    put_pixel(v, reinterpret_cast<T*>(a.out.data) + at.b * a.out.n + c * a.out.c + at.y * a.out.y + at.x * a.out.x);
+template <class T> AM_D void write(const CompositeArgs& a, int c, const GridPixel& at, float v) {
+    put_pixel(v, pixel_at<T>(a.out, at.b, c, at.y, at.x));
 }
 
 template <class T>
 __global__ void __launch_bounds__(THREADS)
-    cutouts_kernel(CompositeArgs a, const __grid_constant__ CutoutArgs cutouts, Grid grid) {
-    const Place at(grid);
+    cutouts_kernel(CompositeArgs a, const __grid_constant__ CutoutArgs cutouts, PixelGrid grid) {
+    const GridPixel at(grid);
     if (!at.inside) return;
     float pixel[3];
     AM_UNROLL
@@ -81,8 +51,8 @@ __global__ void __launch_bounds__(THREADS)
 
 template <class T>
 __global__ void __launch_bounds__(THREADS)
-    partners_kernel(CompositeArgs a, const __grid_constant__ PartnerArgs partners, Grid grid) {
-    const Place at(grid);
+    partners_kernel(CompositeArgs a, const __grid_constant__ PartnerArgs partners, PixelGrid grid) {
+    const GridPixel at(grid);
     if (!at.inside) return;
     const uint8_t* front = partners.front + int64_t(at.b) * a.height * a.width;
     const float alpha = blurred(partners, [&](int i) {
@@ -107,8 +77,8 @@ AM_D void add(Extent& e, unsigned seen, int left, int y) {
     atomicMax(&e.bottom, y + 1);
 }
 
-__global__ void __launch_bounds__(THREADS) objects_kernel(ObjectArgs a, Grid grid) {
-    const Place at(grid);
+__global__ void __launch_bounds__(THREADS) objects_kernel(ObjectArgs a, PixelGrid grid) {
+    const GridPixel at(grid);
     if (!at.row) return;  // the whole warp
     const bool first = threadIdx.x % WARP == 0;
     const int64_t plane = int64_t(a.height) * a.width, pixel = int64_t(at.y) * a.width + at.x;
@@ -131,21 +101,21 @@ __global__ void __launch_bounds__(THREADS) objects_kernel(ObjectArgs a, Grid gri
 }  // namespace
 
 void composite_cuda(const CompositeArgs& a, const CutoutArgs& cutouts, void* stream) {
-    const Grid grid(a.width, a.height);
+    const PixelGrid grid(a.width, a.height);
     by_dtype(a.dtype, [&](auto value) {
         launch("paste", cutouts_kernel<decltype(value)>, grid.of(a.batch), THREADS, 0, stream, a, cutouts, grid);
     });
 }
 
 void composite_cuda(const CompositeArgs& a, const PartnerArgs& partners, void* stream) {
-    const Grid grid(a.width, a.height);
+    const PixelGrid grid(a.width, a.height);
     by_dtype(a.dtype, [&](auto value) {
         launch("paste", partners_kernel<decltype(value)>, grid.of(a.batch), THREADS, 0, stream, a, partners, grid);
     });
 }
 
 void objects_cuda(const ObjectArgs& a, void* stream) {
-    const Grid grid(a.width, a.height);
+    const PixelGrid grid(a.width, a.height);
     launch("objects", objects_kernel, grid.of(a.batch), THREADS, 0, stream, a, grid);
 }
 

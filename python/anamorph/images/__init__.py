@@ -3,6 +3,7 @@
 from anamorph.images import presets as presets
 from anamorph.images import transforms
 from anamorph.images.jsd import jensen_shannon_loss
+from anamorph.images.mosaic import Mosaic
 from anamorph.images.paste import InstancePaste, SimpleCopyPaste
 from anamorph.images.plan import Plan
 from anamorph.images.ragged import Ragged
@@ -10,5 +11,5 @@ from anamorph.images.recipe import Recipe
 from anamorph.images.render import render
 from anamorph.images.transforms import *  # noqa: F403
 
-__all__ = ["InstancePaste", "Plan", "Ragged", "Recipe", "SimpleCopyPaste", "jensen_shannon_loss", "render"]
+__all__ = ["InstancePaste", "Mosaic", "Plan", "Ragged", "Recipe", "SimpleCopyPaste", "jensen_shannon_loss", "render"]
 __all__ += transforms.__all__

@@ -4,7 +4,8 @@ targets that are made of what is left.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeEr
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_integers, as_tensor
 from anamorph.images.forms import plain, rewrap
-from anamorph.images.picture import check_dtype
+from anamorph.images.picture import CODES, check_dtype
 from anamorph.images.ragged import check_grad
 
 MAX_EPOCH = 2**32 - 1
@@ -69,26 +70,28 @@ class Objects:
             raise DtypeError(f"targets: expected masks of one dtype, given {sorted(map(str, kinds))}")
         self.mask_dtype = kinds.pop()
         self.masks = torch.cat([mask.detach() for mask in masks]).contiguous().view(torch.uint8)
-        self.entries = {name: torch.cat([plain(target[name]).detach() for target in targets]) for name in self._names()}
-
-    def _names(self) -> list[str]:
-        """Entries with a row for each object, in every target."""
-        names = ["boxes", "labels"]
-        for name in self.targets[0]:
-            if name in (*_SHAPES, *OF_THE_PICTURE):
-                continue
-            values = [target.get(name) for target in self.targets]
-            if all(isinstance(v, Tensor) and v.dim() and len(v) == n for v, n in zip(values, self.counts, strict=True)):
-                names.append(name)
-        for i, target in enumerate(self.targets):
-            for name in ("area", "iscrowd", "keypoints", *names):
-                if name in target and name not in names:
-                    raise ArgumentError(f"targets[{i}]: expected {name!r} with a row for each object in every target or in none")
-        return names
+        self.entries = {name: torch.cat([plain(target[name]).detach() for target in targets])
+                        for name in ("boxes", "labels", *following(targets, self.counts, _SHAPES))}
 
     def offsets(self) -> np.ndarray:
         """Of each picture's first object; int64 [B + 1]."""
         return np.concatenate([[0], np.cumsum(self.counts)])
+
+
+def following(targets: Sequence[dict[str, Any]], counts: Sequence[int], apart: Iterable[str]) -> list[str]:
+    """Entries with a row for each object, in every target; ``apart``: those that are not looked at."""
+    names = []
+    for name in targets[0]:
+        if name in apart or name in OF_THE_PICTURE:
+            continue
+        values = [target.get(name) for target in targets]
+        if all(isinstance(v, Tensor) and v.dim() and len(v) == n for v, n in zip(values, counts, strict=True)):
+            names.append(name)
+    for i, target in enumerate(targets):
+        for name in ("area", "iscrowd", "keypoints", "labels", "masks"):
+            if name in target and name not in names and name not in apart:
+                raise ArgumentError(f"targets[{i}]: expected {name!r} with a row for each object in every target or in none")
+    return names
 
 
 def _check(i: int, target: Any, images: Tensor) -> int:
@@ -137,15 +140,20 @@ class Layers:
         return np.concatenate([[0], np.cumsum(self.counts)])
 
 
-def new_planes(objects: Objects, count: int) -> Tensor:
-    """Room for masks, uint8 [count, H, W]. Many on the host lie in memory that anamorph keeps when it is freed: to clear new
-    pages takes the system longer than to fill them."""
-    h, w = objects.masks.shape[1:]
-    if count * h * w >= _LARGE and not objects.masks.is_cuda:
-        kept = _native.new_images(objects.masks, count, 1, h, w, 0, False)
+def room(like: Tensor, shape: tuple[int, int, int, int], dtype: torch.dtype) -> Tensor:
+    """A new tensor on ``like``'s device. A large one on the host lies in memory that anamorph keeps when it is freed: to clear
+    new pages takes the system longer than to fill them."""
+    if math.prod(shape) * dtype.itemsize >= _LARGE and not like.is_cuda:
+        kept = _native.new_images(like, *shape, CODES[dtype], False)
         if kept is not None:
-            return torch.as_tensor(kept)[:, 0]
-    return objects.masks.new_empty((count, h, w))
+            return torch.as_tensor(kept)
+    return like.new_empty(shape, dtype=dtype)
+
+
+def new_planes(objects: Objects, count: int) -> Tensor:
+    """Room for masks, uint8 [count, H, W]."""
+    h, w = objects.masks.shape[1:]
+    return room(objects.masks, (count, 1, h, w), torch.uint8)[:, 0]
 
 
 def cover(objects: Objects, layers: Layers, masks: Tensor, front: Tensor | None, threads: int) -> tuple[Tensor, Tensor]:

@@ -71,7 +71,7 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
             check_grad("images", source)
             source = source.detach()
         shape = source.shape
-        first = _channels_first(shape, plan.size, layout)
+        first = channels_first(shape, plan.size, layout)
         channels = shape[1] if first else shape[3]
     if channels != 3 or recipe._channels > FOURS:
         _check_channels(recipe, channels)
@@ -93,7 +93,7 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
 
     soft = y_b = lam = kept = None
     if targets is not None:
-        targets = _as_targets(targets, foreign)
+        targets = as_targets(targets, foreign)
         if recipe._pairs:
             soft, y_b = torch.empty((2, len(rows)), dtype=torch.int64, device=rows.device)
             lam = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
@@ -146,11 +146,11 @@ def _new_images(recipe: Drawer, rows: Tensor, channels: int, h: int, w: int) -> 
     return torch.empty((batch, channels, h, w), dtype=recipe.dtype, device=rows.device, memory_format=recipe._torch_format)
 
 
-def _channels_first(shape: torch.Size, size: Any, layout: str | None) -> bool:
-    """Is it [B, C, H, W]? By the plan's size; where that leaves it open, by ``layout``."""
+def channels_first(shape: torch.Size, size: Any, layout: str | None) -> bool:
+    """Is it [B, C, H, W]? By the plan's size, None where there is no plan; where that leaves it open, by ``layout``."""
     if len(shape) != 4:
         raise ShapeError(f"images: expected [B, H, W, C] or [B, C, H, W], given {list(shape)}")
-    if type(size) is not tuple:  # one for each sample: all must be the batch's
+    if isinstance(size, Tensor):  # one for each sample: all must be the batch's
         sizes = size.unique(dim=0).tolist() if size.device.type == "cpu" else []
         if len(sizes) > 1:
             raise ShapeError(f"images: expected pictures of the plan's {len(sizes)} different sizes, given {list(shape)}")
@@ -248,7 +248,7 @@ def _check_kept(targets: Tensor, rows: Tensor) -> Tensor:
     return targets
 
 
-def _as_targets(targets: Any, foreign: list[Tensor]) -> Tensor:
+def as_targets(targets: Any, foreign: list[Tensor]) -> Tensor:
     if type(targets) is Tensor and targets.dtype is torch.int64 and targets.dim() == 1 and targets.is_contiguous():
         return targets
     targets = as_tensor("targets", targets, foreign).detach()
