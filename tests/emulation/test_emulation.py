@@ -58,7 +58,8 @@ def test_blocks_meet(blocks, size, seed):
     threads = 33
     given = numbers(threads, 1000)
     start = np.zeros(17 + blocks + blocks * threads, np.uint32)
-    out = run("meetings", given, None, (blocks,), (threads,), a=size, seed=seed, start=start)[17 + blocks:].reshape(blocks, threads)
+    out = run("meetings", given, None, (blocks,), (threads,), a=size, seed=seed, start=start)
+    out = out[17 + blocks:].reshape(blocks, threads)
     place = np.arange(blocks, dtype=np.uint32)
     sums = (given[0] + 100 * place).reshape(-1, size).sum(1, dtype=np.uint32).repeat(size)
     np.testing.assert_array_equal(out, sums[:, None] * np.uint32(1000) + given[::-1] + place[:, None])
