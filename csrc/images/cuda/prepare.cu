@@ -13,7 +13,9 @@ namespace AM_LEVEL { namespace {
 // BUSY: blocks that are enough for a device; a sample has more than one where the batch is smaller.
 enum : int { WARPS = THREADS / WARP, BUSY = 1024 };
 static_assert(int(READY_TILE) == int(TILE), "parts are of tiles");
-template <int C> constexpr int PREPARE_BLOCKS = C < 4 ? 2 : 1;  // that share a multiprocessor's registers
+// How many blocks share a multiprocessor's registers: three leave a thread 80, so that some lie in memory, and an H100 is an eighth
+// faster for it (docs/performance.md).
+template <int C, Holds HOLDS> constexpr int PREPARE_BLOCKS = HOLDS == READY ? 3 : C < 4 ? 2 : 1;
 AM_HD bool is_mean(int op) { return op == OP_CONTRAST || op == OP_FIELD_CONTRAST; }
 
 // The blocks of a sample. Which they are goes by the order in which they begin: so whom a block waits for has begun, or begins as
@@ -286,7 +288,7 @@ AM_D float* blur(Team& team, float* view, float* other, int height, int width, b
 // A warp takes 32 columns of several lines, and loads all that it needs of them before it writes.
 template <int C>
 AM_D void sharpen(Team& team, const float* from, float* to, int height, int width, bool bytes, float p) {
-    enum : int { LINES = 8 };
+    enum : int { LINES = 4 };
     const bool some = height > 2 && width > 2;  // as torchvision's
     const int across = (width + WARP - 1) / WARP, strips = across * ((height + LINES - 1) / LINES);
     for (int k = team.rank * WARPS + int(threadIdx.x) / WARP; k < C * strips; k += team.size * WARPS) {
@@ -315,7 +317,8 @@ AM_D void sharpen(Team& team, const float* from, float* to, int height, int widt
 }
 
 template <int C, class Source, Holds HOLDS>
-__global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS<C>) prepare_kernel(const __grid_constant__ RenderArgs a, int blocks) {
+__global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS<C, HOLDS>)
+    prepare_kernel(const __grid_constant__ RenderArgs a, int blocks) {
     __shared__ View<C> views[2];  // the sample's, and a layer that is blended into it
     __shared__ Finding<C> finding;
     __shared__ Taps taps;
