@@ -21,7 +21,8 @@ import anamorph as am
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", type=Path)
-parser.add_argument("--epochs", type=int, default=60, help="of 16 windows each")
+parser.add_argument("--epochs", type=int, default=100)
+parser.add_argument("--windows", type=int, default=16, help="how many there are to learn from")
 parser.add_argument("--batch-size", type=int, default=4)
 parser.add_argument("--size", type=int, default=96, help="side of a window, in pixels of the halved picture")
 parser.add_argument("--seeds", type=int, default=3)
@@ -38,22 +39,40 @@ truth = torch.where(known, truth / 60, 0)
 border = picture.shape[1] * 5 // 8  # taught to the left of it
 
 
-def net(width: int = 24) -> nn.Module:
-    """Eight times smaller and back."""
-    def block(i: int, o: int, stride: int = 1) -> nn.Module:
-        return nn.Sequential(nn.Conv2d(i, o, 3, stride, 1), nn.GroupNorm(4, o), nn.ReLU())
+class Net(nn.Module):
+    """Three scales down and up again. From colours, interpolated disparity, the points and where they are, a correction."""
 
-    up = nn.Upsample(scale_factor=2, mode="bilinear")
-    w = width
-    return nn.Sequential(block(5, w, 2), block(w, 2 * w, 2), block(2 * w, 4 * w, 2), block(4 * w, 4 * w), up, block(4 * w, 2 * w),
-                         up, block(2 * w, w), up, nn.Conv2d(w, 1, 3, 1, 1)).to(device)
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+
+        def block(i: int, o: int, stride: int = 1) -> nn.Module:
+            return nn.Sequential(nn.Conv2d(i, o, 3, stride, 1), nn.GroupNorm(4, o), nn.ReLU())
+
+        widths = [width, 2 * width, 4 * width]
+        self.down = nn.ModuleList([block(6, widths[0]), *(nn.Sequential(block(w, 2 * w, 2), block(2 * w, 2 * w)) for w in widths[:2])])
+        self.up = nn.ModuleList([nn.Conv2d(2 * w, w, 1) for w in widths[:2]])
+        self.out = nn.ModuleList([block(w, w) for w in widths[:2]])
+        self.last = nn.Conv2d(width, 1, 3, 1, 1)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        seen = []
+        for stage in self.down:
+            x = stage(x)
+            seen.append(x)
+        for i in (1, 0):
+            x = self.out[i](seen[i] + F.interpolate(self.up[i](x), scale_factor=2, mode="bilinear"))
+        return self.last(x)
 
 
-def windows(epoch: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where 16 windows of an epoch begin: y, x."""
-    g = torch.Generator().manual_seed(1000 * seed + epoch)
-    return (torch.randint(picture.shape[0] - options.size + 1, (16,), generator=g),
-            torch.randint(border - options.size + 1, (16,), generator=g))
+def samples(seed: int) -> tuple[torch.Tensor, ...]:
+    """What is taught, always the same: windows of the left part, their disparity, where it is known, and the points that are seen."""
+    g = torch.Generator().manual_seed(seed)
+    corners = [(int(torch.randint(picture.shape[0] - options.size + 1, (), generator=g)),
+                int(torch.randint(border - options.size + 1, (), generator=g))) for _ in range(options.windows)]
+    images, depth, there = (torch.stack([whole[y:y + options.size, x:x + options.size] for y, x in corners])
+                            for whole in (picture, truth, known))
+    return images, depth, there, there & (torch.rand(there.shape, generator=g).to(device) < options.sparse)
 
 
 def complete(model: nn.Module, plan: am.Plan, images: torch.Tensor, depth: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -61,34 +80,34 @@ def complete(model: nn.Module, plan: am.Plan, images: torch.Tensor, depth: torch
     sparse, there = (t.float()[:, None] for t in plan.apply_depth(depth, points))
     near = torch.zeros_like(sparse)
     for side in (63, 31, 15, 7):  # the mean of the nearest points
-        some, count = (F.avg_pool2d(t, side, 1, side // 2) for t in (sparse * there, there))
+        some, count = (F.avg_pool2d(F.avg_pool2d(t, (side, 1), 1, (side // 2, 0)), (1, side), 1, (0, side // 2))
+                       for t in (sparse * there, there))
         near = torch.where(count > 0, some / count.clamp(min=1e-6), near)
     views = am.render(images, plan, layout="NHWC")
-    return near[:, 0] + model(torch.cat([views, near, there], 1))[:, 0]
+    return (near + model(torch.cat([views, near, sparse * there, there], 1)))[:, 0]
 
 
 def train(recipe: am.Recipe, seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    model = net()
+    model = Net().to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    size, g = (options.size, options.size), torch.Generator().manual_seed(seed)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
+    everything = samples(seed)
     for epoch in range(options.epochs):
         total = 0.0
-        for first in range(0, 16, options.batch_size):
-            at = [(int(y), int(x)) for y, x in zip(*windows(epoch, seed), strict=True)][first:first + options.batch_size]
-            images, depth, there = (torch.stack([whole[y:y + size[0], x:x + size[1]] for y, x in at])
-                                    for whole in (picture, truth, known))
-            plan = recipe.plan(range(first, first + len(at)), size=size, seed=seed, epoch=epoch, device=device)
-            points = there & (torch.rand(there.shape, generator=g).to(device) < options.sparse)
+        for ids in torch.randperm(options.windows).split(options.batch_size):
+            images, depth, there, points = (t[ids.to(device)] for t in everything)
+            plan = recipe.plan(ids, size=tuple(depth.shape[1:]), seed=seed, epoch=epoch, device=device)
             prediction, valid = plan.undo(complete(model, plan, images, depth, points))
             valid = valid & there
             loss = ((prediction - depth).abs() * valid).sum() / valid.sum().clamp(min=1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            total += loss.detach()
-        if epoch % 10 == 0:
-            print(f"epoch {epoch}: loss {float(total) / -(-16 // options.batch_size):.3f}")
+            total += float(loss.detach()) * len(ids) / options.windows
+        schedule.step()
+        if epoch % 20 == 19 or epoch + 1 == options.epochs:
+            print(f"epoch {epoch + 1}: loss {60 * total:.2f} pixels")
     return model
 
 
