@@ -26,16 +26,17 @@ parser.add_argument("--windows", type=int, default=16, help="how many there are 
 parser.add_argument("--batch-size", type=int, default=4)
 parser.add_argument("--size", type=int, default=96, help="side of a window, in pixels of the halved picture")
 parser.add_argument("--seeds", type=int, default=3)
-parser.add_argument("--sparse", type=float, default=0.02, help="the share of pixels whose disparity is seen")
+parser.add_argument("--sparse", type=float, default=0.003, help="the share of pixels whose disparity is seen")
 options = parser.parse_args()
 
+UNIT = 10  # pixels of the whole picture, in which the net counts disparity
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 left, _, disparity = data.stereo_motorcycle()
 picture = torch.from_numpy(left[::2, ::2].copy()).to(device)  # uint8 [H, W, 3]
 truth = torch.from_numpy(disparity[::2, ::2].copy()).to(device)
 known = torch.isfinite(truth)
-truth = torch.where(known, truth / 60, 0)
+truth = torch.where(known, truth / UNIT, 0)
 border = picture.shape[1] * 5 // 8  # taught to the left of it
 
 
@@ -107,7 +108,7 @@ def train(recipe: am.Recipe, seed: int) -> nn.Module:
             total += float(loss.detach()) * len(ids) / options.windows
         schedule.step()
         if epoch % 20 == 19 or epoch + 1 == options.epochs:
-            print(f"epoch {epoch + 1}: loss {60 * total:.2f} pixels")
+            print(f"epoch {epoch + 1}: loss {UNIT * total:.2f} pixels")
     return model
 
 
@@ -123,7 +124,7 @@ def predict(model: nn.Module) -> torch.Tensor:
 
 def error(prediction: torch.Tensor) -> float:
     """The mean of what it is off by in the part that was not taught, in pixels of the whole picture."""
-    off = ((prediction - truth).abs() * 60)[:, border:]
+    off = ((prediction - truth).abs() * UNIT)[:, border:]
     return float(off[known[:, border:]].mean())
 
 
@@ -144,5 +145,5 @@ for name, recipe in recipes.items():
     shown.append(predict(models[0]))
 print("\n".join(lines))
 (options.folder / "depth.md").write_text("\n".join(lines) + "\n")
-sheet = torch.cat([d.clamp(0, 1) for d in shown], 1).mul(255).byte().cpu().numpy()
+sheet = torch.cat([(d * UNIT / 60).clamp(0, 1) for d in shown], 1).mul(255).byte().cpu().numpy()
 Image.fromarray(np.asarray(sheet)).save(options.folder / "depth.png")
