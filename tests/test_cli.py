@@ -500,6 +500,25 @@ def test_examples_run(path, tmp_path, monkeypatch, capsys):
     assert "loss" in capsys.readouterr().out
 
 
+def test_the_detection_example_measures_average_precision(tmp_path, monkeypatch):
+    path = next(path for path in EXAMPLES if path.stem == "train_detection")
+    folder = image_folder(tmp_path, count=3)
+    monkeypatch.setattr(sys, "argv", [str(path), str(folder), "--size", "16", "--seeds", "0"])
+    average_precision = runpy.run_path(str(path))["average_precision"]
+
+    first, second, elsewhere = [0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0], [50.0, 50.0, 60.0, 60.0]
+    truth = [{"boxes": torch.tensor([first, second]), "labels": torch.tensor([0, 1])},
+             {"boxes": torch.tensor([first]), "labels": torch.tensor([0])}]
+    boxes = torch.tensor([first, elsewhere, second, [0.0, 0.0, 10.0, 11.0]])  # right, false, right, an object found before
+    scores = torch.tensor([0.9, 0.8, 0.7, 0.6])
+    nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+    found = [(boxes, torch.tensor([0, 0, 1, 0]), scores), nothing]
+    assert average_precision(found, truth) == pytest.approx((1 + 2 / 3) / 3)  # two of three objects, at precisions 1 and 2/3
+    assert average_precision(found, truth, 0) == pytest.approx(1 / 2)
+    assert average_precision(found, truth, 1) == 1
+    assert average_precision([(boxes + torch.tensor([0.0, 6.0, 0.0, 6.0]), *found[0][1:]), nothing], truth) == 0  # IoU 1/4
+
+
 def test_gallery(tmp_path, capsys):
     assert main(["gallery", "-o", str(tmp_path / "new"), "--size", "32"]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "new")
