@@ -169,7 +169,7 @@ def train(recipe: am.Recipe, paste: am.InstancePaste | None, seed: int) -> Detec
     model = Detector(classes).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.02)
     steps = options.epochs * -(-SCENES // options.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps, pct_start=min(0.1 + 1 / steps, 0.15))
     for epoch in range(options.epochs):
         model.train()
         total = 0.0
