@@ -578,6 +578,19 @@ def test_boxes_and_points_come_back(route):
         assert (seen == shown)[seen].float().mean() > 0.97
 
 
+def test_a_field_without_motions_moves_nothing(route):
+    """As a row from a file may say: it has a field that moves, of no function."""
+    recipe = am.Recipe([am.RandomField(0.05)])
+    plan = recipe.plan(range(4), size=SIZE)
+    at = recipe.info["layer_words"] - am._native.FIELD_WORDS + am._native.FIELD["SIGMA"]
+    plan.rows[:, at:at + 5] = 0
+    masks, boxes = labels_of(), boxes_of()
+    assert torch.equal(plan.apply_mask(masks), masks)
+    assert torch.equal(plan.undo(masks, mode="nearest")[0], masks)
+    there, keep = plan.apply_boxes(boxes)
+    assert (there - boxes)[keep].abs().max() < 1e-3 and keep.any()
+
+
 def test_a_mixed_view_cannot_be_taken_apart():
     plan = am.Recipe([am.MixUp()], num_classes=2).plan(range(2), size=SIZE)
     for call in (lambda: plan.undo(torch.zeros(2, 3, *SIZE)), lambda: plan.undo_boxes(torch.zeros(2, 1, 4)),

@@ -15,7 +15,7 @@ public:
 
     // Before its first row, in a room that is the view's own.
     void open(Scratch& room, int row_pitch) {
-        if (!f.used) return;
+        if (!f.used && !f.moves) return;  // one of no function, as a row from a file may say, has a map all the same
         pitch = row_pitch;
         square = !f.aslant && f.after[1] == 0.0f && f.after[3] == 0.0f;
         line = packs_above(f.count[0]);

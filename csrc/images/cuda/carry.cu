@@ -29,7 +29,7 @@ AM_D void draw_field(int place, OpenMaps& m) {
     const Field& f = m.field;
     if (!f.moves) return;
     const int each = f.count[0] * f.count[1], functions = 32 - __clz(int(f.used & ((1u << MOTIONS) - 1u)));
-    if (each > ROOM / functions) return;
+    if (each * functions > ROOM) return;
     float* at = dynamic_shared<float>() + place * ROOM;
     for (int k = 0; k < MOTIONS; ++k) {
         if (!f.has(k)) continue;
@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(THREADS) carry_kernel(const __grid_constant__ 
             for (int n = 0; n < to.planes; ++n, here += pixels, plane_of += plane)
                 *here = there ? weighed(plane_of, v) : word_float(int32_t(a.fill));
         } else {
-            uint8_t* here = to.data + p * a.bytes;
+            uint8_t* here = to.data + int64_t(p) * a.bytes;
             switch (a.bytes) {
                 case 1: carry_nearest<uint8_t>(from.data, plane, v.at[0], there, a.fill, here, pixels, to.planes); break;
                 case 2: carry_nearest<uint16_t>(from.data, plane, v.at[0], there, a.fill, here, pixels, to.planes); break;
