@@ -203,7 +203,7 @@ class Carries:
 
     # ---- back to the source ----
 
-    def undo(self, prediction: Any, *, mode: str = "bilinear", fill: float = 0.0) -> tuple[Any, Any]:
+    def undo(self, prediction: Any, *, mode: str = "bilinear", fill: float = 0) -> tuple[Any, Any]:
         """What was found in the views, in the frames of their sources: AugUndo's way (Wu et al., ECCV 2024).
 
         Exact for flips, quarter turns and shifts by whole pixels. Affine and perspective maps are inverted exactly, fields by
