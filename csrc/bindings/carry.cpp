@@ -88,9 +88,7 @@ void carry_planes(const RecipeInfo& info, const py::args& args) {
     a.scatter = py::cast<bool>(args[10]);
     a.part = py::cast<int>(args[11]);
     const int threads = py::cast<int>(args[13]);
-    if (words.cuda()) return on_cuda(args[0], words, [&](void* stream) { carry_cuda(a, stream); });
-    py::gil_scoped_release free;
-    carry_cpu(a, threads);
+    run(args[0], words, [&](void* stream) { carry_cuda(a, stream); }, [&] { carry_cpu(a, threads); });
 }
 
 void carry_boxes(const RecipeInfo& info, const py::args& args) {
@@ -106,9 +104,7 @@ void carry_boxes(const RecipeInfo& info, const py::args& args) {
     a.tight = py::cast<bool>(args[6]);
     std::tie(a.min_size, a.min_area, a.min_visible) = py::cast<std::tuple<float, float, float>>(args[7]);
     const int threads = py::cast<int>(args[9]);
-    if (words.cuda()) return on_cuda(args[0], words, [&](void* stream) { boxes_cuda(a, stream); });
-    py::gil_scoped_release free;
-    boxes_cpu(a, threads);
+    run(args[0], words, [&](void* stream) { boxes_cuda(a, stream); }, [&] { boxes_cpu(a, threads); });
 }
 
 void carry_points(const RecipeInfo& info, const py::args& args) {
@@ -123,9 +119,7 @@ void carry_points(const RecipeInfo& info, const py::args& args) {
     a.undo = py::cast<bool>(args[5]);
     a.shift = py::cast<float>(args[6]);
     const int threads = py::cast<int>(args[8]);
-    if (words.cuda()) return on_cuda(args[0], words, [&](void* stream) { points_cuda(a, stream); });
-    py::gil_scoped_release free;
-    points_cpu(a, threads);
+    run(args[0], words, [&](void* stream) { points_cuda(a, stream); }, [&] { points_cpu(a, threads); });
 }
 
 }  // namespace anamorph

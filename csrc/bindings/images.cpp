@@ -233,11 +233,9 @@ public:
                 a.box_counts = counts->data<int64_t>();
             }
         }
-        if (words.cuda()) return on_cuda(rows, words, [&](void* stream) { plan_cuda(a, stream); });
-        if (a.sizes)
+        if (a.sizes && !words.cuda())
             for (int i = 0; i < a.batch; ++i) check_side("size", a.sizes[2 * i], a.sizes[2 * i + 1]);
-        py::gil_scoped_release free;
-        plan_cpu(a, threads);
+        run(rows, words, [&](void* stream) { plan_cuda(a, stream); }, [&] { plan_cpu(a, threads); });
     }
 
     // images: [B, H, W, C] or [B, C, H, W] (channels_first); or, with `table` (int64 [3, B]: byte offsets, then the sizes
@@ -335,9 +333,7 @@ public:
             a.mask_lam = m2.emplace(mask_lam, "mask").data<float>();
         }
         if (!ready.is_none()) a.ready = m3.emplace(ready, "ready").data<float>();
-        if (words.cuda()) return on_cuda(rows, words, [&](void* stream) { render_cuda(a, stream); });
-        py::gil_scoped_release free;
-        render_cpu(a, threads);
+        run(rows, words, [&](void* stream) { render_cuda(a, stream); }, [&] { render_cpu(a, threads); });
     }
 
 private:

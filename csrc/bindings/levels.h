@@ -23,11 +23,4 @@ inline int dtype_of(const Tensor& t) {
 }
 inline Pixels pixels(const Tensor& t) { return {t.data<uint8_t>(), t.stride(0), t.stride(1), t.stride(2), t.stride(3)}; }
 
-// f(stream) on a GPU, g() on a CPU.
-template <class F, class G> void run(py::handle object, const Tensor& t, const F& on_gpu, const G& on_cpu) {
-    if (t.cuda()) return on_cuda(object, t, on_gpu);
-    py::gil_scoped_release free;
-    on_cpu();
-}
-
 }  // namespace anamorph

@@ -10,8 +10,8 @@ namespace anamorph { namespace AM_LEVEL {
 // The maps of a sample with the coefficients of its field.
 struct OpenMaps : Maps {
     FieldTable table{nullptr, 0};
-    template <class Args> OpenMaps(const Args& a, int i, bool partner, Scratch& room) {
-        maps_of(a, a.rows, i, partner, *this);
+    template <class Args> OpenMaps(const Args& a, const int32_t* rows, int i, bool partner, Scratch& room) {
+        maps_of(a, rows, i, partner, *this);
         if (!field.moves) return;
         table.line = packs_above(field.count[0]);
         float* to = room.need(size_t(MOTIONS) * field.count[1] * table.line);
@@ -180,7 +180,7 @@ private:
 void carry_task(const CarryArgs& a, int i, int y0, int y1) {
     static thread_local Scratch own_room, other_room, lines, drawn, other_drawn, next_room;
     const int32_t* words = plan_row_of(a.rows, a.info, i);
-    const OpenMaps own(a, i, false, own_room);
+    const OpenMaps own(a, a.rows, i, false, own_room);
     const Planes known = planes_of(a.known, i), valid = planes_of(a.valid, i);
     Planes source = planes_of(a.source, i), view = planes_of(a.view, i);
     const Planes& to = a.undo ? source : view;
@@ -211,7 +211,7 @@ void carry_task(const CarryArgs& a, int i, int y0, int y1) {
 
     const int partner = partner_in(words, i, a.batch), rule = words[W_MIX];
     const bool mixed = rule != MIX_NONE && partner != i;
-    const OpenMaps other = mixed ? OpenMaps(a, i, true, other_room) : own;
+    const OpenMaps other = mixed ? OpenMaps(a, a.rows, i, true, other_room) : own;
     const Planes others = planes_of(a.source, partner), others_known = planes_of(a.known, partner);
     FieldRows field(own.field), other_field(other.field);
     if (own.field.moves) field.open(drawn, row.pitch);
@@ -219,9 +219,7 @@ void carry_task(const CarryArgs& a, int i, int y0, int y1) {
     const OpenMaps* next = nullptr;
     OpenMaps next_maps = own;
     if (a.next_rows) {
-        CarryArgs b = a;
-        b.rows = a.next_rows;
-        next_maps = OpenMaps(b, i, false, next_room);
+        next_maps = OpenMaps(a, a.next_rows, i, false, next_room);
         next = &next_maps;
     }
     const Filled own_filled(a, source), other_filled(a, mixed ? others : Planes{});
@@ -314,10 +312,10 @@ void boxes_task(const BoxArgs& a, int i) {
         for (int k = 0; k < a.count; ++k)
             carry_box(a, m, m.table, int64_t(of) * a.count + k, int64_t(i) * per + first + k, there && k < count, source);
     };
-    const OpenMaps own(a, i, false, own_room);
+    const OpenMaps own(a, a.rows, i, false, own_room);
     some(own, i, 0, true);
     if (per > a.count)
-        some(row[W_MIX] == MIX_NONE ? own : OpenMaps(a, i, true, other_room), partner, a.count,
+        some(row[W_MIX] == MIX_NONE ? own : OpenMaps(a, a.rows, i, true, other_room), partner, a.count,
              row[W_MIX] != MIX_NONE && partner != i);
 }
 
@@ -331,10 +329,10 @@ void points_task(const PointArgs& a, int i) {
         for (int k = 0; k < a.count; ++k)
             carry_point(a, m, m.table, int64_t(of) * a.count + k, int64_t(i) * per + first + k, there && k < count);
     };
-    const OpenMaps own(a, i, false, own_room);
+    const OpenMaps own(a, a.rows, i, false, own_room);
     some(own, i, 0, true);
     if (per > a.count)
-        some(row[W_MIX] == MIX_NONE ? own : OpenMaps(a, i, true, other_room), partner, a.count,
+        some(row[W_MIX] == MIX_NONE ? own : OpenMaps(a, a.rows, i, true, other_room), partner, a.count,
              row[W_MIX] != MIX_NONE && partner != i);
 }
 
