@@ -12,6 +12,7 @@ from anamorph.core.errors import ArgumentError, ShapeError
 from anamorph.core.tensors import as_device, as_tensor
 from anamorph.data.segmentation import mask_of, numbers, rle_of
 from anamorph.images.forms import format_of, plain, to_xyxy
+from anamorph.images.objects import area
 
 
 def targets(annotations: Sequence[Mapping[str, Any]], size: tuple[int, int], *, categories: Sequence[int] | None = None,
@@ -118,8 +119,7 @@ def annotations(target: Mapping[str, Any], *, image_id: int | None = None, categ
     columns: dict[str, list[Any]] = {"bbox": torch.cat([corners[:, :2], sizes], 1).tolist()}
     columns["category_id"] = _categories(_array("labels", target, n), categories)
     masks = _array("masks", target, n, None, None) if "masks" in target else None
-    measured = sizes.prod(1) if masks is None else masks.flatten(1).ne(0).sum(1)
-    columns["area"] = _array("area", target, n).tolist() if "area" in target else measured.tolist()
+    columns["area"] = (_array("area", target, n) if "area" in target else area(corners, masks)).tolist()
     columns["iscrowd"] = _array("iscrowd", target, n).to(torch.int64).tolist() if "iscrowd" in target else [0] * n
     if masks is not None:
         columns["segmentation"] = [rle_of(mask) for mask in masks.numpy()]

@@ -57,16 +57,15 @@ def carry_objects(plan: Any, targets: Sequence[Mapping[str, Any]], convention: s
                     both = torch.cat([plain(value), plain(other)])
                 one[name] = rewrap(plain(both)[keep[i]], value)
         if "area" in t:
-            one["area"] = _area(one, format_of("boxes", t["boxes"]) or "xyxy").to(t["area"].dtype)
+            corners = to_xyxy(plain(one["boxes"]), format_of("boxes", t["boxes"]) or "xyxy")
+            one["area"] = area(corners, plain(one["masks"]) if "masks" in one else None).to(t["area"].dtype)
         out.append(one)
     return out
 
 
-def _area(target: Mapping[str, Any], format: str) -> Tensor:
-    if "masks" in target:
-        return plain(target["masks"]).flatten(1).ne(0).sum(1)
-    boxes = to_xyxy(plain(target["boxes"]), format)
-    return (boxes[:, 2:] - boxes[:, :2]).prod(1)
+def area(boxes: Tensor, masks: Tensor | None) -> Tensor:
+    """Of objects, [N]: the pixels of their masks [N, H, W], or where there are none of their boxes [N, 4], xyxy."""
+    return (boxes[:, 2:] - boxes[:, :2]).prod(1) if masks is None else masks.flatten(1).ne(0).sum(1)
 
 
 def _carried_masks(plan: Any, masks: list[Any], partners: list[int]) -> list[Tensor]:

@@ -4,7 +4,6 @@ targets that are made of what is left.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +18,10 @@ from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeEr
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_integers, as_tensor
 from anamorph.images.forms import plain, rewrap
-from anamorph.images.picture import CODES, check_dtype
+from anamorph.images.picture import check_dtype, room
 from anamorph.images.ragged import check_grad
+from anamorph.images.recipe import MAX_EPOCH
 
-MAX_EPOCH = 2**32 - 1
-_LARGE = 1 << 20  # bytes
 OF_THE_PICTURE = ("image_id", "orig_size", "size")  # have as many numbers as a picture may have objects, and are not theirs
 _SHAPES = {"boxes": "[n, 4]", "labels": "[n]", "masks": "[n, H, W]"}
 
@@ -106,24 +104,34 @@ def _check(i: int, target: Any, images: Tensor) -> int:
         if value.device != images.device:
             raise DeviceError(f"{where}[{name!r}]: expected on {images.device} like the images, given on {value.device}")
     boxes, labels, masks = (target[name] for name in _SHAPES)
-    if boxes.dim() != 2 or boxes.shape[1] != 4:
-        raise ShapeError(f"{where}['boxes']: expected [n, 4], given {list(boxes.shape)}")
-    if boxes.dtype != torch.float32:
-        raise DtypeError(f"{where}['boxes']: expected float32, given {boxes.dtype}")
+    n = check_boxes(where, boxes)
     form = getattr(getattr(boxes, "format", None), "value", "XYXY")
     if form != "XYXY":
         raise ArgumentError(f"{where}['boxes']: expected boxes of format XYXY, given {form}")
-    n = len(boxes)
     if list(labels.shape) != [n]:
         raise ShapeError(f"{where}['labels']: expected [{n}], one for each box, given {list(labels.shape)}")
     if labels.dtype != torch.int64:
         raise DtypeError(f"{where}['labels']: expected int64, given {labels.dtype}")
-    h, w = images.shape[2:]
-    if list(masks.shape) != [n, h, w]:
-        raise ShapeError(f"{where}['masks']: expected [{n}, {h}, {w}], one for each box, given {list(masks.shape)}")
+    check_masks(where, masks, n, images.shape[2:])
+    return n
+
+
+def check_boxes(where: str, boxes: Tensor) -> int:
+    """How many boxes a target has."""
+    if boxes.dim() != 2 or boxes.shape[1] != 4:
+        raise ShapeError(f"{where}['boxes']: expected [n, 4], given {list(boxes.shape)}")
+    if boxes.dtype != torch.float32:
+        raise DtypeError(f"{where}['boxes']: expected float32, given {boxes.dtype}")
+    return len(boxes)
+
+
+def check_masks(where: str, masks: Any, n: int, size: Sequence[int]) -> None:
+    """Those of n objects of a picture (height, width)."""
+    if not isinstance(masks, Tensor) or list(masks.shape) != [n, *size]:
+        given = list(masks.shape) if isinstance(masks, Tensor) else type(masks).__name__
+        raise ShapeError(f"{where}['masks']: expected [{n}, {size[0]}, {size[1]}], one for each box, given {given}")
     if masks.dtype not in (torch.bool, torch.uint8):
         raise DtypeError(f"{where}['masks']: expected bool or uint8, given {masks.dtype}")
-    return n
 
 
 @dataclass
@@ -138,16 +146,6 @@ class Layers:
     def first(self) -> np.ndarray:
         """Of each picture's first object, and their number; int64 [B + 1]."""
         return np.concatenate([[0], np.cumsum(self.counts)])
-
-
-def room(like: Tensor, shape: tuple[int, int, int, int], dtype: torch.dtype) -> Tensor:
-    """A new tensor on ``like``'s device. A large one on the host lies in memory that anamorph keeps when it is freed: to clear
-    new pages takes the system longer than to fill them."""
-    if math.prod(shape) * dtype.itemsize >= _LARGE and not like.is_cuda:
-        kept = _native.new_images(like, *shape, CODES[dtype], False)
-        if kept is not None:
-            return torch.as_tensor(kept)
-    return like.new_empty(shape, dtype=dtype)
 
 
 def new_planes(objects: Objects, count: int) -> Tensor:

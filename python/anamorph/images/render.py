@@ -7,16 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anamorph import _native
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.core.lease import hold
 from anamorph.core.tensors import as_integers, as_tensor
-from anamorph.images.picture import CODES, check_dtype
+from anamorph.images.picture import CODES, check_dtype, room
 from anamorph.images.plan import Drawer, Plan
 from anamorph.images.ragged import Ragged, check_grad
 
-_LARGE = 1 << 20  # values
 FOURS = 4  # channels that the native core takes at once
 _LAYOUTS = {"NHWC": False, "NCHW": True}
 
@@ -78,7 +76,7 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     if recipe._no_floats and dtype != torch.uint8:
         raise ArgumentError(recipe._no_floats)
     if out is None:
-        out = _new_images(recipe, rows, channels, h, w)
+        out = room(rows, (len(rows), channels, h, w), recipe.dtype, recipe.memory_format == "channels_last")
     else:
         _check_out(out, (len(rows), channels, h, w),
                    {"images": images.tensors if isinstance(images, Ragged) else (source,), "mask": (mask,)})
@@ -88,8 +86,8 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
         mask, share = _check_mask(mask, foreign)
     elif mask is not None:
         raise ArgumentError("mask: expected none for a recipe without MaskMix")
-    if rows.is_cuda and (room := recipe._native.ready_floats(len(rows), min(channels, FOURS), h, w)):
-        ready = torch.empty(room, dtype=torch.float32, device=rows.device)
+    if rows.is_cuda and (floats := recipe._native.ready_floats(len(rows), min(channels, FOURS), h, w)):
+        ready = torch.empty(floats, dtype=torch.float32, device=rows.device)
 
     soft = y_b = lam = kept = None
     if targets is not None:
@@ -133,17 +131,6 @@ def _check_channels(recipe: Drawer, channels: int) -> None:
     if max(channels, recipe._channels) > FOURS and recipe._channels not in (0, channels):  # else the native core says it
         raise ShapeError(f"images: expected {recipe._channels} channels, as many as the recipe's mean, std, fill or value have, "
                          f"given {channels}")
-
-
-def _new_images(recipe: Drawer, rows: Tensor, channels: int, h: int, w: int) -> Tensor:
-    """The output. A large one on the host lies in memory that anamorph keeps when it is freed; torch would have the kernel
-    clear new pages for every batch, which takes longer than rendering it."""
-    batch = len(rows)
-    if batch * channels * h * w >= _LARGE and not rows.is_cuda:
-        kept = _native.new_images(rows, batch, channels, h, w, recipe._code, recipe.memory_format == "channels_last")
-        if kept is not None:
-            return kept
-    return torch.empty((batch, channels, h, w), dtype=recipe.dtype, device=rows.device, memory_format=recipe._torch_format)
 
 
 def channels_first(shape: torch.Size, size: Any, layout: str | None) -> bool:

@@ -14,7 +14,9 @@ from anamorph import _native
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.core.move import to_device
 from anamorph.images.forms import format_of, from_xyxy, plain, rewrap, to_xyxy
-from anamorph.images.pasted import following, room
+from anamorph.images.objects import area
+from anamorph.images.pasted import check_boxes, check_masks, following
+from anamorph.images.picture import room
 
 # As csrc/images/mosaic.h says. Coordinates of the canvas begin at the point that all tiles touch.
 TILE = np.dtype([("picture", "i4"), ("size", "i4", 2), ("shown", "i4", 2), ("cut", "f4", 4), ("corner", "f4", 2),
@@ -68,8 +70,7 @@ def tile_targets(targets: Sequence[Any], sizes: Tensor, drawn: np.ndarray, sampl
         else:
             entries[name] = given[name][which]
     if "area" in entries:
-        area = entries["masks"].flatten(1).ne(0).sum(1) if "masks" in entries else (boxes[:, 2:] - boxes[:, :2]).prod(1)
-        entries["area"] = area.to(entries["area"].dtype)
+        entries["area"] = area(boxes, entries.get("masks")).to(entries["area"].dtype)
     numbers = np.bincount(tile[chosen] // TILES, minlength=len(targets)).tolist()
     parts = {name: values.split(numbers) for name, values in entries.items()}
     return [{**target, **{name: rewrap(values[i], target[name], (size, size)) for name, values in parts.items()}}
@@ -87,18 +88,10 @@ def _check(i: int, target: Any, size: Sequence[int], device: torch.device) -> in
     for name, value in target.items():
         if isinstance(value, Tensor) and value.device != device and name in ("boxes", "labels", "masks", "keypoints"):
             raise DeviceError(f"{where}[{name!r}]: expected on {device} like the images, given on {value.device}")
-    if boxes.dim() != 2 or boxes.shape[1] != 4:
-        raise ShapeError(f"{where}['boxes']: expected [n, 4], given {list(boxes.shape)}")
-    if boxes.dtype != torch.float32:
-        raise DtypeError(f"{where}['boxes']: expected float32, given {boxes.dtype}")
-    n = len(boxes)
+    n = check_boxes(where, boxes)
     masks, points = target.get("masks"), target.get("keypoints")
     if masks is not None:
-        if not isinstance(masks, Tensor) or list(masks.shape) != [n, *size]:
-            given = list(masks.shape) if isinstance(masks, Tensor) else type(masks).__name__
-            raise ShapeError(f"{where}['masks']: expected [{n}, {size[0]}, {size[1]}], one for each box, given {given}")
-        if masks.dtype not in (torch.bool, torch.uint8):
-            raise DtypeError(f"{where}['masks']: expected bool or uint8, given {masks.dtype}")
+        check_masks(where, masks, n, size)
     if points is not None:
         if not isinstance(points, Tensor) or points.dim() != 3 or len(points) != n or points.shape[2] not in (2, 3):
             given = list(points.shape) if isinstance(points, Tensor) else type(points).__name__
@@ -181,9 +174,9 @@ def _masks(targets: Sequence[Any], counts: Sequence[int], number: np.ndarray, ti
     masks = [plain(target["masks"]).detach() for target in targets]
     dtype = _same("dtype of 'masks'", [m.dtype for m in masks])
     given = torch.cat([m.reshape(-1) for m in masks]).view(torch.uint8)
-    area = np.repeat([m.shape[1] * m.shape[2] for m in masks], counts)
+    planes = np.repeat([m.shape[1] * m.shape[2] for m in masks], counts)
     rows = np.empty(len(number), _MASK)
-    rows["source"], rows["sample"], rows["tile"] = (np.cumsum(area) - area)[number], tile // TILES, tile % TILES
+    rows["source"], rows["sample"], rows["tile"] = (np.cumsum(planes) - planes)[number], tile // TILES, tile % TILES
     table = to_device(rows.view(np.int64), given.device)
     out = room(given, (len(rows), 1, size, size), torch.uint8)[:, 0]
     _native.mosaic_masks(given, table, samples, out, threads)
