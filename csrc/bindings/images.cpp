@@ -240,8 +240,9 @@ public:
         plan_cpu(a, threads);
     }
 
-    // images: [B, H, W, C] or [B, C, H, W] (channels_first), of clips [B, T, ..]; or, with `table` (int64 [3, B]: byte offsets, then the sizes
-    // [B, 2]), a buffer or None (the offsets are then addresses) of packed [h, w, channels] pictures of `ragged_dtype`.
+    // images: [B, H, W, C] or [B, C, H, W] (channels_first), of clips [B, T, ..]; or, with `table` (int64 [3, B]: byte offsets,
+    // then the sizes [B, 2]), a buffer or None (the offsets are then addresses) of packed [h, w, channels] pictures of
+    // `ragged_dtype`.
     void render(py::handle rows, py::handle images, bool channels_first, py::handle table, int ragged_channels, int ragged_dtype,
                 py::handle out, py::handle labels, py::handle target, py::handle target_b, py::handle lam, py::handle mask,
                 py::handle mask_lam, py::handle ready, int threads, int frames) const {
@@ -351,8 +352,8 @@ private:
         const int batch = a.in.batch / a.in.frames;
         labels.need_device(words);
         if (labels.view.ndim < 1 || labels.size(0) != batch)
-            fail<ShapeError>("targets: expected ", batch, " rows, one for each ", a.in.frames > 1 ? "clip" : "picture", ", given ",
-                             labels.shape_text());
+            fail<ShapeError>("targets: expected ", batch, " rows, one for each ", a.in.frames > 1 ? "clip" : "picture",
+                             ", given ", labels.shape_text());
         t.classes = classes_;
         t.smoothing = smoothing_;
         t.off = off_;

@@ -21,8 +21,8 @@ AM_HD double turned_back(double u) {
 
 // The numbers of one slot: words of Philox with the counter (view, slot, block | sample | epoch), key = seed.
 //
-// In a clip that changes smoothly a frame has come `moved` far: its uniform numbers are those of the first frame, each moved by that
-// times a speed of its own. What decides something, and what could only jump, is drawn by `still`, `pick` and `beta`.
+// In a clip that changes smoothly a frame has come `moved` far: its uniform numbers are those of the first frame, each moved by
+// that times a speed of its own. What decides something, and what could only jump, is drawn by `still`, `pick` and `beta`.
 struct Draw {
     enum : uint32_t { OF_FRAME = 0xC2B2AE3Du, OF_SPEED = 0x27D4EB2Fu };  // keys of their own
     uint32_t k0, k1, c0, c1, c2, c3;
@@ -350,9 +350,10 @@ struct RowWriter {
         if (interp > view.interp) view.interp = interp;
     }
 
-    // A rectangle whose area is a share of `area` uniform in p[0] .. p[1], and the log of whose sides' ratio is uniform in p[2] .. p[3]:
-    // the first of ten tries with sides of at least `least` and at most `most` whole pixels. `at`: two numbers for its place.
-    AM_HD bool rectangle(const double* p, double area, double least, const double most[2], Draw& d, double side[2], double at[2]) {
+    // A rectangle whose area is a share of `area` uniform in p[0] .. p[1], and the log of whose sides' ratio is uniform in p[2] ..
+    // p[3]: the first of ten tries with sides of at least `least` and at most `most` whole pixels. `at`: two numbers for its place.
+    AM_HD bool rectangle(const double* p, double area, double least, const double most[2], Draw& d, double side[2],
+                         double at[2]) {
         for (int t = 0; t < 10; ++t) {
             double share = p[0] + (p[1] - p[0]) * d.still();
             const double share_way = d.way();
@@ -390,7 +391,7 @@ struct RowWriter {
         const double target = area * share;
         if (!(target > 0.0)) return;
         const double a = exact::log(target / high[1]), b = exact::log(high[0] / target);
-        const double c = low > 0.0 ? exact::log(target / low) : b;  // the ratio is at most this, and at least 1 through it
+        const double c = low > 0.0 ? exact::log(target / low) : b;  // neither side is below the least
         const double lowest = exact::maximum(exact::maximum(p[2], a), low > 0.0 ? 0.0 - c : a);
         log_ratio = moved_between(lowest, exact::minimum(exact::minimum(p[3], b), c), log_ratio, ratio_way);
     }
@@ -525,8 +526,8 @@ struct RowWriter {
     }
 
     // torchvision's RandomIoUCrop, but that after `rounds` of tries the view stays whole. p: least and most of a side's share, least
-    // and most of width over height, tries, rounds; k: how many of next's numbers are shares of the union to choose from. In a smooth
-    // clip it stays, by the boxes of the first frame.
+    // and most of width over height, tries, rounds; k: how many of next's numbers are shares of the union to choose from. In a
+    // smooth clip it stays, by the boxes of the first frame.
     AM_HD void iou_crop(const Slot& s, const Slot& next, Draw& d) {
         double back[9];
         view.inverse(back);
