@@ -98,9 +98,13 @@ AM_HD void write_targets(const RenderArgs& a, int i, int worker = 0, int workers
         return;
     }
     for (int k = worker; k < t.classes; k += workers) {
-        double sum = double(soft_target(t, clip, with, lam, k));
-        for (int f = 1; f < frames; ++f) sum += double(soft_target(t, clip, partner(f), share(f), k));
-        t.out[int64_t(clip) * t.classes + k] = float(sum * each);
+        float value = soft_target(t, clip, with, lam, k);
+        if (frames > 1) {
+            double sum = double(value);
+            for (int f = 1; f < frames; ++f) sum += double(soft_target(t, clip, partner(f), share(f), k));
+            value = float(sum * each);
+        }
+        t.out[int64_t(clip) * t.classes + k] = value;
     }
 }
 

@@ -78,7 +78,7 @@ struct Draw {
 
     AM_HD double unit() {  // [0, 1)
         const double first = still();
-        return turned_back(first + way());
+        return moved > 0.0 ? turned_back(first + way()) : first;
     }
     AM_HD double uniform(double a, double b) { return a + (b - a) * unit(); }
     AM_HD double below(double n) { return exact::floor(unit() * n); }  // an integer 0 .. n-1
@@ -235,23 +235,22 @@ struct RowWriter {
     int32_t* row;  // of the layer being written
     View view;
     int erases;
+    int clip, frame;  // its picture's: of single ones i and 0
 
-    AM_HD int clip() const { return i / a.frames; }
-    AM_HD int frame() const { return i % a.frames; }
     AM_HD int clips() const { return a.batch / a.frames; }
     // The row that decides for the clip.
-    AM_HD int first() const { return a.change == CHANGE_EACH ? i : i - frame(); }
+    AM_HD int first() const { return a.change == CHANGE_EACH ? i : i - frame; }
 
     AM_HD int64_t id_for(int flags) const {
         if (flags & SLOT_BATCH) return a.index[0];
-        const int mirror = clips() - 1 - clip();
-        if (flags & SLOT_PAIR) return a.index[(clip() < mirror ? clip() : mirror) * a.frames];
-        return a.index[i];
+        if (!(flags & SLOT_PAIR)) return a.index[i];
+        const int mirror = clips() - 1 - clip;
+        return a.index[(clip < mirror ? clip : mirror) * a.frames];
     }
 
     AM_HD void begin(Draw& d, int64_t id, uint32_t view_number, int slot, uint32_t again) const {
         d.begin(a.seed, epoch(), id, view_number, uint32_t(slot), again);
-        d.change(a.change, uint32_t(frame()), a.frames, a.drift);
+        if (a.change != CHANGE_NONE) d.change(a.change, uint32_t(frame), a.frames, a.drift);
     }
 
     AM_HD int32_t* step(int op, double number) {
@@ -705,15 +704,15 @@ struct RowWriter {
     AM_HD void mix(const Slot& s, Draw& d) {
         int w = output_size(a.info.out_w, view.w), h = output_size(a.info.out_h, view.h);
         int n = clips(), kind = (s.flags >> SLOT_PARTNER_SHIFT) & 3, other;  // a clip's, frame by frame
-        if (kind == PARTNER_ROLL) other = clip() == 0 ? n - 1 : clip() - 1;
-        else if (kind == PARTNER_FLIP) other = n - 1 - clip();
+        if (kind == PARTNER_ROLL) other = clip == 0 ? n - 1 : clip - 1;
+        else if (kind == PARTNER_FLIP) other = n - 1 - clip;
         else {  // neighbours on a secret ring: nobody is its own partner, everybody is a partner once
             Permutation p;
             p.begin(a.seed, epoch(), a.index[0], a.view, uint32_t(n));
-            uint32_t at = p.forward(uint32_t(clip())) + 1;
+            uint32_t at = p.forward(uint32_t(clip)) + 1;
             other = int(p.backward(at == uint32_t(n) ? 0 : at));
         }
-        other = other * a.frames + frame();
+        other = other * a.frames + frame;
         int box[4] = {0, 0, w, h};
         double lam = 1.0;
         int rule = MIX_CONSTANT;
@@ -989,7 +988,8 @@ struct RowWriter {
 };
 
 AM_HD void plan_row(const PlanArgs& a, int i) {
-    RowWriter r{a, i, a.rows + int64_t(i) * a.info.row_words, {}, 0};
+    const int clip = i / a.frames;
+    RowWriter r{a, i, a.rows + int64_t(i) * a.info.row_words, {}, 0, clip, i - clip * a.frames};
     r.run();
 }
 
