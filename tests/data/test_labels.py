@@ -253,7 +253,7 @@ def test_pictures_of_a_clip_get_one_view():
 
 @pytest.mark.parametrize("change", ["none", "each", "smooth"])
 def test_clips_change_and_mix(change):
-    """A dataset's clips and an array's, in either layout, give what plan and render give; and so does a view that is drawn again."""
+    """A dataset's clips and an array's, in either layout, give what plan and render give; so does a view that is drawn again."""
     videos = torch.randint(0, 256, (5, 3, 9, 12, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
     recipe = am.Recipe([am.RandomCrop(8), am.RandomHorizontalFlip(), am.ColorJitter(.5), am.MixUp()], num_classes=5)
     items = Items([([frame.numpy() for frame in clip], i) for i, clip in enumerate(videos)])
