@@ -79,19 +79,19 @@ def planes(t, tensor, size, written):
 
 
 class Recipe(_native.Recipe):
-    def plan(self, index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads, boxes=None, counts=None):
+    def plan(self, index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads, boxes=None, counts=None, *clips):
         with trip() as t:
             super().plan(t.there(index), seed, t.there(epoch), view, h, w, t.there(sizes), out_h, out_w, t.and_back(rows),
-                         threads, t.there(boxes), t.there(counts))
+                         threads, t.there(boxes), t.there(counts), *clips)
 
-    def render(self, rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, ready, threads):
+    def render(self, rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, ready, *rest):
         with trip() as t:
             floats = self.ready_floats(*out.shape)
             if floats:  # the public render makes them where the tensors are a GPU's
                 ready = torch.full((floats,), float("nan"), device="cuda")
             table = t.there(table) if images is not None else pictures(t, table, channels, dtype)
             super().render(t.there(rows), t.there(images), first, table, channels, dtype, t.and_back(out), t.there(labels),
-                           t.and_back(soft), t.and_back(y_b), t.and_back(lam), t.there(mask), t.there(share), ready, threads)
+                           t.and_back(soft), t.and_back(y_b), t.and_back(lam), t.there(mask), t.there(share), ready, *rest)
 
     def carry(self, rows, next_rows, source, view, known, valid, size, fill, undo, bilinear, scatter, *rest):
         with trip() as t:

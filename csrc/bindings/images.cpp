@@ -107,6 +107,11 @@ void check_side(const char* name, int64_t h, int64_t w) {
         fail<ShapeError>(name, ": expected sides of 1 to ", int(MAX_SIDE), " pixels, given ", h, " x ", w);
 }
 
+void check_frames(int frames, int rows) {
+    if (frames < 1 || rows % frames)
+        fail<ShapeError>("frames: expected clips that make ", rows, " rows together, given ", frames, " frames each");
+}
+
 class Recipe {
 public:
     Recipe(const std::vector<SlotTuple>& given, Floats4 mean, Floats4 std, int dtype, int channels, int classes, float smoothing,
@@ -172,7 +177,8 @@ public:
     }
 
     void plan(py::handle index, uint64_t seed, py::handle epoch, int view, int64_t h, int64_t w, py::handle sizes, int out_h,
-              int out_w, py::handle rows, int threads, py::handle boxes, py::handle box_counts) const {
+              int out_w, py::handle rows, int threads, py::handle boxes, py::handle box_counts, int frames, int change,
+              double drift) const {
         Tensor ids(index, "index"), words(rows, "rows");
         ids.need_dims(1, "[B]");
         ids.need_dtype(kDLInt, 64);
@@ -187,6 +193,10 @@ public:
         a.batch = int(ids.size(0));
         a.seed = seed;
         a.view = uint32_t(view);
+        a.frames = frames;
+        a.change = Change(change);
+        a.drift = drift;
+        check_frames(frames, a.batch);
         a.rows = words.data<int32_t>();
         std::optional<Tensor> cell, each;
         if (PyLong_Check(epoch.ptr())) {
@@ -238,11 +248,12 @@ public:
         run(rows, words, [&](void* stream) { plan_cuda(a, stream); }, [&] { plan_cpu(a, threads); });
     }
 
-    // images: [B, H, W, C] or [B, C, H, W] (channels_first); or, with `table` (int64 [3, B]: byte offsets, then the sizes
-    // [B, 2]), a buffer or None (the offsets are then addresses) of packed [h, w, channels] pictures of `ragged_dtype`.
+    // images: [B, H, W, C] or [B, C, H, W] (channels_first), of clips [B, T, ..]; or, with `table` (int64 [3, B]: byte offsets,
+    // then the sizes [B, 2]), a buffer or None (the offsets are then addresses) of packed [h, w, channels] pictures of
+    // `ragged_dtype`.
     void render(py::handle rows, py::handle images, bool channels_first, py::handle table, int ragged_channels, int ragged_dtype,
                 py::handle out, py::handle labels, py::handle target, py::handle target_b, py::handle lam, py::handle mask,
-                py::handle mask_lam, py::handle ready, int threads) const {
+                py::handle mask_lam, py::handle ready, int threads, int frames) const {
         Tensor words(rows, "plan"), result(out, "out");
         RenderArgs a{};
         a.info = info_;
@@ -257,6 +268,8 @@ public:
         std::optional<Tensor> source, sizes;
         Images& in = a.in;
         in.batch = batch;
+        in.frames = frames;
+        check_frames(frames, batch);
         if (!images.is_none()) {
             source.emplace(images, "images");
             source->need_device(words);
@@ -271,14 +284,17 @@ public:
             in.dtype = ragged_dtype;
         } else {
             const Tensor& t = *source;
-            int ch = channels_first ? 1 : 3, y = channels_first ? 2 : 1;
-            if (t.size(0) != batch) fail<ShapeError>("images: expected ", batch, " pictures as in the plan, given ", t.size(0));
+            const bool clips = t.view.ndim == 5;
+            const int first = clips ? 2 : 1, ch = first + (channels_first ? 0 : 2), y = first + (channels_first ? 1 : 0);
+            if (t.size(0) != batch / frames || (clips ? t.size(1) : 1) != frames)
+                fail<ShapeError>("images: expected ", batch, " pictures as in the plan, given ", t.shape_text());
             check_side("images", t.size(y), t.size(y + 1));
             in.dtype = dtype_of(t);
             in.channels = int(t.size(ch));
             in.h = int(t.size(y));
             in.w = int(t.size(y + 1));
             in.stride_n = t.stride(0);
+            in.stride_t = clips ? t.stride(1) : 0;
             in.stride_c = in.channels == 1 ? 1 : t.stride(ch);  // of a single one it may be anything
             in.stride_h = t.stride(y);
             in.stride_w = t.stride(y + 1);
@@ -339,10 +355,11 @@ public:
 private:
     void targets(RenderArgs& a, const Tensor& labels, const Tensor& words, const Tensor& target) const {
         Targets& t = a.targets;
-        int batch = a.in.batch;
+        const int batch = a.in.batch / a.in.frames;
         labels.need_device(words);
         if (labels.view.ndim < 1 || labels.size(0) != batch)
-            fail<ShapeError>("targets: expected ", batch, " rows, one for each picture, given ", labels.shape_text());
+            fail<ShapeError>("targets: expected ", batch, " rows, one for each ", a.in.frames > 1 ? "clip" : "picture",
+                             ", given ", labels.shape_text());
         t.classes = classes_;
         t.smoothing = smoothing_;
         t.off = off_;
@@ -388,7 +405,8 @@ void bind_images(py::module_& m) {
         .def("ready_floats", &Recipe::ready_floats)
         .def("plan", &Recipe::plan, py::arg("index"), py::arg("seed"), py::arg("epoch"), py::arg("view"), py::arg("h"),
              py::arg("w"), py::arg("sizes"), py::arg("out_h"), py::arg("out_w"), py::arg("rows"), py::arg("threads"),
-             py::arg("boxes") = py::none(), py::arg("counts") = py::none())
+             py::arg("boxes") = py::none(), py::arg("counts") = py::none(), py::arg("frames") = 1, py::arg("change") = 0,
+             py::arg("drift") = 0.0)
         .def("render", &Recipe::render)
         .def("carry", [](const Recipe& r, py::args args) { carry_planes(r.row_info(), args); })
         .def("boxes", [](const Recipe& r, py::args args) { carry_boxes(r.row_info(), args); })

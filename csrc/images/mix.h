@@ -74,21 +74,38 @@ AM_HD float soft_target(const Targets& t, int i, int partner, float lam, int k) 
     return lam * (ya * on + off) + (1.0f - lam) * (yb * on + off);
 }
 
-// One row of the targets, by `workers` threads of which this is one.
+// One row of the targets, by `workers` threads of which this is one. A clip has one row, the mean of its frames', whose shares may
+// differ. (In double: the mean of what is the same is the same.)
 AM_HD void write_targets(const RenderArgs& a, int i, int worker = 0, int workers = 1) {
     const Targets& t = a.targets;
-    if (!t.pair_a && !t.out) return;
-    const int32_t* row = a.rows + int64_t(i) * a.info.row_words;
-    int partner = partner_of(a, row, i);
-    float lam = own_share(a, row, i);
+    const int frames = a.in.frames, clip = i / frames;
+    if ((!t.pair_a && !t.out) || i != clip * frames) return;
+    auto share = [&](int f) { return own_share(a, a.rows + int64_t(i + f) * a.info.row_words, i + f); };
+    auto partner = [&](int f) { return partner_of(a, a.rows + int64_t(i + f) * a.info.row_words, i + f) / frames; };
+    const double each = 1.0 / frames;
+    const float lam = share(0);
+    int with = partner(0);
     if (t.pair_a) {
         if (worker != 0) return;
-        t.pair_a[i] = t.labels[i];
-        t.pair_b[i] = t.labels[partner];
-        t.pair_lam[i] = lam;
+        double sum = double(lam);
+        for (int f = 1; f < frames; ++f) {
+            sum += double(share(f));
+            if (with == clip) with = partner(f);
+        }
+        t.pair_a[clip] = t.labels[clip];
+        t.pair_b[clip] = t.labels[with];
+        t.pair_lam[clip] = float(sum * each);
         return;
     }
-    for (int k = worker; k < t.classes; k += workers) t.out[int64_t(i) * t.classes + k] = soft_target(t, i, partner, lam, k);
+    for (int k = worker; k < t.classes; k += workers) {
+        float value = soft_target(t, clip, with, lam, k);
+        if (frames > 1) {
+            double sum = double(value);
+            for (int f = 1; f < frames; ++f) sum += double(soft_target(t, clip, partner(f), share(f), k));
+            value = float(sum * each);
+        }
+        t.out[int64_t(clip) * t.classes + k] = value;
+    }
 }
 
 }  // namespace anamorph

@@ -10,11 +10,26 @@ AM_CALLED Philox4 block(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint
     return philox4x32_10(c0, c1, c2, c3, k0, k1);
 }
 
+// How the frames of a clip differ: not at all; each draws its own numbers; or all draw the same ones, which then move.
+enum Change : int32_t { CHANGE_NONE, CHANGE_EACH, CHANGE_SMOOTH };
+
+// A number of [0, 1) that has left it turns back at its end: what is uniform stays uniform.
+AM_HD double turned_back(double u) {
+    u = u < 0.0 ? -u : u < 1.0 ? u : 2.0 - u;
+    return exact::minimum(u, 1.0 - 0x1p-32);
+}
+
 // The numbers of one slot: words of Philox with the counter (view, slot, block | sample | epoch), key = seed.
+//
+// In a clip that changes smoothly a frame has come `moved` far: its uniform numbers are those of the first frame, each moved by
+// that times a speed of its own. What decides something, and what could only jump, is drawn by `still`, `pick` and `beta`.
 struct Draw {
+    enum : uint32_t { OF_FRAME = 0xC2B2AE3Du, OF_SPEED = 0x27D4EB2Fu };  // keys of their own
     uint32_t k0, k1, c0, c1, c2, c3;
     Philox4 ready;  // the first `left` words of it
     int left;
+    double moved;
+    uint32_t frame;  // that differs from the first in what is noise
 
     // `again`: not 0 where the slot runs several times.
     AM_HD void begin(uint64_t seed, uint32_t epoch, int64_t sample, uint32_t view, uint32_t slot, uint32_t again) {
@@ -25,6 +40,15 @@ struct Draw {
         c2 = uint32_t(uint64_t(sample) >> 32);
         c3 = epoch;
         left = 0;
+        moved = 0.0;
+        frame = 0;
+    }
+    // For a frame of a clip, the last of which comes `drift` far.
+    AM_HD void change(Change how, uint32_t t, int frames, double drift) {
+        if (how == CHANGE_EACH) k0 += t * OF_FRAME;
+        if (how != CHANGE_SMOOTH || t == 0) return;
+        moved = drift * double(t) / double(frames - 1);
+        frame = t;
     }
     AM_HD uint32_t word() {
         if (left == 0) {
@@ -38,14 +62,34 @@ struct Draw {
         for (int i = 1; i < 4; ++i) ready.v[i - 1] = ready.v[i];  // registers have no index
         return first;
     }
-    AM_HD double unit() { return double(word()) * 2.3283064365386963e-10; }          // [0, 1), 32 bits, exact
-    AM_HD double open() { return (double(word()) + 0.5) * 2.3283064365386963e-10; }  // (0, 1)
+    AM_HD uint32_t key() {  // of noise, which is another in each frame
+        const uint32_t first = word();
+        return frame == 0 ? first : block(first, frame, 0u, 0u, k0 + OF_FRAME, k1).v[0];
+    }
+    // How far the number whose word was drawn last has moved, at a speed from -1 to 1.
+    AM_HD double way() const {
+        if (moved == 0.0) return 0.0;
+        const uint32_t speed = block(c0, c1, c2, c3, k0 + OF_SPEED + uint32_t(left), k1).v[0];
+        return moved * (double(speed) * 4.656612873077393e-10 - 1.0);
+    }
+    AM_HD double still() { return double(word()) * 2.3283064365386963e-10; }         // [0, 1), 32 bits, exact
+    AM_HD double open() { return (double(word()) + 0.5) * 2.3283064365386963e-10; }  // (0, 1), still
+    AM_HD double pick(double n) { return exact::floor(still() * n); }                // an integer 0 .. n-1, still
+
+    AM_HD double unit() {  // [0, 1)
+        const double first = still();
+        return moved > 0.0 ? turned_back(first + way()) : first;
+    }
     AM_HD double uniform(double a, double b) { return a + (b - a) * unit(); }
     AM_HD double below(double n) { return exact::floor(unit() * n); }  // an integer 0 .. n-1
 
-    AM_HD double normal() {  // Box-Muller
+    AM_HD double normal() {  // Box-Muller, still
         double r = exact::sqrt(-2.0 * exact::log(open()));
-        return r * exact::sincos_deg(360.0 * unit()).cos;
+        return r * exact::sincos_deg(360.0 * still()).cos;
+    }
+    AM_HD double moving_normal() {  // its angle moves, by up to a quarter turn: what is normal stays normal
+        double r = exact::sqrt(-2.0 * exact::log(open())), turn = still();
+        return r * exact::sincos_deg(360.0 * (turn + 0.25 * way())).cos;
     }
     // log of a Gamma(a, 1) number: Marsaglia & Tsang (2000), with their boost for a < 1 taken in logarithms so that
     // the very small numbers of a tiny `a` do not underflow. Accepts at least 95% of tries; 64 bound the loop.
@@ -136,6 +180,9 @@ struct PlanArgs {
     const float* boxes;         // [B, box_count, 4] x0 y0 x1 y1 in the source, of which box_counts[i] are some; or null
     const int64_t* box_counts;  // [B] or null: all
     int32_t box_count;
+    int32_t frames = 1;  // of a clip; its rows follow each other
+    Change change = CHANGE_NONE;
+    double drift = 0.0;
 };
 
 // One branch list being run: control slots nest at most this deep (checked when the recipe is built).
@@ -188,11 +235,22 @@ struct RowWriter {
     int32_t* row;  // of the layer being written
     View view;
     int erases;
+    int clip, frame;  // its picture's: of single ones i and 0
+
+    AM_HD int clips() const { return a.batch / a.frames; }
+    // The row that decides for the clip.
+    AM_HD int first() const { return a.change == CHANGE_EACH ? i : i - frame; }
 
     AM_HD int64_t id_for(int flags) const {
         if (flags & SLOT_BATCH) return a.index[0];
-        if (flags & SLOT_PAIR) return a.index[i < a.batch - 1 - i ? i : a.batch - 1 - i];
-        return a.index[i];
+        if (!(flags & SLOT_PAIR)) return a.index[i];
+        const int mirror = clips() - 1 - clip;
+        return a.index[(clip < mirror ? clip : mirror) * a.frames];
+    }
+
+    AM_HD void begin(Draw& d, int64_t id, uint32_t view_number, int slot, uint32_t again) const {
+        d.begin(a.seed, epoch(), id, view_number, uint32_t(slot), again);
+        if (a.change != CHANGE_NONE) d.change(a.change, uint32_t(frame), a.frames, a.drift);
     }
 
     AM_HD int32_t* step(int op, double number) {
@@ -209,15 +267,17 @@ struct RowWriter {
     // The number of a step. p: low, high, two of the level, around what, the least and the most that it may be (where these differ). The level is uniform in [0, 1); with SLOT_LEVELS one of p[2] numbers evenly spaced from 0 to 1; with
     // SLOT_LEVEL_NORMAL tenths of a normal number about p[2] with the deviation p[3], kept within 0 and p[7].
     AM_HD double argument(const Slot& s, Draw& d) {
+        const bool counts = s.op == OP_POSTERIZE || s.op == OP_CHANNEL_PERMUTATION;  // bits, or which of some
         double level;
-        if (s.flags & SLOT_LEVELS) level = s.p[2] > 1.0 ? d.below(s.p[2]) / (s.p[2] - 1.0) : 0.0;
-        else if (s.flags & SLOT_LEVEL_NORMAL)
-            level = exact::minimum(exact::maximum(s.p[2] + s.p[3] * d.normal(), 0.0), s.p[7]) * 0.1;
-        else level = d.unit();
+        if (s.flags & SLOT_LEVELS) level = s.p[2] > 1.0 ? d.pick(s.p[2]) / (s.p[2] - 1.0) : 0.0;
+        else if (s.flags & SLOT_LEVEL_NORMAL) {
+            const double about = counts ? d.normal() : d.moving_normal();
+            level = exact::minimum(exact::maximum(s.p[2] + s.p[3] * about, 0.0), s.p[7]) * 0.1;
+        } else level = counts ? d.still() : d.unit();
         double v = s.p[0] + (s.p[1] - s.p[0]) * level;
         if (s.flags & SLOT_ROUND) v = exact::round_even(v);
         if (s.flags & SLOT_TRUNCATE) v = whole(v);
-        if ((s.flags & SLOT_SIGN) && d.unit() < 0.5) v = 0.0 - v;
+        if ((s.flags & SLOT_SIGN) && d.still() < 0.5) v = 0.0 - v;
         v = s.p[4] + v;
         if (s.p[5] < s.p[6]) v = exact::minimum(exact::maximum(v, s.p[5]), s.p[6]);
         return v;
@@ -230,7 +290,7 @@ struct RowWriter {
             case OP_SOLARIZE_ADD: c[S_IN_BYTES] = s.k; break;
             case OP_GAUSSIAN_BLUR: c[S_BLUR] = s.k; break;
             case OP_GAUSSIAN_NOISE:  // p[8]: its mean; k: kept within [0, 1]
-                c[S_KEY] = int32_t((d.word() & ~1u) | uint32_t(s.k));
+                c[S_KEY] = int32_t((d.key() & ~1u) | uint32_t(s.k));
                 put_double(c, S_MEAN, s.p[8]);
                 break;
             case OP_FIELD_BRIGHTNESS:
@@ -261,7 +321,7 @@ struct RowWriter {
 
     // A random field. p: the deviations of its motions (shares of the sides, twice; degrees, log of the scale, degrees), the length of
     // its correlation across and down (shares of the sides; 0: without end), the fill. k: these lengths and the first two deviations
-    // are pixels.
+    // are pixels. In a smooth clip its coefficients stay, and its grid slides.
     AM_HD void field(const Slot& s, Draw& d) {
         int32_t* f = field_words();
         const double side[2] = {view.w, view.h}, degree = 0.017453292519943295769;
@@ -270,7 +330,7 @@ struct RowWriter {
         for (int i = 0; i < 2; ++i) {
             const double length = s.k ? s.p[5 + i] : s.p[5 + i] * side[i];
             put_double(f, F_KNOTS + i, length > 0.0 ? exact::minimum(0.834 / length, double(MAX_KNOTS - 1) / side[i]) : 0.0);
-            put_double(f, F_OFFSET + i, double(d.word() >> 8) * 0x1p-24);
+            put_double(f, F_OFFSET + i, exact::floor(d.unit() * 0x1p24) * 0x1p-24);
             put_double(f, F_SIZE + i, side[i]);
         }
         for (int i = 0; i < MOTIONS; ++i) {
@@ -289,33 +349,73 @@ struct RowWriter {
         if (interp > view.interp) view.interp = interp;
     }
 
+    // A rectangle whose area is a share of `area` uniform in p[0] .. p[1], and the log of whose sides' ratio is uniform in p[2] ..
+    // p[3]: the first of ten tries with sides of at least `least` and at most `most` whole pixels. `at`: two numbers for its place.
+    AM_HD bool rectangle(const double* p, double area, double least, const double most[2], Draw& d, double side[2],
+                         double at[2]) {
+        for (int t = 0; t < 10; ++t) {
+            double share = p[0] + (p[1] - p[0]) * d.still();
+            const double share_way = d.way();
+            double log_ratio = p[2] + (p[3] - p[2]) * d.still();
+            const double ratio_way = d.way();
+            at[0] = d.unit();
+            at[1] = d.unit();
+            sides(area * share, log_ratio, side);
+            if (!(side[0] >= least && side[0] <= most[0] && side[1] >= least && side[1] <= most[1])) continue;
+            if (d.moved > 0.0) {
+                move_within(p, area, least, most, share_way, ratio_way, share, log_ratio);
+                sides(area * share, log_ratio, side);
+                for (int k = 0; k < 2; ++k) side[k] = exact::minimum(exact::maximum(side[k], least), most[k]);
+            }
+            return true;
+        }
+        return false;
+    }
+    static AM_HD void sides(double target, double log_ratio, double side[2]) {
+        const double ratio = exact::exp(log_ratio);
+        side[0] = exact::round_even(exact::sqrt(target * ratio));
+        side[1] = exact::round_even(exact::sqrt(target / ratio));
+    }
+
+    // What a try was accepted with moves within what is accepted: the share among those that fit with the ratio, then the ratio
+    // among those that fit with this share. Each is uniform there and stays it (Gibbs' steps), so that every frame has the
+    // distribution of the tries, and none falls back to another try.
+    static AM_HD void move_within(const double* p, double area, double least, const double most[2], double share_way,
+                                  double ratio_way, double& share, double& log_ratio) {
+        const double ratio = exact::exp(log_ratio), low = least > 0.5 ? (least - 0.5) * (least - 0.5) : 0.0;
+        const double high[2] = {(most[0] + 0.5) * (most[0] + 0.5), (most[1] + 0.5) * (most[1] + 0.5)};
+        const double least_share = low * exact::maximum(1.0 / ratio, ratio) / area;
+        const double most_share = exact::minimum(high[0] / ratio, high[1] * ratio) / area;
+        share = moved_between(exact::maximum(p[0], least_share), exact::minimum(p[1], most_share), share, share_way);
+        const double target = area * share;
+        if (!(target > 0.0)) return;
+        const double a = exact::log(target / high[1]), b = exact::log(high[0] / target);
+        const double c = low > 0.0 ? exact::log(target / low) : b;  // neither side is below the least
+        const double lowest = exact::maximum(exact::maximum(p[2], a), low > 0.0 ? 0.0 - c : a);
+        log_ratio = moved_between(lowest, exact::minimum(exact::minimum(p[3], b), c), log_ratio, ratio_way);
+    }
+    static AM_HD double moved_between(double low, double high, double v, double way) {
+        return low < high ? low + (high - low) * turned_back((v - low) / (high - low) + way) : v;
+    }
+
     // torchvision's RandomResizedCrop: ten tries for a box of the wanted area and ratio, then a centre crop.
     AM_HD void resized_crop(const Slot& s, Draw& d) {
-        double w = view.w, h = view.h, area = w * h, x = 0, y = 0, cw = 0, ch = 0;
-        bool found = false;
-        for (int t = 0; t < 10 && !found; ++t) {
-            double target = area * d.uniform(s.p[2], s.p[3]);
-            double ratio = exact::exp(d.uniform(s.p[4], s.p[5]));
-            double u = d.unit(), v = d.unit();
-            cw = exact::round_even(exact::sqrt(target * ratio));
-            ch = exact::round_even(exact::sqrt(target / ratio));
-            if (cw > 0 && cw <= w && ch > 0 && ch <= h) {
-                y = exact::floor(u * (h - ch + 1.0));
-                x = exact::floor(v * (w - cw + 1.0));
-                found = true;
-            }
-        }
-        if (!found) {
-            double in = w / h, low = exact::exp(s.p[4]), high = exact::exp(s.p[5]);
-            cw = w;
-            ch = h;
-            if (in < low) ch = exact::maximum(exact::round_even(cw / low), 1.0);
-            else if (in > high) cw = exact::maximum(exact::round_even(ch * high), 1.0);
-            y = exact::floor((h - ch) * 0.5);
-            x = exact::floor((w - cw) * 0.5);
+        const double w = view.w, h = view.h, most[2] = {w, h};
+        double side[2], at[2], x, y;
+        if (rectangle(s.p + 2, w * h, 1.0, most, d, side, at)) {
+            y = exact::floor(at[0] * (h - side[1] + 1.0));
+            x = exact::floor(at[1] * (w - side[0] + 1.0));
+        } else {
+            const double in = w / h, low = exact::exp(s.p[4]), high = exact::exp(s.p[5]);
+            side[0] = w;
+            side[1] = h;
+            if (in < low) side[1] = exact::maximum(exact::round_even(w / low), 1.0);
+            else if (in > high) side[0] = exact::maximum(exact::round_even(h * high), 1.0);
+            y = exact::floor((h - side[1]) * 0.5);
+            x = exact::floor((w - side[0]) * 0.5);
         }
         resampled(s);
-        view.resized_crop(x, y, cw, ch, s.p[1], s.p[0], s.flags & SLOT_ANTIALIAS);
+        view.resized_crop(x, y, side[0], side[1], s.p[1], s.p[0], s.flags & SLOT_ANTIALIAS);
     }
 
     // p: height, width (width 0: height is the shorter side's length), longest side allowed (0: any; height 0: that long).
@@ -392,7 +492,7 @@ struct RowWriter {
 
     // Box k of the sample, in the view as it is now: around its corners. False where it cannot be seen from here.
     AM_HD bool box_in_view(int k, const double back[9], double box[4]) const {
-        const float* in = a.boxes + (int64_t(i) * a.box_count + k) * 4;
+        const float* in = a.boxes + (int64_t(first()) * a.box_count + k) * 4;
         bool there = true;
         for (int corner = 0; corner < 4; ++corner) {
             const double sx = double(in[corner % 2 ? 2 : 0]), sy = double(in[corner / 2 ? 3 : 1]);
@@ -409,7 +509,7 @@ struct RowWriter {
 
     // Does a crop hold the middle of a box, and one that it meets by at least `least` of their union?
     AM_HD bool crop_holds(const double crop[4], double least, const double back[9]) const {
-        const int64_t count = a.box_counts ? a.box_counts[i] : a.box_count;
+        const int64_t count = a.box_counts ? a.box_counts[first()] : a.box_count;
         double best = -1.0;
         for (int k = 0; k < a.box_count && k < count; ++k) {
             double b[4];
@@ -425,17 +525,18 @@ struct RowWriter {
     }
 
     // torchvision's RandomIoUCrop, but that after `rounds` of tries the view stays whole. p: least and most of a side's share, least
-    // and most of width over height, tries, rounds; k: how many of next's numbers are shares of the union to choose from.
+    // and most of width over height, tries, rounds; k: how many of next's numbers are shares of the union to choose from. In a
+    // smooth clip it stays, by the boxes of the first frame.
     AM_HD void iou_crop(const Slot& s, const Slot& next, Draw& d) {
         double back[9];
         view.inverse(back);
         for (int round = 0; round < int(s.p[5]); ++round) {
-            const double least = next.p[int(d.below(double(s.k)))];
+            const double least = next.p[int(d.pick(double(s.k)))];
             if (least >= 1.0) return;
             for (int t = 0; t < int(s.p[4]); ++t) {
-                const double w = exact::floor(view.w * d.uniform(s.p[0], s.p[1])),
-                             h = exact::floor(view.h * d.uniform(s.p[0], s.p[1]));
-                const double u = d.unit(), v = d.unit();
+                const double w = exact::floor(view.w * (s.p[0] + (s.p[1] - s.p[0]) * d.still())),
+                             h = exact::floor(view.h * (s.p[0] + (s.p[1] - s.p[0]) * d.still()));
+                const double u = d.still(), v = d.still();
                 if (!(w >= 1.0 && h >= 1.0) || w < s.p[2] * h || w > s.p[3] * h) continue;
                 const double x = exact::floor((view.w - w) * u), y = exact::floor((view.h - h) * v);
                 const double crop[4] = {x, y, x + w, y + h};
@@ -553,29 +654,25 @@ struct RowWriter {
         e[2] = int(x + w);
         e[3] = int(y + h);
         e[4] = s.k | (s.flags & SLOT_NORMALISED);
-        e[5] = int32_t(d.word());  // the key of the noise
+        e[5] = int32_t(d.key());  // of the noise
         for (int c = 0; c < 4; ++c) put_double(e, 6 + c, value[c]);
         e[10] = e[11] = 0;
     }
 
     AM_HD double between(double low, double high, Draw& d) { return low < high ? low + d.below(high - low + 1.0) : low; }
+    AM_HD int how_many(double low, double high, Draw& d) { return int(low < high ? low + d.pick(high - low + 1.0) : low); }
 
     // p: scale low, high, log ratio low, high, value x4, boxes low, high. torchvision's and timm's RandomErasing: the boxes share
     // the area.
     AM_HD void erase(const Slot& s, Draw& d) {
         double w = output_size(a.info.out_w, view.w), h = output_size(a.info.out_h, view.h);
-        int count = int(between(s.p[8], s.p[9], d));
-        double area = w * h / double(count);
+        const int count = how_many(s.p[8], s.p[9], d);
+        const double area = w * h / double(count), most[2] = {h - 1.0, w - 1.0};
         for (int n = 0; n < count; ++n) {
-            for (int t = 0; t < 10; ++t) {
-                double target = area * d.uniform(s.p[0], s.p[1]);
-                double ratio = exact::exp(d.uniform(s.p[2], s.p[3]));
-                double u = d.unit(), v = d.unit();
-                double eh = exact::round_even(exact::sqrt(target * ratio)), ew = exact::round_even(exact::sqrt(target / ratio));
-                if (!(eh < h && ew < w)) continue;
-                erase_box(s, exact::floor(v * (w - ew + 1.0)), exact::floor(u * (h - eh + 1.0)), ew, eh, s.p + 4, d);
-                break;
-            }
+            double side[2], at[2];
+            if (!rectangle(s.p, area, 0.0, most, d, side, at)) continue;
+            const double y = exact::floor(at[0] * (h - side[0] + 1.0)), x = exact::floor(at[1] * (w - side[1] + 1.0));
+            erase_box(s, x, y, side[1], side[0], s.p + 4, d);
         }
     }
 
@@ -587,7 +684,7 @@ struct RowWriter {
     // p: holes low, high, height low, high, width low, high, value x4, sides are shares of the view's
     AM_HD void dropout(const Slot& s, Draw& d) {
         double w = output_size(a.info.out_w, view.w), h = output_size(a.info.out_h, view.h);
-        int count = int(between(s.p[0], s.p[1], d));
+        const int count = how_many(s.p[0], s.p[1], d);
         for (int n = 0; n < count; ++n) {
             bool shares = s.p[10] != 0.0;
             double eh = shares ? exact::floor(h * d.uniform(s.p[2], s.p[3])) : pixels(s.p + 2, h, d);
@@ -606,15 +703,16 @@ struct RowWriter {
 
     AM_HD void mix(const Slot& s, Draw& d) {
         int w = output_size(a.info.out_w, view.w), h = output_size(a.info.out_h, view.h);
-        int n = a.batch, kind = (s.flags >> SLOT_PARTNER_SHIFT) & 3, other;
-        if (kind == PARTNER_ROLL) other = i == 0 ? n - 1 : i - 1;
-        else if (kind == PARTNER_FLIP) other = n - 1 - i;
+        int n = clips(), kind = (s.flags >> SLOT_PARTNER_SHIFT) & 3, other;  // a clip's, frame by frame
+        if (kind == PARTNER_ROLL) other = clip == 0 ? n - 1 : clip - 1;
+        else if (kind == PARTNER_FLIP) other = n - 1 - clip;
         else {  // neighbours on a secret ring: nobody is its own partner, everybody is a partner once
             Permutation p;
             p.begin(a.seed, epoch(), a.index[0], a.view, uint32_t(n));
-            uint32_t at = p.forward(uint32_t(i)) + 1;
+            uint32_t at = p.forward(uint32_t(clip)) + 1;
             other = int(p.backward(at == uint32_t(n) ? 0 : at));
         }
+        other = other * a.frames + frame;
         int box[4] = {0, 0, w, h};
         double lam = 1.0;
         int rule = MIX_CONSTANT;
@@ -671,7 +769,7 @@ struct RowWriter {
             case OP_RESIZE: resize(s); break;
             case OP_CROP: random_crop(s, d); break;
             case OP_CENTER_CROP: fixed_crop(s); break;
-            case OP_TURN: view.turn(int(d.uniform(s.p[0], s.p[1]))); break;
+            case OP_TURN: view.turn(int(s.p[0] + (s.p[1] - s.p[0]) * d.still())); break;
             case OP_PAD: pad(s); break;
             case OP_FLIP_H: view.scale_shift(-1.0, view.w, 1.0, 0.0, view.w, view.h); break;
             case OP_FLIP_V: view.scale_shift(1.0, 0.0, -1.0, view.h, view.w, view.h); break;
@@ -710,7 +808,7 @@ struct RowWriter {
     AM_HD int chosen(int at, Draw& d) const {
         const Slot& s = a.slots[at];
         if (s.flags & SLOT_BY_VIEW) return int(a.view % uint32_t(s.k));
-        double u = d.unit();
+        double u = d.still();
         int b = 0;
         for (++at; b < s.k - 1 && u >= a.slots[at].p[0]; ++b) at += 1 + a.slots[at].n;
         return b;
@@ -719,13 +817,13 @@ struct RowWriter {
     // The same where each is drawn by its weight, among those that are left.
     AM_HD int ordered_by_weights(int at, Draw& d, unsigned char* order) const {
         const Slot& s = a.slots[at];
-        const int count = int(s.p[0] + d.below(s.p[1] - s.p[0] + 1.0));
+        const int count = int(s.p[0] + d.pick(s.p[1] - s.p[0] + 1.0));
         for (int b = 0; b < s.k; ++b) order[b] = (unsigned char)b;
         auto weight = [&](int b) { return a.slots[branch_start(a.slots, at + 1, order[b])].p[0]; };
         for (int b = 0; b < count; ++b) {
             double left = 0.0, seen = 0.0;
             for (int c = b; c < s.k; ++c) left = left + weight(c);
-            const double u = d.unit() * left;
+            const double u = d.still() * left;
             int c = b;
             for (; c < s.k - 1; ++c) {
                 seen = seen + weight(c);
@@ -742,13 +840,13 @@ struct RowWriter {
     AM_HD static int ordered(const Slot& s, Draw& d, unsigned char* order) {
         for (int b = 0; b < s.k; ++b) order[b] = (unsigned char)b;
         for (int b = s.k - 1; b > 0 && !(s.flags & SLOT_REPLACE); --b) {  // Fisher-Yates
-            int c = int(d.below(double(b + 1)));
+            int c = int(d.pick(double(b + 1)));
             unsigned char t = order[b];
             order[b] = order[c];
             order[c] = t;
         }
-        int count = int(s.p[0] + d.below(s.p[1] - s.p[0] + 1.0));
-        for (int b = 0; b < count && (s.flags & SLOT_REPLACE); ++b) order[b] = (unsigned char)int(d.below(double(s.k)));
+        int count = int(s.p[0] + d.pick(s.p[1] - s.p[0] + 1.0));
+        for (int b = 0; b < count && (s.flags & SLOT_REPLACE); ++b) order[b] = (unsigned char)int(d.pick(double(s.k)));
         for (int b = 1; b < count && (s.flags & SLOT_IN_ORDER); ++b) {
             unsigned char t = order[b];
             int c = b;
@@ -806,7 +904,7 @@ struct RowWriter {
     AM_HD void blend_chains(int at, uint32_t again, int32_t* own, const Aside& fork) {
         const Slot& s = a.slots[at];
         Draw d;
-        d.begin(a.seed, epoch(), a.index[i], a.view, uint32_t(at), again);
+        begin(d, a.index[i], a.view, at, again);
         row = own;
         fork.restore(view);
         double share[MAX_LAYERS], most = 0.0, sum = 0.0;
@@ -858,9 +956,9 @@ struct RowWriter {
             if (at >= a.info.slots) break;
             const Slot& s = a.slots[at];
             Draw d;
-            d.begin(a.seed, epoch(), id_for(s.flags), s.flags & SLOT_EVERY_VIEW ? 0 : a.view, uint32_t(at), again);
+            begin(d, id_for(s.flags), s.flags & SLOT_EVERY_VIEW ? 0 : a.view, at, again);
             if (s.op == OP_APPLY) {
-                at += d.unit() < s.p[0] ? 1 : 1 + s.n;
+                at += d.still() < s.p[0] ? 1 : 1 + s.n;
             } else if (s.op == OP_CHOICE || s.op == OP_ORDER || s.op == OP_CHAINS) {
                 Frame& f = stack[depth++];
                 f.first = at + 1;
@@ -875,7 +973,7 @@ struct RowWriter {
                 } else if (f.chains) {
                     f.count = s.k;
                     for (int k = 0; k < s.k; ++k) f.order[k] = 0;
-                } else if (d.unit() < s.p[0]) {
+                } else if (d.still() < s.p[0]) {
                     f.count = 1;
                     f.order[0] = (unsigned char)chosen(at, d);
                 }
@@ -890,7 +988,8 @@ struct RowWriter {
 };
 
 AM_HD void plan_row(const PlanArgs& a, int i) {
-    RowWriter r{a, i, a.rows + int64_t(i) * a.info.row_words, {}, 0};
+    const int clip = i / a.frames;
+    RowWriter r{a, i, a.rows + int64_t(i) * a.info.row_words, {}, 0, clip, i - clip * a.frames};
     r.run();
 }
 

@@ -23,6 +23,8 @@ struct Images {
     const uint8_t* data;
     int64_t stride_n, stride_h, stride_w, stride_c;  // elements
     int32_t batch, h, w, channels, dtype;
+    int32_t frames;          // of a clip; one picture each
+    int64_t stride_t;        // from frame to frame, where stride_n leads from clip to clip
     const int64_t* offsets;  // [B] bytes from data
     const int64_t* sizes;    // [B, 2]
 };
@@ -44,7 +46,7 @@ AM_HD Picture picture_of(const Images& im, int i, int bytes_per_element) {
         p.stride_w = im.channels;
         p.stride_c = 1;
     } else {
-        p.data += i * im.stride_n * bytes_per_element;
+        p.data += (i / im.frames * im.stride_n + i % im.frames * im.stride_t) * bytes_per_element;
     }
     return p;
 }

@@ -48,7 +48,7 @@ def test_arrays_of_each_layout_are_the_same_pictures(kind):
 
 def test_arrays_that_cannot_be_are_refused_with_the_line_that_mends_them():
     for array, error, given in ((np.zeros((2, 4, 4, 3), np.float32), am.DtypeError, r"given dtype float32.*\(255 \* images\)"),
-                                (np.zeros((2, 3, 4, 4, 3), np.uint8), am.ShapeError, r"given shape \[2, 3, 4, 4, 3\]")):
+                                (np.zeros((2, 3, 4, 4, 3, 1), np.uint8), am.ShapeError, r"given shape \[2, 3, 4, 4, 3, 1\]")):
         with pytest.raises(error, match=r"source: expected uint8 images \[N, H, W, C\], .*, " + given):
             am.Loader(array, RECIPE, 2)
 

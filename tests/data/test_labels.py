@@ -251,10 +251,35 @@ def test_pictures_of_a_clip_get_one_view():
     assert own.tolist() == partner.tolist() == [0, 1, 2, 3] and share.tolist() == [1] * 4
 
 
+@pytest.mark.parametrize("change", ["none", "each", "smooth"])
+def test_clips_change_and_mix(change):
+    """A dataset's clips and an array's, in either layout, give what plan and render give; so does a view that is drawn again."""
+    videos = torch.randint(0, 256, (5, 3, 9, 12, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
+    recipe = am.Recipe([am.RandomCrop(8), am.RandomHorizontalFlip(), am.ColorJitter(.5), am.MixUp()], num_classes=5)
+    items = Items([([frame.numpy() for frame in clip], i) for i, clip in enumerate(videos)])
+    for source in (items, (videos, range(5)), (videos.numpy(), np.arange(5)), (videos.permute(0, 1, 4, 2, 3), range(5))):
+        mine = am.Loader(source, recipe, 5, seed=2, with_index=True, change=change, drift=0.7)
+        ((views, soft, index),) = mine
+        plan = recipe.plan(index, seed=2, size=(9, 12), frames=3, change=change, drift=0.7)
+        expected, targets = am.render(videos[index], plan, targets=index)
+        assert views.shape == (5, 3, 3, 8, 8) and torch.equal(views, expected) and torch.equal(soft, targets)
+        again, sentence = mine.replay(2, 0)
+        at = index.tolist().index(2)
+        assert torch.equal(again, views[at]) and sentence == plan[3 * at] and sentence.startswith("sample 2, frame 0")
+
+
+def test_frames_of_a_clip_may_differ_in_size():
+    recipe = am.Recipe([am.RandomResizedCrop(8)])
+    clips = [[picture(9, 12), picture(20, 7)], [picture(30, 8), picture(9, 12)]]
+    (views,) = am.Loader(Items([{"image": clip} for clip in clips]), recipe, 2, shuffle=False, change="smooth")
+    plan = recipe.plan([0, 1], size=[[[9, 12], [20, 7]], [[30, 8], [9, 12]]], frames=2, change="smooth")
+    assert torch.equal(views, am.render(clips, plan))
+
+
 def test_clips_that_cannot_be_are_named():
+    with pytest.raises(am.ArgumentError, match="'none', 'each', 'smooth'"):
+        am.Loader(Items([{"image": [picture(4, 4)]}]), PLAIN, 1, change="often")
     clip = [picture(4, 4), picture(4, 4)]
-    with pytest.raises(am.ArgumentError, match=r"expected single pictures for a recipe that mixes, .*, given the clip item 0 of"):
-        list(loader(Items([{"image": clip}]), MIXES))
     with pytest.raises(am.ShapeError, match=r"given a single picture as item 1 of Items and a clip of 2 as item 0 of Items"):
         list(loader(Items([{"image": clip}, {"image": clip[0]}]), PLAIN))
     with pytest.raises(am.ShapeError, match=r"expected at least one picture in a clip, given none in item 0 of Items"):

@@ -28,12 +28,12 @@ if FOUND:
         """The bindings' Recipe, with a device's memory around it: a kernel finds noise where it is to write, and may touch
         nothing but the tensors of the call."""
 
-        def plan(self, index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads, boxes=None, counts=None):
+        def plan(self, index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads, boxes=None, counts=None, *clips):
             inputs = {"index": index, "epoch": epoch, "size": sizes, "boxes": boxes, "counts": counts}
             with memory(inputs, {"rows": rows}):
-                super().plan(index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads, boxes, counts)
+                super().plan(index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads, boxes, counts, *clips)
 
-        def render(self, rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, ready, threads):
+        def render(self, rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, ready, *rest):
             floats = self.ready_floats(*out.shape)
             if floats:  # the public render makes them where the tensors are a GPU's
                 ready = torch.empty(floats)
@@ -41,8 +41,7 @@ if FOUND:
             outputs = {"out": out, "views made ready": ready, "soft targets": soft, "partners' targets": y_b, "shares": lam}
             with memory(inputs, outputs, pictures(table, channels, dtype) if images is None else []):
                 super().render(rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, ready,
-                               threads)
-
+                               *rest)
 
         def carry(self, rows, next_rows, source, view, known, valid, size, fill, undo, bilinear, scatter, *rest):
             read, written = ("view", "source") if undo and not scatter else ("source", "view")

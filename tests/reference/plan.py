@@ -19,6 +19,7 @@ ZOOM_OUT, SCALE_JITTER, FIXED_SIZE, IOU_CROP = 29, 80, 81, 82
 (RESIZED_CROP, RESIZE, CROP, FLIP_H, FLIP_V, AFFINE, ROTATE, PERSPECTIVE, CENTER_CROP, TURN, PAD, WARP,
  CROP_AND_PAD) = range(10, 23)
 POLICY_MAPS = SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y, ROTATE_BY = range(23, 28)
+POSTERIZE, CHANNEL_PERMUTATION = 37, 39
 SOLARIZE, GAUSSIAN_BLUR, GAUSSIAN_NOISE, SOLARIZE_ADD, IDENTITY_STEP, BLEND = 38, 47, 48, 49, 70, 71
 COLORS = (*range(30, 50), IDENTITY_STEP, BLEND)
 ERASE, DROPOUT, CUTOUT = 50, 51, 52
@@ -40,12 +41,18 @@ FAR = 1e9  # further than any side
 IDENTITY = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
 
 
-def plan_rows(recipe, index, sizes, output_size, *, seed=0, epoch=0, view=0, boxes=None) -> np.ndarray:
-    """int32 [B, row_words]: from the recipe's slots, each source's (height, width) and the plan's output_size."""
+def plan_rows(recipe, index, sizes, output_size, *, seed=0, epoch=0, view=0, boxes=None, frames=None, change="none",
+              drift=0.2) -> np.ndarray:
+    """int32 [B, row_words]: from the recipe's slots, each source's (height, width) and the plan's output_size. Of clips index and
+    sizes are theirs, boxes [B][T], the rows those of [B * T] frames."""
+    clip = frames or 1, change, drift
+    index, sizes = ([one for one in all_of_them for _ in range(clip[0])] for all_of_them in (index, sizes))
+    boxes = [one for several in boxes for one in several] if boxes and frames else boxes
     index = [int(i) for i in index]
     sizes = [[int(s) for s in size] for size in sizes]
     slots = [(s[0], s[1], s[2], s[3], s[4]) for s in recipe.slots]
-    rows = [Row(slots, recipe.info, index, i, sizes[i], (seed, epoch, view), output_size, boxes and boxes[i])
+    first = [i if change == "each" else i - i % clip[0] for i in range(len(index))]
+    rows = [Row(slots, recipe.info, index, i, sizes[i], (seed, epoch, view), output_size, boxes and boxes[first[i]], clip)
             for i in range(len(index))]
     return np.stack([row.words() for row in rows])
 
@@ -56,15 +63,29 @@ def split(number: int) -> tuple[int, int]:
     return number & 0xFFFFFFFF, number >> 32
 
 
-class Draw:
-    """The random numbers of one slot: Philox blocks (view 12 bits | slot 10 bits | block 10 bits, sample, epoch)."""
+def turned_back(u: float) -> float:
+    """A number that has left [0, 1) at one end, mirrored there."""
+    return min(-u if u < 0.0 else u if u < 1.0 else 2.0 - u, 1.0 - 2.0 ** -32)
 
-    def __init__(self, key, sample: int, slot: int, again: int = 0) -> None:
+
+class Draw:
+    """The random numbers of one slot: Philox blocks (view 12 bits | slot 10 bits | block 10 bits, sample, epoch).
+
+    Where a clip changes in each frame, frame t has a key of its own. Where it changes smoothly, numbers are those of the first
+    frame, moved by drift * t / (T - 1) times a speed, which lies behind another key at the number's own place.
+    """
+
+    def __init__(self, key, sample: int, slot: int, again: int = 0, frame: int = 0, clip=(1, "none", 0.0)) -> None:
         seed, epoch, view = key
+        frames, change, drift = clip
         self.counter = [view << 20 | slot << 10, *split(sample), epoch]
         low, high = split(seed)
+        if change == "each":
+            low = (low + frame * 0xC2B2AE3D) & 0xFFFFFFFF
         self.key = low, (high + again * 0x9E3779B9) & 0xFFFFFFFF
         self.ready: list[int] = []
+        self.frame = frame if change == "smooth" else 0
+        self.moved = drift * float(frame) / float(frames - 1) if self.frame else 0.0
 
     def word(self) -> int:
         if not self.ready:
@@ -72,11 +93,34 @@ class Draw:
             self.counter[0] += 1
         return self.ready.pop(0)
 
-    def unit(self) -> float:
+    def noise_key(self) -> int:
+        first = self.word()
+        low, high = self.key
+        return philox([first, self.frame, 0, 0], ((low + 0xC2B2AE3D) & 0xFFFFFFFF, high))[0] if self.frame else first
+
+    def way(self) -> float:
+        """How far the number that was drawn last has moved."""
+        if self.moved == 0.0:
+            return 0.0
+        low, high = self.key
+        speed = philox(self.counter, ((low + 0x27D4EB2F + len(self.ready)) & 0xFFFFFFFF, high))[0]
+        return self.moved * (speed * 2.0 ** -31 - 1.0)
+
+    def still(self) -> float:
         return self.word() * 2.0 ** -32
 
     def open(self) -> float:
         return (self.word() + 0.5) * 2.0 ** -32
+
+    def unit(self) -> float:
+        first = self.still()
+        return turned_back(first + self.way())
+
+    def pick(self, n: float) -> float:
+        return floor(self.still() * n)
+
+    def how_many(self, low: float, high: float) -> int:
+        return int(low + self.pick(high - low + 1.0) if low < high else low)
 
     def uniform(self, low: float, high: float) -> float:
         return low + (high - low) * self.unit()
@@ -87,9 +131,10 @@ class Draw:
     def between(self, low: float, high: float) -> float:
         return low + self.below(high - low + 1.0) if low < high else low
 
-    def normal(self) -> float:
+    def normal(self, moves: bool = False) -> float:
         radius = exact.sqrt(-2.0 * exact.log(self.open()))
-        return radius * exact.sincos_deg(360.0 * self.unit())[1]
+        turn = self.still()
+        return radius * exact.sincos_deg(360.0 * (turn + 0.25 * self.way() if moves else turn))[1]
 
     def log_gamma(self, a: float) -> float:
         boost = 0.0
@@ -140,20 +185,49 @@ def neighbours(key, first: int, count: int) -> list[int]:
     return [who[(p + 1) % count] for p in places]
 
 
-def boxes(d: Draw, area: float, low: float, high: float, log_low: float, log_high: float):
-    """Ten tries: the square roots of area share * ratio and area share / ratio, and two numbers for the place."""
+def rectangle(d: Draw, area: float, p, least: float, most) -> tuple[float, float, float, float] | None:
+    """The first of ten tries that fits: its sides, the roots of a share of the area times and over a ratio, and two numbers for
+    its place. In a smooth clip share and ratio then move among those that fit."""
+    def sides(share: float, log_ratio: float) -> list[float]:
+        ratio = exact.exp(log_ratio)
+        return [round_even(exact.sqrt(area * share * ratio)), round_even(exact.sqrt(area * share / ratio))]
+
     for _ in range(10):
-        target = area * d.uniform(low, high)
-        ratio = exact.exp(d.uniform(log_low, log_high))
+        share = p[0] + (p[1] - p[0]) * d.still()
+        share_way = d.way()
+        log_ratio = p[2] + (p[3] - p[2]) * d.still()
+        ratio_way = d.way()
         u, v = d.unit(), d.unit()
-        yield round_even(exact.sqrt(target * ratio)), round_even(exact.sqrt(target / ratio)), u, v
+        a, b = sides(share, log_ratio)
+        if not (least <= a <= most[0] and least <= b <= most[1]):
+            continue
+        if d.moved:
+            ratio, low = exact.exp(log_ratio), (least - 0.5) ** 2 if least > 0.5 else 0.0
+            high = [(side + 0.5) * (side + 0.5) for side in most]
+            share = moved_between(max(p[0], low * max(1.0 / ratio, ratio) / area),
+                                  min(p[1], min(high[0] / ratio, high[1] * ratio) / area), share, share_way)
+            target = area * share
+            if target > 0.0:
+                lows, highs = [p[2], exact.log(target / high[1])], [p[3], exact.log(high[0] / target)]
+                if low:
+                    most_log = exact.log(target / low)
+                    lows, highs = [*lows, 0.0 - most_log], [*highs, most_log]
+                log_ratio = moved_between(max(lows), min(highs), log_ratio, ratio_way)
+            a, b = (min(max(side, least), largest) for side, largest in zip(sides(share, log_ratio), most, strict=True))
+        return a, b, u, v
+    return None
+
+
+def moved_between(low: float, high: float, v: float, way: float) -> float:
+    return low + (high - low) * turned_back((v - low) / (high - low) + way) if low < high else v
 
 
 class Row:
     """One sample's row while its program runs. ``m`` takes the view's pixels to the source's."""
 
-    def __init__(self, slots, info, index, i: int, size, key, output, boxes=None) -> None:
+    def __init__(self, slots, info, index, i: int, size, key, output, boxes=None, clip=(1, "none", 0.0)) -> None:
         self.boxes = boxes
+        self.clip, self.t = clip, i % clip[0]
         self.slots, self.info, self.index, self.i, self.key = slots, info, index, i, key
         self.out_h, self.out_w = output
         self.source = [int(s) for s in size]
@@ -176,9 +250,9 @@ class Row:
     def run(self, at: int, end: int, again: int = 0) -> None:
         while at < end:
             op, n, k, flags, p = self.slots[at]
-            d = Draw(self.key, self.decider(flags), at, again)
+            d = Draw(self.key, self.decider(flags), at, again, self.t, self.clip)
             if op == APPLY:
-                at += 1 if d.unit() < p[0] else 1 + n
+                at += 1 if d.still() < p[0] else 1 + n
                 continue
             if op == CHAINS:
                 self.chains(at, k, p, d, again)
@@ -214,34 +288,35 @@ class Row:
         self.colors.append((BLEND, d.beta(p[1], p[1]), 1, count))
 
     @staticmethod
-    def argument(p, flags: int, d: Draw) -> float:
+    def argument(op: int, p, flags: int, d: Draw) -> float:
         """A step's number: by a level, rounded, with a sign, about p[4], within p[5] and p[6]."""
+        counts = op in (POSTERIZE, CHANNEL_PERMUTATION)
         if flags & LEVELS:
-            level = d.below(p[2]) / (p[2] - 1.0) if p[2] > 1.0 else 0.0
+            level = d.pick(p[2]) / (p[2] - 1.0) if p[2] > 1.0 else 0.0
         elif flags & LEVEL_NORMAL:
-            level = min(max(p[2] + p[3] * d.normal(), 0.0), p[7]) * 0.1
+            level = min(max(p[2] + p[3] * d.normal(not counts), 0.0), p[7]) * 0.1
         else:
-            level = d.unit()
+            level = d.still() if counts else d.unit()
         v = p[0] + (p[1] - p[0]) * level
         if flags & ROUND:
             v = round_even(v)
         if flags & TRUNCATE:
             v = whole(v)
-        if flags & SIGN and d.unit() < 0.5:
+        if flags & SIGN and d.still() < 0.5:
             v = 0.0 - v
         v = p[4] + v
         return min(max(v, p[5]), p[6]) if p[5] < p[6] else v
 
     def color(self, op: int, p, k: int, flags: int, d: Draw) -> None:
-        number, third, last = self.argument(p, flags, d), 0, 0
+        number, third, last = self.argument(op, p, flags, d), 0, 0
         if op in (SOLARIZE, SOLARIZE_ADD, GAUSSIAN_BLUR):
             third = k
         elif op == GAUSSIAN_NOISE:
-            third, last = d.word() & ~1 | k, int(np.float32(p[8]).view(np.int32))
+            third, last = d.noise_key() & ~1 | k, int(np.float32(p[8]).view(np.int32))
         self.colors.append((op, number, third, last))
 
     def policy_map(self, op: int, p, k: int, flags: int, d: Draw) -> None:
-        v, w, h = self.argument(p, flags, d), self.w, self.h
+        v, w, h = self.argument(op, p, flags, d), self.w, self.h
         self.interpolation = max(self.interpolation, flags & INTERPOLATION)
         n = [*IDENTITY]
         if op == ROTATE_BY:
@@ -263,23 +338,25 @@ class Row:
         """Whose numbers are drawn: its own, the batch's, or the pair's."""
         if flags & BATCH:
             return self.index[0]
-        return self.index[min(self.i, len(self.index) - 1 - self.i) if flags & PAIR else self.i]
+        frames = self.clip[0]
+        clip, clips = self.i // frames, len(self.index) // frames
+        return self.index[min(clip, clips - 1 - clip) * frames if flags & PAIR else self.i]
 
     @staticmethod
     def ordered(heads: list[int], flags: int, p, d: Draw) -> list[int]:
         for b in range(len(heads) - 1, 0, -1) if not flags & REPLACE else ():  # Fisher and Yates
-            c = int(d.below(b + 1.0))
+            c = int(d.pick(b + 1.0))
             heads[b], heads[c] = heads[c], heads[b]
-        count = int(p[0] + d.below(p[1] - p[0] + 1.0))
-        some = [heads[int(d.below(float(len(heads))))] for _ in range(count)] if flags & REPLACE else heads[:count]
+        count = int(p[0] + d.pick(p[1] - p[0] + 1.0))
+        some = [heads[int(d.pick(float(len(heads))))] for _ in range(count)] if flags & REPLACE else heads[:count]
         return sorted(some) if flags & IN_ORDER else some
 
     def chosen(self, heads: list[int], flags: int, p, d: Draw) -> list[int]:
-        if d.unit() >= p[0]:
+        if d.still() >= p[0]:
             return []
         if flags & BY_VIEW:
             return [heads[self.key[2] % len(heads)]]
-        u = d.unit()
+        u = d.still()
         return [next((h for h in heads[:-1] if u < self.slots[h][4][0]), heads[-1])]
 
     def apply(self, op: int, at: int, d: Draw) -> None:
@@ -318,7 +395,7 @@ class Row:
         elif op == ROTATE:
             self.rotate(p, flags & EXPAND, flags & INTERPOLATION, d)
         elif op == TURN:
-            self.turn(int(d.uniform(p[0], p[1])))
+            self.turn(int(p[0] + (p[1] - p[0]) * d.still()))
         elif op == PAD:
             self.pad(p, k, flags >> BORDER_SHIFT & 3)
         elif op == PERSPECTIVE:
@@ -402,10 +479,10 @@ class Row:
 
     def resized_crop(self, p, antialias, d: Draw) -> None:
         w, h = self.w, self.h
-        for cw, ch, u, v in boxes(d, w * h, *p[2:6]):
-            if 0 < cw <= w and 0 < ch <= h:
-                y, x = floor(u * (h - ch + 1.0)), floor(v * (w - cw + 1.0))
-                break
+        found = rectangle(d, w * h, p[2:6], 1.0, (w, h))
+        if found:
+            cw, ch, u, v = found
+            y, x = floor(u * (h - ch + 1.0)), floor(v * (w - cw + 1.0))
         else:  # the largest central crop within the ratio
             cw, ch, low, high = w, h, exact.exp(p[4]), exact.exp(p[5])
             if w / h < low:
@@ -492,12 +569,12 @@ class Row:
                                                 for k, x in enumerate(box)] for box in self.boxes]
         boxes = [(min(b[0], b[2]), min(b[1], b[3]), max(b[0], b[2]), max(b[1], b[3])) for b in boxes]
         for _ in range(int(p[5])):
-            least = options[int(d.below(float(len(options))))]
+            least = options[int(d.pick(float(len(options))))]
             if least >= 1.0:
                 return
             for _ in range(int(p[4])):
-                w, h = floor(self.w * d.uniform(p[0], p[1])), floor(self.h * d.uniform(p[0], p[1]))
-                u, v = d.unit(), d.unit()
+                w, h = (floor(side * (p[0] + (p[1] - p[0]) * d.still())) for side in (self.w, self.h))
+                u, v = d.still(), d.still()
                 if w < 1.0 or h < 1.0 or w < p[2] * h or w > p[3] * h:
                     continue
                 x, y = floor((self.w - w) * u), floor((self.h - h) * v)
@@ -607,35 +684,36 @@ class Row:
 
     def erase(self, p, mode: int, d: Draw) -> None:
         w, h = float(self.out_w), float(self.out_h)
-        count = int(d.between(p[8], p[9]))
+        count = d.how_many(p[8], p[9])
         for _ in range(count):
-            for eh, ew, u, v in boxes(d, w * h / float(count), *p[:4]):
-                if eh < h and ew < w:
-                    y, x = floor(u * (h - eh + 1.0)), floor(v * (w - ew + 1.0))
-                    self.erases.append((x, y, x + ew, y + eh, mode, d.word(), p[4:8]))
-                    break
+            found = rectangle(d, w * h / float(count), p[:4], 0.0, (h - 1.0, w - 1.0))
+            if found:
+                eh, ew, u, v = found
+                y, x = floor(u * (h - eh + 1.0)), floor(v * (w - ew + 1.0))
+                self.erases.append((x, y, x + ew, y + eh, mode, d.noise_key(), p[4:8]))
 
     def dropout(self, p, mode: int, d: Draw) -> None:
         w, h = float(self.out_w), float(self.out_h)
-        for _ in range(int(d.between(p[0], p[1]))):
+        for _ in range(d.how_many(p[0], p[1])):
             if p[10]:
                 eh, ew = floor(h * d.uniform(p[2], p[3])), floor(w * d.uniform(p[4], p[5]))
             else:
                 eh, ew = d.between(min(p[2], h), min(p[3], h)), d.between(min(p[4], w), min(p[5], w))
             y, x = d.below(h - eh + 1.0), d.below(w - ew + 1.0)
-            self.erases.append((x, y, x + ew, y + eh, mode, d.word(), p[6:10]))
+            self.erases.append((x, y, x + ew, y + eh, mode, d.noise_key(), p[6:10]))
 
     def cutout(self, p, mode: int, d: Draw) -> None:
         w, h = float(self.out_w), float(self.out_h)
         x, y = d.below(w) - floor(p[0] * 0.5), d.below(h) - floor(p[0] * 0.5)
         box = max(x, 0.0), max(y, 0.0), min(x + p[0], w), min(y + p[0], h)
-        self.erases.append((*box, mode, d.word(), p[1:5]))
+        self.erases.append((*box, mode, d.noise_key(), p[1:5]))
 
     def mixed(self, op: int, p, k: int, partner: int, d: Draw) -> None:
-        count, w, h = len(self.index), float(self.out_w), float(self.out_h)
-        other = {0: lambda: neighbours(self.key, self.index[0], count)[self.i],
-                 1: lambda: (self.i - 1) % count,
-                 2: lambda: count - 1 - self.i}[partner]()
+        w, h, frames = float(self.out_w), float(self.out_h), self.clip[0]
+        count, clip = len(self.index) // frames, self.i // frames
+        other = {0: lambda: neighbours(self.key, self.index[0], count)[clip],
+                 1: lambda: (clip - 1) % count,
+                 2: lambda: count - 1 - clip}[partner]() * frames + self.t
         x0, y0, x1, y1, lam = 0, 0, int(w), int(h), 1.0
         if op == MIXUP:
             lam = d.beta(p[0], p[1])

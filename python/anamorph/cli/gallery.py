@@ -12,9 +12,11 @@ from skimage import data
 import anamorph as am
 from anamorph.cli.arguments import output_file
 from anamorph.cli.preview import augmented_views, contact_sheet
+from anamorph.images.frames import CHANGES
 from anamorph.images.transforms import Transform
 
 WEAK, STRONG = 2, 3  # draws
+FRAMES = 8  # of a clip
 COLORS = 128  # of a sheet's palette
 
 Pair = tuple[list[Transform], list[Transform]]
@@ -137,6 +139,20 @@ def targets_sheet(side: int, seed: int) -> Image.Image:
     return contact_sheet(rows, cell=side, titles=["original", *["view"] * (WEAK + STRONG)], headings=list(moved_targets(side)))
 
 
+def clips_sheet(side: int, seed: int) -> Image.Image:
+    """The astronaut's picture as a video that stands still: the views of its frames, for each way in which they may differ."""
+    picture = torch.from_numpy(samples(side, False)[0])
+    recipe = am.Recipe([am.RandomResizedCrop(side, (0.4, 1)), am.RandomHorizontalFlip(), am.ColorJitter(0.4, 0.4, 0.4, 0.1),
+                        am.RandomAffine(25, shear=10, interpolation="bilinear"), am.RandomErasing(1, (0.02, 0.1))], torch.uint8)
+    rows = []
+    for change in CHANGES:
+        plan = recipe.plan([0], size=(side, side), seed=seed, frames=FRAMES, change=change, drift=1.0)
+        views = am.render(picture.expand(1, FRAMES, -1, -1, -1), plan, layout="NHWC")
+        rows.append([picture.numpy(), *views[0].permute(0, 2, 3, 1).numpy()])
+    titles = ["original", *[f"frame {t}" for t in range(FRAMES)]]
+    return contact_sheet(rows, cell=side, titles=titles, headings=[f'change="{change}"' for change in CHANGES])
+
+
 def _drawn(picture: np.ndarray, target: dict[str, torch.Tensor]) -> np.ndarray:
     seen = target["masks"].any(0).numpy()[..., None]
     image = Image.fromarray(np.where(seen, 128 + picture // 2, picture // 3 * 2))
@@ -177,7 +193,8 @@ def gallery(folder: str, *, seed: int = 0, cell: int = 112) -> Path:
             recipe = am.Recipe(transforms, num_classes=len(pictures), dtype=torch.uint8)
             row += [views[0] for views in augmented_views(pictures, recipe, draws, seed=seed)]
         _save(contact_sheet([row], cell=cell, titles=titles), target)
-    _save(targets_sheet(cell, seed), output_file("--output", str(Path(folder) / "targets.png")))
+    for name, sheet in (("targets", targets_sheet), ("clips", clips_sheet)):
+        _save(sheet(cell, seed), output_file("--output", str(Path(folder) / f"{name}.png")))
     return Path(folder)
 
 

@@ -14,11 +14,11 @@ from anamorph.data.labels import column_of
 from anamorph.data.source import Source
 from anamorph.images.picture import bytes_of
 
-_EXPECTED = "source: expected uint8 images [N, H, W, C], [N, C, H, W] or [N, H, W]"
+_EXPECTED = "source: expected uint8 images [N, H, W, C], [N, C, H, W] or [N, H, W], or clips [N, T, H, W, C] or [N, T, C, H, W]"
 
 
 class ArraySource(Source):
-    """uint8 [N, H, W, C], [N, C, H, W] or [N, H, W], with or without labels."""
+    """uint8 [N, H, W, C], [N, C, H, W] or [N, H, W], or of clips with a T behind the N, with or without labels."""
 
     def __init__(self, images: np.ndarray | torch.Tensor, labels: Any = None):
         images = as_tensor("source", images) if isinstance(images, torch.Tensor) else images
@@ -27,27 +27,32 @@ class ArraySource(Source):
         shape = tuple(images.shape)
         if len(shape) == 3:
             images = images[..., None]
-        elif len(shape) != 4:
+        elif len(shape) not in (4, 5):
             raise ShapeError(f"{_EXPECTED}, given shape {list(shape)}")
-        elif shape[3] > 4 and shape[1] <= 4:
-            images = images.permute(0, 2, 3, 1) if isinstance(images, torch.Tensor) else images.transpose(0, 2, 3, 1)
+        elif shape[-1] > 4 and shape[-3] <= 4:
+            images = images.movedim(-3, -1) if isinstance(images, torch.Tensor) else np.moveaxis(images, -3, -1)
         if 0 in shape[1:]:
             raise ShapeError(f"{_EXPECTED} with pixels, given shape {list(shape)}")
         self.images = images
+        #: Of a clip; None: they are single pictures.
+        self.frames = shape[1] if len(shape) == 5 else None
         self.labels = None if labels is None or not len(images) else column_of(labels, len(images), self.name)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def name(self, index: int) -> str:
-        return f"image {index} of the array"
+        return f"{'image' if self.frames is None else 'clip'} {index} of the array"
 
     @property
     def on_gpu(self) -> bool:
         return isinstance(self.images, torch.Tensor) and self.images.is_cuda
 
     def gather(self, ids: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """The images ``ids``, uint8 [B, H, W, C], where the array lives (on a GPU: on its current stream)."""
+        """The images ``ids``, uint8 [B, H, W, C], of clips [B * T, H, W, C], where the array lives (on a GPU: on its current
+        stream)."""
         if isinstance(self.images, np.ndarray):
-            return torch.from_numpy(np.ascontiguousarray(self.images[ids]))
-        return self.images[to_device(ids, self.images.device)]
+            images = torch.from_numpy(np.ascontiguousarray(self.images[ids]))
+        else:
+            images = self.images[to_device(ids, self.images.device)]
+        return images if self.frames is None else images.flatten(0, 1)

@@ -1,24 +1,19 @@
-"""Clips: several pictures under one sample id, which all get the same view. And what pictures of one batch have in common."""
+"""Clips: several pictures under one sample id. And what pictures of one batch have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
-from anamorph.core.errors import ArgumentError, ShapeError
-from anamorph.images.recipe import Recipe
+from anamorph.core.errors import ShapeError
 
 Names = Sequence[Callable[[], str]]  # of the samples of a batch
 
 
-def frames_of(images: Sequence[torch.Tensor | list[torch.Tensor]], names: Names, recipe: Recipe) -> int | None:
+def frames_of(images: Sequence[torch.Tensor | list[torch.Tensor]], names: Names) -> int | None:
     """How many pictures each clip of a batch has; None for single pictures."""
     lengths = [len(image) if isinstance(image, list) else None for image in images]
-    if lengths[0] and recipe._mixes:
-        raise ArgumentError("source: expected single pictures for a recipe that mixes, since each picture of a clip would meet "
-                            f"another partner, given the clip {names[0]()}")
     for length, name in zip(lengths, names):
         if length != lengths[0]:
             what = [f"a clip of {n}" if n else "a single picture" for n in (length, lengths[0])]
@@ -33,12 +28,3 @@ def check_channels(images: Sequence[torch.Tensor], names: Names, frames: int) ->
         if image.shape[2] != images[0].shape[2]:
             raise ShapeError(f"source: expected {images[0].shape[2]} channels as in {names[0]()}, given {image.shape[2]} in "
                              f"{names[at // frames]()}")
-
-
-def clips(result: Any, frames: int) -> Any:
-    """What ``render`` made of single pictures, views [B * T, ...] and perhaps targets, as one entry for each clip."""
-    if isinstance(result, torch.Tensor):
-        return result.unflatten(0, (-1, frames))
-    views, targets = result
-    once = tuple(part[::frames] for part in targets) if isinstance(targets, tuple) else targets[::frames]
-    return views.unflatten(0, (-1, frames)), once

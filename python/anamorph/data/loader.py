@@ -22,7 +22,7 @@ from anamorph.core.tensors import current
 from anamorph.data.array import ArraySource
 from anamorph.data.background import Background, Gate, shared_out
 from anamorph.data.batch import Batch
-from anamorph.data.clips import check_channels, clips, frames_of
+from anamorph.data.clips import check_channels, frames_of
 from anamorph.data.codecs import CodecsDecoder
 from anamorph.data.dali import DaliDecoder, PipelineSource, Reject, is_pipeline
 from anamorph.data.dataset import DatasetSource
@@ -32,6 +32,7 @@ from anamorph.data.order import InOrder, Order
 from anamorph.data.source import Source
 from anamorph.data.sources import open_source
 from anamorph.data.turns import Turns
+from anamorph.images.frames import check_change
 from anamorph.images.plan import Plan
 from anamorph.images.recipe import ENDS, MAX_EPOCH, Recipe
 from anamorph.images.render import render
@@ -99,11 +100,12 @@ class Loader:
               (``"train-{000..012}.tar"``). A sample is what has one key, the name up to the first dot: a picture of a suffix
               that ``ImageFolder`` takes, and its label as a class id in ``.cls``; or in ``.json``, as a number, a list, an
               object's entry "label" or "cls", or the object; or as a class id in ``.txt``;
-            * uint8 images ``[N, H, W, C]``, ``[N, C, H, W]`` or ``[N, H, W]`` (numpy or torch, host or GPU), or
-              ``(images, labels)`` with labels ``[N]``, ``[N, K]`` or a dict of such;
+            * uint8 images ``[N, H, W, C]``, ``[N, C, H, W]`` or ``[N, H, W]`` (numpy or torch, host or GPU), or clips
+              ``[N, T, H, W, C]`` or ``[N, T, C, H, W]``, or ``(images, labels)`` with labels ``[N]``, ``[N, K]`` or a dict of
+              such;
             * a map-style ``torch.utils.data.Dataset`` (or a Hugging Face one) of ``(image, label)``, ``{"image": ...,
               "label": ...}`` or ``image``, the image being PIL, a uint8 ``[H, W, C]`` array or a uint8 ``[C, H, W]`` tensor. A
-              list of T pictures is a clip: all get the same view, and a batch is ``[B, T, C, H, W]``;
+              list of T pictures is a clip, and a batch is ``[B, T, C, H, W]``;
             * an ``nvidia.dali`` pipeline with the outputs images, labels[, index]. Shuffling and
               sharding are then the pipeline's, and each pass starts at the first sample of its reader (a pass after one
               that was left early first runs through the rest; without a reader it goes on where the pipeline
@@ -144,6 +146,7 @@ class Loader:
         exif: turn files as their EXIF (or TIFF) orientation says. By default they come as they lie, as from torchvision's
             ``ImageFolder`` and ``decode_image``, which has ``apply_exif_orientation``; only TIFFs are turned by Pillow and so
             by ``ImageFolder`` whatever one asks for.
+        change, drift: how the views of a clip's frames differ, as of ``Recipe.plan``; by default not at all.
 
     Raises:
         ArgumentError, ShapeError, DtypeError: an argument is not what it should be.
@@ -182,6 +185,8 @@ class Loader:
         labels: bool = True,
         allow_empty: bool = False,
         exif: bool = False,
+        change: str = "none",
+        drift: float = 0.2,
         **unknown: Any,
     ):
         for name in unknown:
@@ -200,6 +205,8 @@ class Loader:
         checks.choice("decoder", decoder, ("auto", "dali", "pillow"))
         checks.choice("on_error", on_error, ("raise", "skip"))
         channels = _channels(channels)
+        check_change(1, change, drift)
+        self._change: dict[str, Any] = {"change": change, "drift": drift}
         for name, flag in (("shuffle", shuffle), ("drop_last", drop_last), ("pad", pad), ("with_index", with_index),
                            ("labels", labels), ("allow_empty", allow_empty), ("exif", exif)):
             if not isinstance(flag, (bool, np.bool_)):
@@ -252,7 +259,7 @@ class Loader:
         self._labels = bool(labels)
         self.recipe = self._fitted(recipe)
         if isinstance(self.source, ArraySource):
-            height, width = self.source.images.shape[1:3]
+            height, width = self.source.images.shape[-3:-1]
             self.recipe.output_size((height, width))
         # A dataset is read by one thread at a time, also by two passes, or by one that is just being left.
         self._alone = not getattr(self.source, "thread_safe", True) and self._num_threads == 1
@@ -401,10 +408,8 @@ class Loader:
                     raise next(e for e in rejected if self._name(index) in str(e))
                 frames = batch.frames or 1
                 plan = self._plan(batch, epoch)
-                views = render(batch.images, plan, layout="NHWC")
-                first = int(at[0]) * frames
-                view = views[first:first + frames].clone() if batch.frames else views[first].clone()
-                sentence = plan[first]
+                view = render(self._pictures(batch), plan, layout="NHWC")[int(at[0])].clone()
+                sentence = plan[int(at[0]) * frames]
             del held
         return view, sentence
 
@@ -471,7 +476,7 @@ class Loader:
         if isinstance(source, ArraySource):
             for number, ids in self.sampler.batches(epoch, start):
                 labels = None if source.labels is None or not self._labels else source.labels[ids]
-                batch = Batch(number, ids, None, labels)
+                batch = Batch(number, ids, None, labels, source.frames)
                 if source.on_gpu:
                     batch.arrive(self.device)
                 batch.images = source.gather(batch.ids)
@@ -538,7 +543,7 @@ class Loader:
         if self._decoder is not None:
             return Batch(number, ids, images, labels)
         names = [partial(self._name, index) for index in ids.tolist()]
-        frames = frames_of(images, names, self.recipe)
+        frames = frames_of(images, names)
         if frames:
             images = [image for clip in images for image in clip]
         check_channels(images, names, frames or 1)
@@ -566,18 +571,17 @@ class Loader:
         return tuple(parts) if len(parts) > 1 else parts[0]
 
     def _render(self, batch: Batch, targets: torch.Tensor | None, epoch: int) -> Any:
-        frames = batch.frames
-        if frames and targets is not None:
-            targets = targets.repeat_interleave(frames, 0)
         plan = self._plan(batch, epoch)
-        result = render(batch.images, plan, targets=targets, layout="NHWC")
-        return clips(result, frames) if frames else result
+        return render(self._pictures(batch), plan, targets=targets, layout="NHWC")
+
+    def _pictures(self, batch: Batch) -> Any:
+        """As render takes them: a tensor of clips has their axis."""
+        clips = batch.frames and isinstance(batch.images, torch.Tensor)
+        return batch.images.unflatten(0, (-1, batch.frames)) if clips else batch.images
 
     def _plan(self, batch: Batch, epoch: int) -> Plan:
-        index = cast(torch.Tensor, batch.ids)
-        if batch.frames:  # one id several times is one view several times
-            index = index.repeat_interleave(batch.frames)
-        return self.recipe.plan(index, seed=self.seed, epoch=epoch, size=self._sizes(batch), device=self.device)
+        change = dict(self._change, frames=batch.frames) if batch.frames else {}
+        return self.recipe.plan(batch.ids, seed=self.seed, epoch=epoch, size=self._sizes(batch), device=self.device, **change)
 
     def _sizes(self, batch: Batch) -> tuple[int, int] | torch.Tensor:
         """(H, W) when all images agree, which the host knows, else int64 [B, 2] on the device."""
@@ -593,7 +597,8 @@ class Loader:
                      for at in (0, int(others.nonzero()[0])) for h, w in [sizes[at].tolist()]]
             raise ArgumentError("source: expected pictures of one size for a recipe whose output's size depends on theirs, given "
                                 f"{' and '.join(given)}; {ENDS}")
-        return batch.images._sizes_there()
+        there = cast(torch.Tensor, batch.images._sizes_there())
+        return there.unflatten(0, (-1, batch.frames)) if batch.frames else there
 
     def _name(self, index: int) -> str:
         return f"sample {index} of the DALI pipeline" if isinstance(self.source, PipelineSource) else self.source.name(index)

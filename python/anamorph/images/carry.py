@@ -29,6 +29,7 @@ from anamorph.images.forms import (
     table_of,
     to_xyxy,
 )
+from anamorph.images.frames import by_frames
 from anamorph.images.objects import carry_objects
 from anamorph.images.rows import WORDS
 
@@ -38,7 +39,11 @@ BOTH = 0  # pictures' values of a mixed view
 
 
 class Carries:
-    """A plan's methods for what belongs to its pictures. (:class:`anamorph.Plan` is one.)"""
+    """A plan's methods for what belongs to its pictures. (:class:`anamorph.Plan` is one.)
+
+    Of a plan of clips (``frames=`` T) whatever is said to be ``[B, ...]`` is ``[B, T, ...]``, in and out, and a list of B is one
+    of B lists of T.
+    """
 
     __slots__ = ()
 
@@ -47,9 +52,11 @@ class Carries:
     recipe: Any
     size: Any
     output_size: tuple[int, int]
+    frames: int | None
 
     # ---- the two maps ----
 
+    @by_frames
     def to_view(self, points: Any) -> Tensor:
         """Positions of the sources where the views show them: the geometry alone, whether they are seen or not.
 
@@ -62,12 +69,14 @@ class Carries:
         """
         return self._points(points, None, False, 0.0)[0]
 
+    @by_frames
     def to_source(self, points: Any) -> Tensor:
         """Positions of the views where their sources have them: :meth:`to_view`'s inverse, of the same form."""
         return self._points(points, None, True, 0.0)[0]
 
     # ---- into the view ----
 
+    @by_frames
     def apply_mask(self, masks: Any, *, fill: int | bool = 0) -> Any:
         """Masks of the views: the same geometry, the nearest value, no blending.
 
@@ -90,6 +99,7 @@ class Carries:
                                 "takes those of objects")
         return self._into(planes, fill=fill, judged=False)[0]
 
+    @by_frames
     def apply_depth(self, depth: Any, valid: Any = None, *, mode: str = "nearest", fill: float = 0.0) -> tuple[Any, Any]:
         """Depth, or any other values that belong to places, in the views. The values themselves are not rescaled.
 
@@ -115,8 +125,11 @@ class Carries:
         F(B(p) + flow(B(p))) - p: for one affine map with the linear part L of both frames, L flow.
 
         Args:
-            flow: float32 ``[B, 2, H, W]``, (x, y) in pixels from the first frame to the second.
-            next_plan: the second frame's, of as many rows; None: the same as this one's.
+            flow: float32 ``[B, 2, H, W]``, (x, y) in pixels from the first frame to the second. Of clips ``[B, T - 1, 2, H, W]``:
+                ``flow[:, t]`` is from frame t to frame t + 1, and moved by the rows of both.
+            next_plan: the second frame's, of as many rows; None: the same as this one's, of clips the next frame's. Of clips with
+                a ``next_plan`` (of as many frames each): ``flow[:, t]``, T of them, is from frame t of this one's clips to that
+                one's.
             valid: where the flow is known, bool ``[B, H, W]``.
             mode: "nearest" or "bilinear", as :meth:`apply_depth`'s.
 
@@ -124,6 +137,16 @@ class Carries:
             float32 ``[B, 2, h, w]`` in pixels of the views, 0 where there is none, and where it is valid, bool ``[B, h, w]``.
             What leaves the second view is valid still.
         """
+        if self.frames is not None:
+            if next_plan is None:
+                plan, next_plan = self._pairs()
+                return plan.apply_flow(flow, next_plan, valid, mode=mode)
+            if isinstance(next_plan, Carries) and next_plan.frames != self.frames:
+                raise ArgumentError(f"next_plan: expected one of clips of {self.frames} frames, given {next_plan!r}")
+        return self._flow(flow, next_plan, valid, mode)
+
+    @by_frames
+    def _flow(self, flow: Any, next_plan: Carries | None, valid: Any, mode: str) -> tuple[Any, Any]:
         planes = Planes("flow", flow, self, lambda t: t.dtype == torch.float32, "float32")
         if planes.list or planes.dims != 4 or planes.tensors[0].shape[1] != 2:
             raise ShapeError(f"flow: expected [B, 2, H, W], given {planes.shape()}")
@@ -138,6 +161,7 @@ class Carries:
             raise ArgumentError("next_plan: expected a plan of a recipe with as many steps, given one of other rows")
         return self._into(planes, known, _mode(mode), 0.0, following.rows)
 
+    @by_frames
     def apply_boxes(self, boxes: Any, counts: Any = None, *, format: str = "xyxy", min_size: float = 1.0, min_area: float = 1.0,
                     min_visibility: float = 0.0, tight: bool = True) -> tuple[Any, Any]:
         """Boxes around what the views show of what was in the sources' boxes.
@@ -164,6 +188,7 @@ class Carries:
         tight = checks.flag("tight", tight)
         return self._boxes(given, format, False, tight, least)
 
+    @by_frames
     def apply_keypoints(self, points: Any, counts: Any = None, *, convention: str = "edge") -> tuple[Any, Any]:
         """Points of the sources in the views.
 
@@ -180,6 +205,7 @@ class Carries:
         shift = 0.5 * CONVENTIONS.index(checks.choice("convention", convention, CONVENTIONS))
         return self._points(points, counts, False, shift, both=True)
 
+    @by_frames
     def apply_targets(self, targets: Sequence[Mapping[str, Any]], *, min_size: float = 1.0, min_area: float = 1.0,
                       min_visibility: float = 0.0, tight: bool = True, convention: str = "edge") -> list[dict[str, Any]]:
         """torchvision's detection targets of the views, without the objects that are not seen any more.
@@ -203,6 +229,7 @@ class Carries:
 
     # ---- back to the source ----
 
+    @by_frames
     def undo(self, prediction: Any, *, mode: str = "bilinear", fill: float = 0) -> tuple[Any, Any]:
         """What was found in the views, in the frames of their sources: AugUndo's way (Wu et al., ECCV 2024).
 
@@ -233,6 +260,7 @@ class Carries:
             raise DtypeError(f"prediction: expected floats, or integers with mode='nearest', given {prediction.dtype}")
         return _Undo.run(self, prediction, mode == "bilinear", fill)
 
+    @by_frames
     def undo_boxes(self, boxes: Any, counts: Any = None, *, format: str = "xyxy", tight: bool = False) -> tuple[Any, Any]:
         """Boxes of the views, such as a detector's, in the frames of their sources: around their corners, cut at its border.
 
@@ -243,6 +271,7 @@ class Carries:
         format = checks.choice("format", given.format or format, FORMATS)
         return self._boxes(given, format, True, checks.flag("tight", tight), (0.0, 0.0, 0.0))
 
+    @by_frames
     def undo_keypoints(self, points: Any, counts: Any = None, *, convention: str = "edge") -> tuple[Any, Any]:
         """Points of the views in the frames of their sources, and which of them the view shows of its picture.
 
@@ -253,6 +282,11 @@ class Carries:
         return self._points(points, counts, True, shift)
 
     # ---- how ----
+
+    def _pairs(self) -> tuple[Carries, Carries]:
+        """The plans of the frames that have a next one, and of these."""
+        raise NotImplementedError
+
 
     def _no_mix(self, what: str) -> None:
         if self.recipe._mixes:

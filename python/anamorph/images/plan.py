@@ -15,6 +15,7 @@ from anamorph.core.errors import ArgumentError, ShapeError
 from anamorph.core.tensors import as_device, as_tensor
 from anamorph.images import rows as _rows
 from anamorph.images.carry import Carries
+from anamorph.images.frames import MAX_FRAMES
 from anamorph.images.rows import (
     COLOR_WORDS,
     ERASE_NAMES,
@@ -73,16 +74,19 @@ class Plan(Carries):
         seed, epoch, view: what, with an id, names a row.
         size: (height, width) of the sources, or int64 ``[B, 2]``.
         output_size: (height, width) of the views.
+        frames: None; or T of a plan of clips, whose frame t of clip b is row b * T + t. There ``index`` and ``size`` are the
+            rows', too, and a slice of whole clips is one of clips, any other one of single pictures: ``plan[t::T]`` is frame t of
+            each.
 
     Raises:
         ArgumentError: a word of the rows that no plan of this recipe holds. (Rows on a device are copied to the host for that.)
         ShapeError: tensors that do not fit together.
     """
 
-    __slots__ = ("epoch", "index", "output_size", "recipe", "rows", "seed", "size", "view")
+    __slots__ = ("epoch", "frames", "index", "output_size", "recipe", "rows", "seed", "size", "view")
 
     def __init__(self, recipe: Drawer, rows: Tensor, index: Tensor, seed: int, epoch: int | Tensor, view: int,
-                 size: Any, output_size: tuple[int, int]) -> None:
+                 size: Any, output_size: tuple[int, int], frames: int | None = None) -> None:
         self.recipe = recipe
         self.rows = rows
         self.index = index
@@ -91,6 +95,7 @@ class Plan(Carries):
         self.view = view
         self.size = size
         self.output_size = output_size
+        self.frames = frames
         _check(self)
         if rows.data_ptr() % 16:  # as a file's may; a GPU reads words where they lie whole, or several at once
             self.rows = rows.clone()
@@ -99,7 +104,7 @@ class Plan(Carries):
     def _drawn(*attributes: Any) -> Plan:
         """Of rows that are right: they were drawn a moment ago, or come from another plan."""
         p = Plan.__new__(Plan)
-        p.recipe, p.rows, p.index, p.seed, p.epoch, p.view, p.size, p.output_size = attributes
+        p.recipe, p.rows, p.index, p.seed, p.epoch, p.view, p.size, p.output_size, p.frames = attributes
         return p
 
     def __len__(self) -> int:
@@ -115,7 +120,7 @@ class Plan(Carries):
         device = as_device(device)
         epoch = self.epoch.to(device) if isinstance(self.epoch, Tensor) else self.epoch
         return Plan._drawn(self.recipe, self.rows.to(device), self.index.to(device), self.seed, epoch, self.view, self.size,
-                           self.output_size)
+                           self.output_size, self.frames)
 
     def table(self) -> Table:
         """The rows as named columns: a list of dicts that prints as a table. Copies the rows to the host.
@@ -144,10 +149,31 @@ class Plan(Carries):
         return _sentence(self._describe(i, _Row(_checked(self, slice(i, i + 1))[0])), self.output_size)
 
     def _part(self, which: slice) -> Plan:
-        """Rows of their own: a partner is known by its row, which is another in the part."""
         at = torch.tensor(range(len(self))[which], dtype=torch.int64)
         if not len(at):
             raise ShapeError(f"plan: expected a slice of at least one of {len(self)} rows, given {which.start}:{which.stop}")
+        return self._some(at, f"{which.start}:{which.stop}", self.frames if self._whole_clips(at) else None)
+
+    def _whole_clips(self, at: Tensor) -> bool:
+        if self.frames is None or len(at) % self.frames:
+            return False
+        clips = at.view(-1, self.frames)
+        return not bool((clips[:, 0] % self.frames).any()) and torch.equal(clips, clips[:, :1] + torch.arange(self.frames))
+
+    def _rows_alone(self) -> Plan:
+        """The rows of clips as those of single pictures."""
+        return Plan._drawn(self.recipe, self.rows, self.index, self.seed, self.epoch, self.view, self.size, self.output_size,
+                           None)
+
+    def _pairs(self) -> tuple[Plan, Plan]:
+        if self.frames is None or self.frames < 2:
+            raise ArgumentError("flow: expected clips of at least two frames, or a next_plan, given clips of one")
+        at = torch.arange(len(self)).view(-1, self.frames)
+        before, after = (self._some(rows.flatten(), "their frames", self.frames - 1) for rows in (at[:, :-1], at[:, 1:]))
+        return before, after
+
+    def _some(self, at: Tensor, given: str, frames: int | None) -> Plan:
+        """Rows of their own: a partner is known by its row, which is another in the part."""
         kept = at.to(self.device)
         rows, own = self.rows[kept], torch.arange(len(kept), device=self.device)
         place = torch.full((len(self),), -1, device=self.device)
@@ -158,17 +184,17 @@ class Plan(Carries):
         partner = torch.where(rows[:, WORDS["MIX"]] == 0, own, partner)
         if self.recipe._mixes and bool((partner < 0).any()):
             i = int((partner < 0).nonzero()[0])
-            raise ArgumentError(f"plan: expected a slice with the partners of its rows, given {which.start}:{which.stop}, whose "
+            raise ArgumentError(f"plan: expected a slice with the partners of its rows, given {given}, whose "
                                 f"row {int(kept[i])} mixes with row {int(rows[i, WORDS['PARTNER']])}")
         rows[:, WORDS["PARTNER"]] = partner.int()
         size = self.size[at.to(self.size.device)] if isinstance(self.size, Tensor) else self.size
-        return Plan._drawn(self.recipe, rows, self.index[kept], self.seed, self.epoch, self.view, size, self.output_size)
+        return Plan._drawn(self.recipe, rows, self.index[kept], self.seed, self.epoch, self.view, size, self.output_size, frames)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Plan):
             return NotImplemented
         mine, theirs = self.state_dict(), other.state_dict()
-        return self.recipe == other.recipe and all(
+        return self.recipe == other.recipe and self.frames == other.frames and all(
             mine[name].shape == theirs[name].shape and torch.equal(mine[name].cpu(), theirs[name].cpu()) for name in mine)
 
     __hash__ = None  # type: ignore[assignment]  # its rows may be written to
@@ -178,7 +204,8 @@ class Plan(Carries):
 
     def __repr__(self) -> str:
         epoch = "device" if isinstance(self.epoch, Tensor) else self.epoch
-        return (f"Plan of {len(self)} samples to {self.output_size[0]}x{self.output_size[1]} "
+        what = f"{len(self)} samples" if self.frames is None else f"{len(self) // self.frames} clips of {self.frames} frames"
+        return (f"Plan of {what} to {self.output_size[0]}x{self.output_size[1]} "
                 f"(seed {self.seed}, epoch {epoch}, view {self.view}, on {self.device})")
 
     def _describe(self, i: int, row: _Row) -> dict[str, Any]:
@@ -188,7 +215,7 @@ class Plan(Carries):
         det = a * d - b * c
         corners = [_project(m, x, y) for x, y in ((0, 0), (w, 0), (w, h), (0, h))]
         out: dict[str, Any] = {
-            "sample": int(self.index[i]),
+            "sample": int(self.index[i]), **({} if self.frames is None else {"frame": i % self.frames}),
             "source": tuple(row.ints("SOURCE", 2)),
             "reads": _box(corners),
             "scale": (round(scale_x, 3), round(scale_y, 3)),
@@ -223,6 +250,7 @@ class Plan(Carries):
         seed = self.seed - (1 << 64) if self.seed >= 1 << 63 else self.seed
         size = self.size if isinstance(self.size, Tensor) else torch.tensor(self.size)
         key = [seed, epoch, self.view, *self.output_size, self.recipe.fingerprint, FORMAT]
+        key += [] if self.frames is None else [self.frames]
         # Copies: a view of a longer tensor would be saved with all of that.
         return {"rows": self.rows, "index": self.index.clone(), "size": size.clone(), "key": torch.tensor(key)}
 
@@ -241,7 +269,7 @@ class Plan(Carries):
             raise ArgumentError(f"state: expected a plan's tensors, given a dict without {', '.join(sorted(missing))}")
         state = {name: as_tensor(f"state[{name!r}]", t) for name, t in state.items()}
         key = [operator.index(k) if isinstance(k, int) else -1 for k in state["key"].flatten().tolist()]
-        found = 1 if len(key) == 6 else key[6] if len(key) == 7 else 0
+        found = 1 if len(key) == 6 else key[6] if len(key) in (7, 8) else 0
         if found != FORMAT:
             raise ArgumentError(f"state: expected a plan of format {FORMAT}, given one of format {found}, of another version of "
                                 "anamorph; draw it again from its ids, seed and epoch")
@@ -250,7 +278,7 @@ class Plan(Carries):
         size = state["size"]
         pair = (int(size[0]), int(size[1])) if size.shape == (2,) and size.dtype == torch.int64 else None
         return cls(recipe, state["rows"].contiguous(), state["index"].clone(), key[0] % (1 << 64), key[1], key[2],
-                   pair or size.clone(), (key[3], key[4]))
+                   pair or size.clone(), (key[3], key[4]), key[7] if len(key) == 8 else None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.recipe, self.state_dict())
@@ -262,6 +290,10 @@ def _check(plan: Plan) -> None:
     checks.whole("seed", plan.seed, 0, 2**64 - 1)
     checks.whole("epoch", plan.epoch.item() if isinstance(plan.epoch, Tensor) else plan.epoch, 0, 2**32 - 1)
     checks.whole("view", plan.view, 0, 4095)
+    if plan.frames is not None:
+        frames = checks.whole("frames", plan.frames, 1, MAX_FRAMES)
+        if len(plan) % frames:
+            raise ShapeError(f"frames: expected clips that make {len(plan)} rows together, given {frames} frames each")
     output = plan.recipe._output(plan.size)
     if tuple(plan.output_size) != output:
         raise ArgumentError(f"output_size: expected {output[0]} x {output[1]}, given {plan.output_size[0]} x "
@@ -383,8 +415,9 @@ def _step(name: str, value: float) -> str:
 
 def _sentence(row: dict[str, Any], output_size: tuple[int, int]) -> str:
     x0, y0, x1, y1 = row["reads"]
-    parts = [f"sample {row['sample']}: x {x0:g} to {x1:g}, y {y0:g} to {y1:g} of {row['source'][1]}x{row['source'][0]} pixels "
-             f"become {output_size[1]}x{output_size[0]}"]
+    frame = f", frame {row['frame']}" if "frame" in row else ""
+    parts = [f"sample {row['sample']}{frame}: x {x0:g} to {x1:g}, y {y0:g} to {y1:g} of {row['source'][1]}x{row['source'][0]} "
+             f"pixels become {output_size[1]}x{output_size[0]}"]
     if row["turned"]:
         parts.append(f"turned by {row['turned']:g} degrees")
     if row["mirrored"]:

@@ -19,6 +19,7 @@ from anamorph.core.move import to_device
 from anamorph.core.tensors import as_device, as_integers, as_tensor
 from anamorph.images.bounds import branches, has_antialias, reach
 from anamorph.images.forms import Rows
+from anamorph.images.frames import check_change, every_frame, flat
 from anamorph.images.picture import CODES, as_batch
 from anamorph.images.plan import Plan
 from anamorph.images.render import FOURS, render
@@ -101,6 +102,7 @@ class Recipe:
             raise ArgumentError(f"transforms: expected per-channel values of one length, given lengths {sorted(channels)}")
         mixers = [m for t in self.transforms for m in t.mixers()]
         self._mixes = bool(mixers)
+        self._partner_rules = {str(m.partner) for m in mixers}
         self._masks = any(isinstance(m, MaskMix) for m in mixers)
         self._fixed = chain_size(self.transforms, None)
         self._pairs = self.labels == "pairs"
@@ -147,14 +149,17 @@ class Recipe:
         return out and _within(size, out)
 
     def plan(self, index: Any, *, size: Any, seed: int = 0, epoch: int | Tensor = 0, view: int = 0,
-             device: Any = None, boxes: Any = None, counts: Any = None) -> Plan:
-        """Draw what happens to a batch: a pure function of (recipe, seed, epoch, sample id, view).
+             device: Any = None, boxes: Any = None, counts: Any = None, frames: int | None = None, change: str = "none",
+             drift: float = 0.2) -> Plan:
+        """Draw what happens to a batch: a pure function of (recipe, seed, epoch, sample id, view), and of clips of ``frames``,
+        ``change`` and ``drift``.
 
         Args:
             index: the sample ids, int64 ``[B]``: a tensor, an array or a list. The plan keeps a copy (one small one on the
                 same device), so the memory may be used again. An id may stand there several times, for a pair or the frames of
                 a clip: each time it gets the same view (but for a partner, whose id is another row's).
-            size: (height, width) of the source images, or int64 ``[B, 2]`` where they differ. Copied likewise.
+            size: (height, width) of the source images, or int64 ``[B, 2]`` where they differ (of clips, or ``[B, T, 2]``). Copied
+                likewise.
             seed: 0 to 2**64 - 1.
             epoch: 0 to 2**32 - 1; or an int64 tensor of one element on the plan's device, read by the kernel, so that a
                 captured CUDA graph replays with the epoch it then holds.
@@ -163,9 +168,16 @@ class Recipe:
             boxes: for a recipe with RandomIoUCrop, whose rows are then a function of these too: float32 ``[B, N, 4]``, xyxy in
                 edge coordinates of the sources, or a list of ``[N, 4]``.
             counts: of a tensor of boxes, int64 ``[B]``: how many of the N are boxes. None: all.
+            frames: T, 1 to 65536, for samples that are clips of T frames; boxes and counts are then ``[B, T, ...]``, ids and
+                sizes still one for each clip. None: they are pictures.
+            change: how the views of a clip's frames differ. "none": all have the same. "each": each frame is drawn anew.
+                "smooth": what is decided (whether a transform is applied, which one, in what order) stays for the clip, and its
+                numbers move: docs/video.md.
+            drift: of a smooth clip, in [0, 1]: how far from the first frame to the last a number moves at most, as a share of its
+                range; each at a speed of its own, up to that.
 
         Returns:
-            A :class:`Plan` of B rows. One launch, no synchronisation.
+            A :class:`Plan` of B rows, of clips B * T. One launch, no synchronisation.
 
         Raises:
             ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
@@ -173,6 +185,7 @@ class Recipe:
         where = None if device is None else as_device(device)
         foreign: list[Tensor] = []
         index = as_integers("index", index, foreign, where)
+        clips = None if frames is None and change == "none" and drift == 0.2 else check_change(frames, change, drift)
         index = index.clone() if index.is_contiguous() else index.contiguous()  # the caller may use the memory again
         shape = index.shape
         if len(shape) != 1 or shape[0] == 0:
@@ -194,9 +207,13 @@ class Recipe:
         elif type(epoch) is not int or not 0 <= epoch < 1 << 32:
             epoch = checks.whole("epoch", epoch, 0, MAX_EPOCH)
 
+        if frames is not None and clips is not None:
+            self._check_clips(change)
+            frames = clips[0]
+            index = every_frame(index, frames)
         sizes = None
         if type(size) is not tuple or len(size) != 2 or type(size[0]) is not int or type(size[1]) is not int:
-            size, sizes = _sizes(size, shape[0], foreign, where)
+            size, sizes = _sizes(size, shape[0], foreign, where, frames)
         if sizes is None:
             h, w = size
             out = self._fixed if self._fixed and self._checked == size else self._check_size(size)
@@ -205,16 +222,24 @@ class Recipe:
             h = w = 0
             out = self._output(sizes)
             each = to_device(sizes, where)
-        rows = torch.empty((shape[0], self._row_words), dtype=torch.int32, device=where)
-        if boxes is None and not self._boxed:
+        rows = torch.empty((len(index), self._row_words), dtype=torch.int32, device=where)
+        if boxes is None and not self._boxed and frames is None:
             self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads())
         else:
-            objects = self._objects(boxes, counts, rows)
-            self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads(), objects.data,
-                              objects.counts)
+            if frames is not None:
+                boxes, counts = (flat(name, given, shape[0], frames) for name, given in (("boxes", boxes), ("counts", counts)))
+            objects = self._objects(boxes, counts, rows) if boxes is not None or self._boxed else None
+            self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads(),
+                              objects and objects.data, objects and objects.counts, *(clips or ()))
         if foreign or rows.is_cuda:
             hold(foreign)
-        return Plan._drawn(self, rows, index, seed, epoch, view, size if sizes is None else sizes, out)
+        return Plan._drawn(self, rows, index, seed, epoch, view, size if sizes is None else sizes, out, frames)
+
+    def _check_clips(self, change: str) -> None:
+        """A clip has one label, so one partner."""
+        if change == "each" and self._pairs and len(self._partner_rules) > 1:
+            raise ArgumentError("change: expected 'none' or 'smooth' for labels='pairs' and mixers that pair in several ways "
+                                f"({', '.join(sorted(self._partner_rules))}), so that a clip has one partner, given 'each'")
 
     def _objects(self, boxes: Any, counts: Any, rows: Tensor) -> Rows:
         if not self._boxed:
@@ -231,7 +256,7 @@ class Recipe:
         index = to_device(index, device)
         rows = torch.empty((1, self._row_words), dtype=torch.int32, device=device)
         self._native.plan(index, seed, 0, 0, *size, None, 0, 0, rows, 1)
-        return Plan._drawn(self, rows, index, seed, 0, 0, size, _within(size, view_size(rows)))
+        return Plan._drawn(self, rows, index, seed, 0, 0, size, _within(size, view_size(rows)), None)
 
     def __call__(self, image: Any, *, seed: int | None = None) -> Tensor:
         """The view of one picture, as a torchvision transform gives it: for Datasets, Compose and a quick look. Batches are
@@ -335,17 +360,23 @@ def _within(size: tuple[int, int], out: tuple[int, int]) -> tuple[int, int]:
     return out
 
 
-def _sizes(size: Any, count: int, foreign: list[Tensor], where: torch.device) -> tuple[Any, Tensor | None]:
-    """(h, w) and None, or None and the sizes [B, 2], in memory of their own, for a plan that is drawn on ``where``."""
+def _sizes(size: Any, count: int, foreign: list[Tensor], where: torch.device, frames: int | None) -> tuple[Any, Tensor | None]:
+    """(h, w) and None, or None and the sizes [B, 2] (of clips the frames'), in memory of their own, for a plan that is drawn on
+    ``where``."""
     each = checks.is_sequence(size) and any(checks.is_sequence(s) for s in size)
     if not each and (checks.is_sequence(size) or isinstance(checks.plain(size), Number | str | None)):
         return _pair(size), None
     sizes = as_integers("size", size, foreign, where)
+    each_frame = frames is not None and sizes.dim() == 3
+    if frames is not None and each_frame:
+        sizes, count = flat("size", sizes, count, frames), count * frames
     if sizes.dim() != 2 or sizes.shape[1] != 2 or sizes.shape[0] != count:
         raise ShapeError(f"size: expected (height, width) or int64 [{count}, 2] for {count} samples, given shape "
                          f"{list(sizes.shape)}")
     if sizes.device.type == "cpu" and not bool(((sizes >= 1) & (sizes <= checks.MAX_SIDE)).all()):
         raise ShapeError(f"size: expected {checks.SIDES}, given {sizes.min().item()} to {sizes.max().item()}")
+    if frames is not None and not each_frame:
+        return None, every_frame(sizes, frames)
     return None, sizes.clone(memory_format=torch.contiguous_format)
 
 

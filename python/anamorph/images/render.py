@@ -11,6 +11,7 @@ from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.core.lease import hold
 from anamorph.core.tensors import as_integers, as_tensor
+from anamorph.images.frames import flat
 from anamorph.images.picture import CODES, check_dtype, room
 from anamorph.images.plan import Drawer, Plan
 from anamorph.images.ragged import Ragged, check_grad
@@ -32,16 +33,18 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
             is taken for ``[H, W, C]``; the others are copied). On a GPU another library's array is read in torch's current
             stream, after what its library has queued on it, and kept until it has been read (of a captured graph its owner keeps
             what it reads). DALI's come without the host waiting from ``pipe.run(torch.cuda.current_stream())``.
+            Of a plan of clips (``frames=`` T): ``[B, T, H, W, C]`` or ``[B, T, C, H, W]``, any strides (a video that lies as
+            ``[B, C, T, H, W]`` is ``video.permute(0, 2, 1, 3, 4)``), or a list of clips, T pictures each.
         plan: from ``recipe.plan``, drawn for these pictures' sizes.
-        targets: class ids, integers ``[B]``, or soft float ``[B, K]``.
+        targets: class ids, integers ``[B]``, or soft float ``[B, K]``; of clips one for each clip.
         mask: for a recipe with MaskMix: float32 ``[B, 1, H, W]`` at the output's size, in [0, 1].
         layout: "NHWC" or "NCHW", where the shape fits both; of a list, its pictures' without the N.
-        out: a tensor ``[B, C, H, W]`` of the recipe's dtype to write to.
+        out: a tensor ``[B, C, H, W]`` of the recipe's dtype to write to. (Of clips this, the mask and the views have the T, too.)
 
     Returns:
         The views ``[B, C, H, W]`` of the recipe's dtype; with targets ``(views, soft)`` with soft float32 ``[B, K]``, or
         ``(views, (y_a, y_b, lam))`` for ``labels="pairs"``. A recipe without ``num_classes``, mixing and smoothing gives the
-        targets back: ids int64 ``[B]``, or soft ones.
+        targets back: ids int64 ``[B]``, or soft ones. A clip's soft target is the mean of its frames'.
 
     Raises:
         ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected, before anything runs.
@@ -50,10 +53,13 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
         raise ArgumentError(f"plan: expected an anamorph.Plan, given {type(plan).__name__}")
     recipe, rows = plan.recipe, plan.rows
     h, w = plan.output_size
+    frames = plan.frames
+    count = len(rows) if frames is None else len(rows) // frames  # of samples: pictures, or clips
     if layout is not None:
         layout = checks.choice("layout", layout, tuple(_LAYOUTS))
     foreign: list[Tensor] = []  # other libraries' memory on a GPU
     if isinstance(images, list | tuple):
+        images = images if frames is None else flat("images", images, count, frames)
         images = Ragged.from_list(images, layout and layout[1:])
     if type(images) is Ragged:
         first, table, channels, code, source = False, _check_ragged(images, plan), images.channels, 0, images.buffer
@@ -68,7 +74,7 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
         if source.requires_grad:
             check_grad("images", source)
             source = source.detach()
-        shape = source.shape
+        shape = source.shape if frames is None else _without_frames(source.shape, count, frames)
         first = channels_first(shape, plan.size, layout)
         channels = shape[1] if first else shape[3]
     if channels != 3 or recipe._channels > FOURS:
@@ -76,14 +82,16 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     if recipe._no_floats and dtype != torch.uint8:
         raise ArgumentError(recipe._no_floats)
     if out is None:
-        out = room(rows, (len(rows), channels, h, w), recipe.dtype, recipe.memory_format == "channels_last")
+        out = views = room(rows, (len(rows), channels, h, w), recipe.dtype, recipe.memory_format == "channels_last")
+        out = out if frames is None else out.unflatten(0, (count, frames))
     else:
-        _check_out(out, (len(rows), channels, h, w),
+        _check_out(out, (count, *(() if frames is None else (frames,)), channels, h, w),
                    {"images": images.tensors if isinstance(images, Ragged) else (source,), "mask": (mask,)})
+        views = out if frames is None else _one_after_the_other(out)
 
     share = ready = None
     if recipe._masks:
-        mask, share = _check_mask(mask, foreign)
+        mask, share = _check_mask(mask if frames is None else flat("mask", mask, count, frames), foreign)
     elif mask is not None:
         raise ArgumentError("mask: expected none for a recipe without MaskMix")
     if rows.is_cuda and (floats := recipe._native.ready_floats(len(rows), min(channels, FOURS), h, w)):
@@ -93,23 +101,23 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     if targets is not None:
         targets = as_targets(targets, foreign)
         if recipe._pairs:
-            soft, y_b = torch.empty((2, len(rows)), dtype=torch.int64, device=rows.device)
-            lam = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
+            soft, y_b = torch.empty((2, count), dtype=torch.int64, device=rows.device)
+            lam = torch.empty(count, dtype=torch.float32, device=rows.device)
         elif recipe.num_classes is None:
             if recipe._mixes or recipe.label_smoothing:
                 raise ArgumentError("targets: expected a recipe with num_classes for soft targets, or labels='pairs'")
-            kept, targets = _check_kept(targets, rows), None
+            kept, targets = _check_kept(targets, rows, count), None
         else:
-            soft = torch.empty((len(rows), recipe.num_classes), dtype=torch.float32, device=rows.device)
-    rest = targets, soft, y_b, lam, mask, share, ready, torch.get_num_threads()
+            soft = torch.empty((count, recipe.num_classes), dtype=torch.float32, device=rows.device)
+    rest = targets, soft, y_b, lam, mask, share, ready, torch.get_num_threads(), frames or 1
     if channels <= FOURS:
-        recipe._native.render(rows, source, first, table, channels, code, out, *rest)
+        recipe._native.render(rows, source, first, table, channels, code, views, *rest)
     else:
         natives = recipe._natives if recipe._channels else recipe._natives * channels
         for k, native in zip(range(0, channels, FOURS), natives, strict=False):
             part = slice(k, k + FOURS)
-            four = source[:, part] if first else source[..., part]  # type: ignore[index]  # a list has no more than four
-            native.render(rows, four, first, None, 0, 0, out[:, part], *rest)
+            four = source[..., part, :, :] if first else source[..., part]  # type: ignore[index]  # a list has no more than four
+            native.render(rows, four, first, None, 0, 0, views[:, part], *rest)
     if foreign or rows.is_cuda:
         hold(foreign)
     if kept is not None:
@@ -117,6 +125,21 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     if targets is None:
         return out
     return (out, (soft, y_b, lam)) if recipe._pairs else (out, soft)
+
+
+def _without_frames(shape: torch.Size, clips: int, frames: int) -> torch.Size:
+    if len(shape) != 5 or tuple(shape[:2]) != (clips, frames):
+        raise ShapeError(f"images: expected [{clips}, {frames}, H, W, C] or [{clips}, {frames}, C, H, W], the plan's clips of "
+                         f"{frames} frames, given {list(shape)}")
+    return torch.Size((shape[0], *shape[2:]))
+
+
+def _one_after_the_other(out: Tensor) -> Tensor:
+    """[B, T, ...] as [B * T, ...] in the same memory."""
+    if out.shape[0] > 1 and out.shape[1] > 1 and out.stride(0) != out.shape[1] * out.stride(1):
+        raise ArgumentError(f"out: expected the frames of all clips one after the other in memory, given strides {out.stride()} "
+                            f"for {list(out.shape)}")
+    return out.view(-1, *out.shape[2:])
 
 
 def _check_channels(recipe: Drawer, channels: int) -> None:
@@ -226,10 +249,11 @@ def _check_mask(mask: Any, foreign: list[Tensor]) -> tuple[Tensor, Tensor]:
     return mask, mask.mean((1, 2, 3))
 
 
-def _check_kept(targets: Tensor, rows: Tensor) -> Tensor:
+def _check_kept(targets: Tensor, rows: Tensor, count: int) -> Tensor:
     """Targets that the native core does not see."""
-    if targets.dim() not in (1, 2) or len(targets) != len(rows):
-        raise ShapeError(f"targets: expected {len(rows)} rows, one for each picture, given {list(targets.shape)}")
+    if targets.dim() not in (1, 2) or len(targets) != count:
+        of = "picture" if count == len(rows) else "clip"
+        raise ShapeError(f"targets: expected {count} rows, one for each {of}, given {list(targets.shape)}")
     if targets.device != rows.device:
         raise DeviceError(f"targets: expected on {rows.device} like the plan, given on {targets.device}")
     return targets
