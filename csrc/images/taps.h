@@ -23,7 +23,7 @@ struct Images {
     const uint8_t* data;
     int64_t stride_n, stride_h, stride_w, stride_c;  // elements
     int32_t batch, h, w, channels, dtype;
-    int32_t frames;          // of a clip; one picture each
+    int32_t frames = 1;      // of a clip; one picture each
     int64_t stride_t;        // from frame to frame, where stride_n leads from clip to clip
     const int64_t* offsets;  // [B] bytes from data
     const int64_t* sizes;    // [B, 2]
