@@ -178,7 +178,7 @@ public:
 
     void plan(py::handle index, uint64_t seed, py::handle epoch, int view, int64_t h, int64_t w, py::handle sizes, int out_h,
               int out_w, py::handle rows, int threads, py::handle boxes, py::handle box_counts, int frames, int change,
-              double drift) const {
+              double drift, int views) const {
         Tensor ids(index, "index"), words(rows, "rows");
         ids.need_dims(1, "[B]");
         ids.need_dtype(kDLInt, 64);
@@ -196,7 +196,11 @@ public:
         a.frames = frames;
         a.change = Change(change);
         a.drift = drift;
+        a.views = views;
         check_frames(frames, a.batch);
+        words.need_contiguous();
+        if (words.size(0) != int64_t(views) * a.batch)
+            fail<ShapeError>("rows: expected ", views, " views of ", a.batch, " samples, given ", words.shape_text());
         a.rows = words.data<int32_t>();
         std::optional<Tensor> cell, each;
         if (PyLong_Check(epoch.ptr())) {
@@ -253,7 +257,7 @@ public:
     // `ragged_dtype`.
     void render(py::handle rows, py::handle images, bool channels_first, py::handle table, int ragged_channels, int ragged_dtype,
                 py::handle out, py::handle labels, py::handle target, py::handle target_b, py::handle lam, py::handle mask,
-                py::handle mask_lam, py::handle ready, int threads, int frames) const {
+                py::handle mask_lam, py::handle ready, int threads, int frames, int views) const {
         Tensor words(rows, "plan"), result(out, "out");
         RenderArgs a{};
         a.info = info_;
@@ -264,7 +268,10 @@ public:
         if (words.size(1) != info_.row_words)
             fail<ShapeError>("plan: expected rows of ", info_.row_words, " words, given ", words.shape_text());
         a.rows = words.data<int32_t>();
-        int batch = int(words.size(0));
+        a.batch = int(words.size(0));
+        if (views < 1 || a.batch % views)
+            fail<ShapeError>("plan: expected ", views, " views of each sample, given ", words.shape_text());
+        const int batch = a.batch / views;
         std::optional<Tensor> source, sizes;
         Images& in = a.in;
         in.batch = batch;
@@ -307,8 +314,8 @@ public:
         result.need_device(words);
         result.need_dims(4, "[B, C, H, W]");
         if (dtype_of(result) != dtype_) fail<DtypeError>("out: expected the recipe's dtype, given ", result.dtype_text());
-        if (result.size(0) != batch || result.size(1) != in.channels)
-            fail<ShapeError>("out: expected [", batch, ", ", in.channels, ", H, W], given ", result.shape_text());
+        if (result.size(0) != a.batch || result.size(1) != in.channels)
+            fail<ShapeError>("out: expected [", a.batch, ", ", in.channels, ", H, W], given ", result.shape_text());
         a.out = result.data<uint8_t>();
         a.out_dtype = dtype_;
         a.out_h = a.info.out_h = int(result.size(2));
@@ -340,6 +347,7 @@ public:
             m.need_dims(4, "[B, 1, H, W]");
             m.need_dtype(kDLFloat, 32);
             m.need_device(words);
+            if (views > 1) fail<ArgumentError>("mask: expected one view of each sample, given ", views);
             if (m.size(0) != batch || m.size(1) != 1 || m.size(2) != a.out_h || m.size(3) != a.out_w)
                 fail<ShapeError>("mask: expected [", batch, ", 1, ", a.out_h, ", ", a.out_w, "], given ", m.shape_text());
             a.mask = m.data<float>();
@@ -406,7 +414,7 @@ void bind_images(py::module_& m) {
         .def("plan", &Recipe::plan, py::arg("index"), py::arg("seed"), py::arg("epoch"), py::arg("view"), py::arg("h"),
              py::arg("w"), py::arg("sizes"), py::arg("out_h"), py::arg("out_w"), py::arg("rows"), py::arg("threads"),
              py::arg("boxes") = py::none(), py::arg("counts") = py::none(), py::arg("frames") = 1, py::arg("change") = 0,
-             py::arg("drift") = 0.0)
+             py::arg("drift") = 0.0, py::arg("views") = 1)
         .def("render", &Recipe::render)
         .def("carry", [](const Recipe& r, py::args args) { carry_planes(r.row_info(), args); })
         .def("boxes", [](const Recipe& r, py::args args) { carry_boxes(r.row_info(), args); })

@@ -17,10 +17,10 @@ AM_HD const int32_t* field_words(const RecipeInfo& info, const int32_t* row) { r
 AM_HD float lam_of(const RenderArgs& a, const int32_t* row, int i) {
     return row[W_MIX] == MIX_MASK && a.mask_lam ? a.mask_lam[i] : word_float(row[W_LAM]);
 }
-// The partner row, kept inside the batch whatever the plan says.
+// The partner's row, of the same view; kept inside the batch whatever the plan says.
 AM_HD int partner_of(const RenderArgs& a, const int32_t* row, int i) {
-    int p = row[W_PARTNER];
-    return p >= 0 && p < a.in.batch ? p : i;
+    const int p = row[W_PARTNER];
+    return p >= 0 && p < a.in.batch ? i - i % a.in.batch + p : i;
 }
 
 // A whole view of width x height, shrunk into the box.
@@ -67,7 +67,7 @@ AM_HD float own_share(const RenderArgs& a, const int32_t* row, int i) {
 }
 
 // Class k of the soft target: y_a * lam + y_b * (1 - lam), smoothed as in timm's mixup_target.
-AM_HD float soft_target(const Targets& t, int i, int partner, float lam, int k) {
+AM_HD float soft_target(const Targets& t, int i, int partner, float lam, int k) {  // two samples' labels
     float off = t.off, on = 1.0f - t.smoothing;
     float ya = t.labels ? (t.labels[i] == k ? 1.0f : 0.0f) : t.soft[i * t.soft_stride + k];
     float yb = t.labels ? (t.labels[partner] == k ? 1.0f : 0.0f) : t.soft[partner * t.soft_stride + k];
@@ -78,10 +78,10 @@ AM_HD float soft_target(const Targets& t, int i, int partner, float lam, int k) 
 // differ. (In double: the mean of what is the same is the same.)
 AM_HD void write_targets(const RenderArgs& a, int i, int worker = 0, int workers = 1) {
     const Targets& t = a.targets;
-    const int frames = a.in.frames, clip = i / frames;
+    const int frames = a.in.frames, clip = i / frames, given = a.in.batch / frames, own = clip % given;  // whose label
     if ((!t.pair_a && !t.out) || i != clip * frames) return;
     auto share = [&](int f) { return own_share(a, a.rows + int64_t(i + f) * a.info.row_words, i + f); };
-    auto partner = [&](int f) { return partner_of(a, a.rows + int64_t(i + f) * a.info.row_words, i + f) / frames; };
+    auto partner = [&](int f) { return partner_of(a, a.rows + int64_t(i + f) * a.info.row_words, i + f) / frames % given; };
     const double each = 1.0 / frames;
     const float lam = share(0);
     int with = partner(0);
@@ -90,18 +90,18 @@ AM_HD void write_targets(const RenderArgs& a, int i, int worker = 0, int workers
         double sum = double(lam);
         for (int f = 1; f < frames; ++f) {
             sum += double(share(f));
-            if (with == clip) with = partner(f);
+            if (with == own) with = partner(f);
         }
-        t.pair_a[clip] = t.labels[clip];
+        t.pair_a[clip] = t.labels[own];
         t.pair_b[clip] = t.labels[with];
         t.pair_lam[clip] = float(sum * each);
         return;
     }
     for (int k = worker; k < t.classes; k += workers) {
-        float value = soft_target(t, clip, with, lam, k);
+        float value = soft_target(t, own, with, lam, k);
         if (frames > 1) {
             double sum = double(value);
-            for (int f = 1; f < frames; ++f) sum += double(soft_target(t, clip, partner(f), share(f), k));
+            for (int f = 1; f < frames; ++f) sum += double(soft_target(t, own, partner(f), share(f), k));
             value = float(sum * each);
         }
         t.out[int64_t(clip) * t.classes + k] = value;

@@ -176,10 +176,11 @@ struct PlanArgs {
     uint64_t seed;
     uint32_t epoch, view;
     int32_t batch;
-    int32_t* rows;              // [B, row_words]
+    int32_t* rows;              // [views * B, row_words]
     const float* boxes;         // [B, box_count, 4] x0 y0 x1 y1 in the source, of which box_counts[i] are some; or null
     const int64_t* box_counts;  // [B] or null: all
     int32_t box_count;
+    int32_t views = 1;   // from `view` on: one of all samples, then the next of all
     int32_t frames = 1;  // of a clip; its rows follow each other
     Change change = CHANGE_NONE;
     double drift = 0.0;
@@ -232,10 +233,12 @@ AM_HD int output_size(int fixed, double view) { return fixed > 0 ? fixed : int(v
 struct RowWriter {
     const PlanArgs& a;
     int i;
+    int32_t* own;  // its row
     int32_t* row;  // of the layer being written
     View view;
     int erases;
     int clip, frame;  // its picture's: of single ones i and 0
+    uint32_t number;  // of the view
 
     AM_HD int clips() const { return a.batch / a.frames; }
     // The row that decides for the clip.
@@ -708,7 +711,7 @@ struct RowWriter {
         else if (kind == PARTNER_FLIP) other = n - 1 - clip;
         else {  // neighbours on a secret ring: nobody is its own partner, everybody is a partner once
             Permutation p;
-            p.begin(a.seed, epoch(), a.index[0], a.view, uint32_t(n));
+            p.begin(a.seed, epoch(), a.index[0], number, uint32_t(n));
             uint32_t at = p.forward(uint32_t(clip)) + 1;
             other = int(p.backward(at == uint32_t(n) ? 0 : at));
         }
@@ -807,8 +810,7 @@ struct RowWriter {
     // The branch of the choice at slot `at`: by the weights, or by the number of the view.
     AM_HD int chosen(int at, Draw& d) const {
         const Slot& s = a.slots[at];
-        if (s.flags & SLOT_BY_VIEW) return int(a.view % uint32_t(s.k));
-        double u = d.still();
+        const double u = s.flags & SLOT_BY_VIEW ? double(number % uint32_t(s.p[1])) : d.still();
         int b = 0;
         for (++at; b < s.k - 1 && u >= a.slots[at].p[0]; ++b) at += 1 + a.slots[at].n;
         return b;
@@ -856,8 +858,6 @@ struct RowWriter {
         return count;
     }
 
-    AM_HD int32_t* rows_of(int n) const { return a.rows + int64_t(n) * a.info.row_words; }
-
     // What a layer is of: the picture of batch row i.
     AM_HD void begin_layer() {
         row[W_PARTNER] = i;
@@ -886,13 +886,13 @@ struct RowWriter {
         row[W_SOURCE] = int(source_h);
         row[W_SOURCE + 1] = int(source_w);
         row[W_COLORS] = view.colors;
-        row[W_ERASES] = row == rows_of(i) ? erases : 0;
+        row[W_ERASES] = row == own ? erases : 0;
         put_double(row, W_VIEW, view.w);
         put_double(row, W_VIEW + 1, view.h);
     }
 
     // Chain `k`, from 1 on, goes on from `fork`, the view so far and its steps.
-    AM_HD void begin_chain(int32_t* own, const Aside& fork, int k) {
+    AM_HD void begin_chain(const Aside& fork, int k) {
         row = own + k * a.info.layer_words;
         fork.restore(view);
         begin_layer();
@@ -901,10 +901,10 @@ struct RowWriter {
     }
 
     // The chains' shares of what is blended are Dirichlet's (p[0], p[0], ..), theirs altogether Beta's (p[1], p[1]).
-    AM_HD void blend_chains(int at, uint32_t again, int32_t* own, const Aside& fork) {
+    AM_HD void blend_chains(int at, uint32_t again, const Aside& fork) {
         const Slot& s = a.slots[at];
         Draw d;
-        begin(d, a.index[i], a.view, at, again);
+        begin(d, a.index[i], number, at, again);
         row = own;
         fork.restore(view);
         double share[MAX_LAYERS], most = 0.0, sum = 0.0;
@@ -930,7 +930,6 @@ struct RowWriter {
         view.begin(w, h);
         begin_layer();
 
-        int32_t* own = row;
         Aside fork;  // where a row's chains begin
         Frame stack[MAX_DEPTH];
         int depth = 0, at = 0;
@@ -941,14 +940,14 @@ struct RowWriter {
                 again = f.again;
                 if (f.chains && f.next > 0) end_layer(h, w);
                 if (f.next == f.count) {
-                    if (f.chains) blend_chains(f.first - 1, again, own, fork);
+                    if (f.chains) blend_chains(f.first - 1, again, fork);
                     at = f.after;
                     --depth;
                 } else {
                     if (f.chains && f.next == 0) fork.keep(view);
                     if (f.replace) again = again * (MAX_BRANCHES + 1) + uint32_t(f.next) + 1;
                     int b = branch_start(a.slots, f.first, f.order[f.next++]);
-                    if (f.chains) begin_chain(own, fork, f.next);
+                    if (f.chains) begin_chain(fork, f.next);
                     at = b + 1;
                     f.until = b + 1 + a.slots[b].n;
                 }
@@ -956,7 +955,7 @@ struct RowWriter {
             if (at >= a.info.slots) break;
             const Slot& s = a.slots[at];
             Draw d;
-            begin(d, id_for(s.flags), s.flags & SLOT_EVERY_VIEW ? 0 : a.view, at, again);
+            begin(d, id_for(s.flags), s.flags & SLOT_EVERY_VIEW ? 0 : number, at, again);
             if (s.op == OP_APPLY) {
                 at += d.still() < s.p[0] ? 1 : 1 + s.n;
             } else if (s.op == OP_CHOICE || s.op == OP_ORDER || s.op == OP_CHAINS) {
@@ -987,9 +986,10 @@ struct RowWriter {
     }
 };
 
-AM_HD void plan_row(const PlanArgs& a, int i) {
-    const int clip = i / a.frames;
-    RowWriter r{a, i, a.rows + int64_t(i) * a.info.row_words, {}, 0, clip, i - clip * a.frames};
+AM_HD void plan_row(const PlanArgs& a, int at) {
+    const int view = at / a.batch, i = at - view * a.batch, clip = i / a.frames;
+    int32_t* row = a.rows + int64_t(at) * a.info.row_words;
+    RowWriter r{a, i, row, row, {}, 0, clip, i - clip * a.frames, a.view + uint32_t(view)};
     r.run();
 }
 

@@ -37,6 +37,6 @@ AM_HD int64_t ready_floats(int planes, int64_t batch, int channels, int h, int w
 }
 
 AM_HD ReadyRoom ready_room(const RenderArgs& a) { return {a.info.ready_planes, a.in.channels, a.out_h, a.out_w}; }
-AM_HD float* ready_of(const RenderArgs& a, int i) { return a.ready + ready_head(a.in.batch) + i * ready_room(a).all; }
+AM_HD float* ready_of(const RenderArgs& a, int i) { return a.ready + ready_head(a.batch) + i * ready_room(a).all; }
 
 }  // namespace anamorph

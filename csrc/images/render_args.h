@@ -9,17 +9,18 @@ struct Targets {
     const int64_t* labels;  // [B] class ids, or
     const float* soft;      // [B, K] rows
     int64_t soft_stride;
-    float* out;  // [B, K]
+    float* out;  // [V * B, K]
     int32_t classes;
     float smoothing, off;  // off: what smoothing gives every class
-    int64_t* pair_a;       // pairs: [B] each
+    int64_t* pair_a;       // pairs: [V * B] each
     int64_t* pair_b;
     float* pair_lam;
 };
 
 struct RenderArgs {
-    Images in;
-    const int32_t* rows;  // [B, info.row_words]
+    Images in;            // B of them
+    int32_t batch;        // V * B: a view of each, then the next view of each
+    const int32_t* rows;  // [V * B, info.row_words]
     RecipeInfo info;
     int32_t out_h, out_w, out_dtype;
     uint8_t* out;

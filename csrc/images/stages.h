@@ -47,7 +47,7 @@ AM_HD const int32_t* row_of(const RenderArgs& a, int i) { return a.rows + int64_
 // Of picture `i`. choose_window comes after this, and after place_layer.
 AM_HD void open_layer(const RenderArgs& a, const int32_t* row, int i, Layer& v) {
     v.row = row;
-    v.picture = picture_of(a.in, i, dtype_bytes(a.in.dtype));
+    v.picture = picture_of(a.in, i % a.in.batch, dtype_bytes(a.in.dtype));
     open_reading(v.row, v.picture, v.reading);
     v.place = {1.0f, 0.0f, 1.0f, 0.0f};
     v.colors = count_of(v.row, W_COLORS, a.info.most.colors);

@@ -19,7 +19,7 @@ template <int C> struct ToBuffer {
 // partly so and partly not costs as much as a hundred pixels.
 enum : int { CACHE_LINE = 64 };
 template <int C> bool past_caches(const RenderArgs& a) {
-    return int64_t(a.in.batch) * C * a.out_h * a.out_w * dtype_bytes(a.out_dtype) > (4 << 20);
+    return int64_t(a.batch) * C * a.out_h * a.out_w * dtype_bytes(a.out_dtype) > (4 << 20);
 }
 template <int C, class T> struct ToOutput {
     int width;

@@ -6,7 +6,8 @@
 namespace anamorph {
 
 void plan_cpu(const PlanArgs& args, int threads) {
-    parallel_for(args.batch, args.batch >= 64 ? threads : 1, [&](int64_t i) { plan_row(args, int(i)); });
+    const int rows = args.batch * args.views;
+    parallel_for(rows, rows >= 64 ? threads : 1, [&](int64_t i) { plan_row(args, int(i)); });
 }
 
 }  // namespace anamorph

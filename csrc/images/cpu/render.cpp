@@ -24,12 +24,15 @@ void render_cpu(const RenderArgs& a, int threads) {
 #endif
     // A few samples on many threads are cut into bands of rows; a view that is made ready is drawn whole by one thread.
     int bands = 1;
-    if (a.info.most.wholes == 0 && a.in.batch < 4 * threads) bands = (4 * threads + a.in.batch - 1) / a.in.batch;
+    if (a.info.most.wholes == 0 && a.batch < 4 * threads) bands = (4 * threads + a.batch - 1) / a.batch;
     if (bands > a.out_h) bands = a.out_h;
-    int64_t pixels = int64_t(a.in.batch) * a.out_h * a.out_w;
+    int64_t pixels = int64_t(a.batch) * a.out_h * a.out_w;
     if (pixels < 16384) threads = bands = 1;  // waking a thread costs more
-    parallel_for(int64_t(a.in.batch) * bands, threads, [&](int64_t t) {
+    // All views of a picture after each other, while the caches have it.
+    const int views = a.batch / a.in.batch;
+    parallel_for(int64_t(a.batch) * bands, threads, [&](int64_t t) {
         int i = int(t / bands), b = int(t % bands);
+        i = i % views * a.in.batch + i / views;
         task(a, i, int(int64_t(a.out_h) * b / bands), int(int64_t(a.out_h) * (b + 1) / bands));
         if (b == 0) write_targets(a, i);
     });

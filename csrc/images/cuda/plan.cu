@@ -17,7 +17,7 @@ enum : int { THREADS = 32 };  // few rows, long threads: spread them over the mu
 template <int N>
 __global__ void __launch_bounds__(THREADS) plan_kernel(const __grid_constant__ Program<N> program, PlanArgs args) {
     int i = int(blockIdx.x) * int(blockDim.x) + int(threadIdx.x);
-    if (i >= args.batch) return;
+    if (i >= args.batch * args.views) return;
     args.slots = program.slots;
     plan_row(args, i);
 }
@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(THREADS) plan_kernel(const __grid_constant__ P
 template <int N> void draw(const PlanArgs& args, void* stream) {
     Program<N> program{};
     std::memcpy(program.slots, args.slots, sizeof(Slot) * (args.info.slots + 1));  // plan_row looks one slot ahead
-    launch("plan", plan_kernel<N>, unsigned(args.batch + THREADS - 1) / THREADS, THREADS, 0, stream, program, args);
+    launch("plan", plan_kernel<N>, unsigned(args.batch * args.views + THREADS - 1) / THREADS, THREADS, 0, stream, program, args);
 }
 
 }  // namespace

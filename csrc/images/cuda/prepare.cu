@@ -476,7 +476,7 @@ __global__ void __launch_bounds__(THREADS, PREPARE_BLOCKS<C, HOLDS>)
 
 void prepare_cuda(const RenderArgs& a, void* stream) {
     using namespace cuda;
-    const int batch = a.in.batch, parts = ready_parts(a.out_h, a.out_w);
+    const int batch = a.batch, parts = ready_parts(a.out_h, a.out_w);
     int blocks = 1;  // of a sample
     while (2 * blocks <= parts && int64_t(blocks) * batch < BUSY) blocks *= 2;
     clear("prepare", a.ready, ready_head(batch) * sizeof(float), stream);

@@ -69,12 +69,12 @@ __global__ void __launch_bounds__(THREADS, BLOCKS<Source, HOLDS>) render_kernel(
 void render_cuda(const RenderArgs& a, void* stream) {
     using namespace cuda;
     const int64_t tiles = int64_t((a.out_w + TILE - 1) / TILE) * ((a.out_h + TILE * ROUNDS - 1) / (TILE * ROUNDS));
-    if (tiles * a.in.batch > 0x7FFFFFFF) fail<ShapeError>("images: expected a smaller batch, given ", a.in.batch, " pictures");
+    if (tiles * a.batch > 0x7FFFFFFF) fail<ShapeError>("images: expected a smaller batch, given ", a.batch, " views");
     if (a.ready) prepare_cuda(a, stream);
     by_source(a, [&](auto reads) {
         using R = decltype(reads);
         by_what_it_holds<R>(a, [&](auto holds) {
-            launch("render", render_kernel<R::C, typename R::Source, decltype(holds)::value>, unsigned(tiles * a.in.batch),
+            launch("render", render_kernel<R::C, typename R::Source, decltype(holds)::value>, unsigned(tiles * a.batch),
                    THREADS, FieldTile::bytes(a.info), stream, a, int(tiles));
         });
     });

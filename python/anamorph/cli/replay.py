@@ -41,7 +41,7 @@ def replay(data: str, recipe_spec: str, index: int, output: str, *, seed: int = 
     elif target.suffix == ".npy":
         np.save(target, view.float().numpy() if view.dtype == torch.bfloat16 else view.numpy())
     else:
-        picture = displayable(view[None], loader.recipe)[0]
+        picture = displayable(view[None], recipe)[0]
         Image.fromarray(picture if picture.shape[2] == 3 else picture[..., 0]).save(target, "PNG")
     return target, sentence
 

@@ -33,9 +33,10 @@ from anamorph.data.source import Source
 from anamorph.data.sources import open_source
 from anamorph.data.turns import Turns
 from anamorph.images.frames import check_change
-from anamorph.images.plan import Plan
+from anamorph.images.plan import Plan, Plans
 from anamorph.images.recipe import ENDS, MAX_EPOCH, Recipe
 from anamorph.images.render import render
+from anamorph.images.views import Views
 
 logger = logging.getLogger("anamorph")
 
@@ -111,7 +112,8 @@ class Loader:
               that was left early first runs through the rest; without a reader it goes on where the pipeline
               stands). One iterator at a time; without an index output the ids of a rank run on from 0 in steps of
               the world size. ``batch_size`` must be the pipeline's.
-        recipe: an ``am.Recipe``.
+        recipe: an ``am.Recipe``, or :func:`anamorph.views` of several: then dicts by name stand where images would, and where
+            targets would that a recipe makes.
         batch_size: images per batch and rank.
         device: where the batches are made, ``"cpu"``, ``"cuda[:i]"`` or the number of a GPU. On a GPU files are decoded there
             by nvJPEG, and all work is queued on the stream that is current when a batch is asked for. Pixels that were
@@ -193,8 +195,8 @@ class Loader:
             if name not in _ELSEWHERE:
                 raise TypeError(f"Loader.__init__() got an unexpected keyword argument {name!r}")
             raise ArgumentError(f"{name}: expected {_ELSEWHERE[name]}, given {name}={unknown[name]!r}")
-        if not isinstance(recipe, Recipe):
-            raise ArgumentError(f"recipe: expected an anamorph.Recipe, given {type(recipe).__name__}")
+        if not isinstance(recipe, Recipe | Views):
+            raise ArgumentError(f"recipe: expected an anamorph.Recipe or views, given {type(recipe).__name__}")
         if recipe._masks:
             raise ArgumentError("recipe: expected one without MaskMix, whose mask only a call of render can be given")
         batch_size = checks.whole("batch_size", batch_size, 1, 2**31 - 1)
@@ -269,7 +271,7 @@ class Loader:
                              drop_last=bool(drop_last), pad=bool(pad))
         self.batch_sampler = Turns(self.sampler)
 
-    def _fitted(self, recipe: Recipe) -> Recipe:
+    def _fitted(self, recipe: Recipe | Views) -> Recipe | Views:
         """The recipe with the source's number of classes, where it needs one; raises where the labels do not fit it."""
         source = self.source
         if not self._labels:
@@ -367,7 +369,7 @@ class Loader:
         """The next batch of a DataLoader that was made of this loader's parts: ``turns.py``."""
         return self.batch_sampler.take(self._from)
 
-    def replay(self, index: int, epoch: int) -> tuple[torch.Tensor, str]:
+    def replay(self, index: int, epoch: int) -> tuple[Any, Any]:
         """The view of a sample that a pass of ``epoch`` gave, or will give: the same bits.
 
         The batch that the sample is in is read and rendered again, because a recipe that mixes takes the partner from there. A
@@ -378,7 +380,8 @@ class Loader:
             epoch: of the pass.
 
         Returns:
-            The view ``[C, H, W]`` (of a clip ``[T, C, H, W]``) and what was done, as ``plan[i]`` says it.
+            The view ``[C, H, W]`` (of a clip ``[T, C, H, W]``) and what was done, as ``plan[i]`` says it. Of several views dicts
+            of these by name, ``[n, C, H, W]`` and a tuple of n where (recipe, n) was given.
 
         Raises:
             ArgumentError: a sample that this rank does not see in that epoch; a DALI pipeline, whose order is its own.
@@ -408,10 +411,15 @@ class Loader:
                     raise next(e for e in rejected if self._name(index) in str(e))
                 frames = batch.frames or 1
                 plan = self._plan(batch, epoch)
-                view = render(self._pictures(batch), plan, layout="NHWC")[int(at[0])].clone()
-                sentence = plan[int(at[0]) * frames]
+                drawn = render(self._pictures(batch), plan, layout="NHWC")
+                sample = partial(_of_sample, int(at[0]), frames)
+                if isinstance(plan, Plan):
+                    found: tuple[Any, Any] = sample(drawn, plan)
+                else:
+                    each = {name: sample(drawn[name], one) for name, one in plan.items()}
+                    found = {name: view for name, (view, _) in each.items()}, {name: text for name, (_, text) in each.items()}
             del held
-        return view, sentence
+        return found
 
     def _from(self, number: int) -> Iterator:
         self._resume = (self.epoch, number)
@@ -579,7 +587,7 @@ class Loader:
         clips = batch.frames and isinstance(batch.images, torch.Tensor)
         return batch.images.unflatten(0, (-1, batch.frames)) if clips else batch.images
 
-    def _plan(self, batch: Batch, epoch: int) -> Plan:
+    def _plan(self, batch: Batch, epoch: int) -> Plan | Plans:
         change = dict(self._change, frames=batch.frames) if batch.frames else {}
         return self.recipe.plan(batch.ids, seed=self.seed, epoch=epoch, size=self._sizes(batch), device=self.device, **change)
 
@@ -610,6 +618,13 @@ class Loader:
         logger.warning("skipped %s", error)
         error.__cause__ = error.__context__ = None
         stats.skipped.append(error.with_traceback(None))  # whose frames hold the file's bytes
+
+
+def _of_sample(i: int, frames: int, views: torch.Tensor, plan: Plan | tuple[Plan, ...]) -> tuple[Any, Any]:
+    """Its view and what was done, or those of several plans."""
+    if isinstance(plan, Plan):
+        return views[i].clone(), plan[i * frames]
+    return views[:, i].clone(), tuple(one[i * frames] for one in plan)
 
 
 def _channels(value: Any) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Protocol, overload
 
 import torch
@@ -30,6 +31,7 @@ from anamorph.images.rows import (
     WORDS,
 )
 
+MAX_VIEW = 4095
 FORMAT = 2  # of the tensors of a file and of what the words mean; anamorph 0.1 wrote none
 
 
@@ -165,6 +167,13 @@ class Plan(Carries):
         return Plan._drawn(self.recipe, self.rows, self.index, self.seed, self.epoch, self.view, self.size, self.output_size,
                            None)
 
+    def _each_view(self) -> Iterator[Plan]:
+        """Of rows of several views, one after the other: each alone, in the same memory."""
+        count = len(self.index)
+        for k in range(len(self.rows) // count):
+            yield Plan._drawn(self.recipe, self.rows[k * count:(k + 1) * count], self.index, self.seed, self.epoch, self.view + k,
+                              self.size, self.output_size, self.frames)
+
     def _pairs(self) -> tuple[Plan, Plan]:
         if self.frames is None or self.frames < 2:
             raise ArgumentError("flow: expected clips of at least two frames, or a next_plan, given clips of one")
@@ -284,12 +293,42 @@ class Plan(Carries):
         return _restore, (self.recipe, self.state_dict())
 
 
+class Plans(Mapping[str, "Plan | tuple[Plan, ...]"]):
+    """What :class:`anamorph.Views` drew: by name a :class:`Plan`, or a tuple of them, which share the memory that
+    :func:`anamorph.render` takes together.
+    """
+
+    __slots__ = ("_groups", "_plans")
+
+    def __init__(self, counts: Mapping[str, int | None], groups: list[tuple[Plan, Mapping[str, int]]]) -> None:
+        self._groups = groups  # of one output each: the plan of all its views' rows, and how many of these are whose
+        drawn: dict[str, Plan | tuple[Plan, ...]] = {}
+        for plan, theirs in groups:
+            views = iter(plan._each_view())
+            for name, count in theirs.items():
+                several = tuple(islice(views, count))
+                drawn[name] = several[0] if counts[name] is None else several
+        self._plans = {name: drawn[name] for name in counts}
+
+    def __getitem__(self, name: str) -> Plan | tuple[Plan, ...]:
+        return self._plans[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._plans)
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def __repr__(self) -> str:
+        return f"Plans({self._plans!r})"
+
+
 def _check(plan: Plan) -> None:
     """All that a plan of unknown origin says."""
     _check_shapes(plan)
     checks.whole("seed", plan.seed, 0, 2**64 - 1)
     checks.whole("epoch", plan.epoch.item() if isinstance(plan.epoch, Tensor) else plan.epoch, 0, 2**32 - 1)
-    checks.whole("view", plan.view, 0, 4095)
+    checks.whole("view", plan.view, 0, MAX_VIEW)
     if plan.frames is not None:
         frames = checks.whole("frames", plan.frames, 1, MAX_FRAMES)
         if len(plan) % frames:

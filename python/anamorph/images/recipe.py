@@ -21,7 +21,7 @@ from anamorph.images.bounds import branches, has_antialias, reach
 from anamorph.images.forms import Rows
 from anamorph.images.frames import check_change, every_frame, flat
 from anamorph.images.picture import CODES, as_batch
-from anamorph.images.plan import Plan
+from anamorph.images.plan import MAX_VIEW, Plan
 from anamorph.images.render import FOURS, render
 from anamorph.images.transforms.base import Transform
 from anamorph.images.transforms.color import Normalize
@@ -182,6 +182,11 @@ class Recipe:
         Raises:
             ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
         """
+        return self._draw(index, size, seed, epoch, view, device, boxes, counts, frames, change, drift)
+
+    def _draw(self, index: Any, size: Any, seed: int, epoch: int | Tensor, view: int, device: Any, boxes: Any, counts: Any,
+              frames: int | None, change: str, drift: float, views: int = 1) -> Plan:
+        """The plan of one view, or of several: rows ``[views * B, words]`` for B ids, of which :class:`Plans` knows."""
         where = None if device is None else as_device(device)
         foreign: list[Tensor] = []
         index = as_integers("index", index, foreign, where)
@@ -196,7 +201,7 @@ class Recipe:
         if type(seed) is not int or not 0 <= seed < 1 << 64:
             seed = checks.whole("seed", seed, 0, 2**64 - 1)
         if type(view) is not int or not 0 <= view < 4096:
-            view = checks.whole("view", view, 0, 4095)
+            view = checks.whole("view", view, 0, MAX_VIEW)
         if isinstance(epoch, Tensor):
             epoch = as_tensor("epoch", epoch)
             if epoch.device != where:
@@ -222,15 +227,15 @@ class Recipe:
             h = w = 0
             out = self._output(sizes)
             each = to_device(sizes, where)
-        rows = torch.empty((len(index), self._row_words), dtype=torch.int32, device=where)
-        if boxes is None and not self._boxed and frames is None:
+        rows = torch.empty((views * len(index), self._row_words), dtype=torch.int32, device=where)
+        if boxes is None and not self._boxed and frames is None and views == 1:
             self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads())
         else:
             if frames is not None:
                 boxes, counts = (flat(name, given, shape[0], frames) for name, given in (("boxes", boxes), ("counts", counts)))
-            objects = self._objects(boxes, counts, rows) if boxes is not None or self._boxed else None
+            objects = self._objects(boxes, counts, rows[:len(index)]) if boxes is not None or self._boxed else None
             self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads(),
-                              objects and objects.data, objects and objects.counts, *(clips or ()))
+                              objects and objects.data, objects and objects.counts, *(clips or (1, 0, 0.0)), views)
         if foreign or rows.is_cuda:
             hold(foreign)
         return Plan._drawn(self, rows, index, seed, epoch, view, size if sizes is None else sizes, out, frames)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -13,14 +15,14 @@ from anamorph.core.lease import hold
 from anamorph.core.tensors import as_integers, as_tensor
 from anamorph.images.frames import flat
 from anamorph.images.picture import CODES, check_dtype, room
-from anamorph.images.plan import Drawer, Plan
+from anamorph.images.plan import Drawer, Plan, Plans
 from anamorph.images.ragged import Ragged, check_grad
 
 FOURS = 4  # channels that the native core takes at once
 _LAYOUTS = {"NHWC": False, "NCHW": True}
 
 
-def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None = None, layout: str | None = None,
+def render(images: Any, plan: Plan | Plans, targets: Any = None, *, mask: Tensor | None = None, layout: str | None = None,
            out: Tensor | None = None) -> Any:
     """Apply a plan to its batch. One launch, and on a GPU one more before it where steps of the recipe need whole views (a
     statistic, a blur, chains that are blended), however many.
@@ -35,7 +37,7 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
             what it reads). DALI's come without the host waiting from ``pipe.run(torch.cuda.current_stream())``.
             Of a plan of clips (``frames=`` T): ``[B, T, H, W, C]`` or ``[B, T, C, H, W]``, any strides (a video that lies as
             ``[B, C, T, H, W]`` is ``video.permute(0, 2, 1, 3, 4)``), or a list of clips, T pictures each.
-        plan: from ``recipe.plan``, drawn for these pictures' sizes.
+        plan: from ``recipe.plan``, drawn for these pictures' sizes; or from ``views.plan`` (:func:`anamorph.views`).
         targets: class ids, integers ``[B]``, or soft float ``[B, K]``; of clips one for each clip.
         mask: for a recipe with MaskMix: float32 ``[B, 1, H, W]`` at the output's size, in [0, 1].
         layout: "NHWC" or "NCHW", where the shape fits both; of a list, its pictures' without the N.
@@ -44,17 +46,56 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     Returns:
         The views ``[B, C, H, W]`` of the recipe's dtype; with targets ``(views, soft)`` with soft float32 ``[B, K]``, or
         ``(views, (y_a, y_b, lam))`` for ``labels="pairs"``. A recipe without ``num_classes``, mixing and smoothing gives the
-        targets back: ids int64 ``[B]``, or soft ones. A clip's soft target is the mean of its frames'.
+        targets back: ids int64 ``[B]``, or soft ones. A clip's soft target is the mean of its frames'. Of several views a dict
+        by name, where (recipe, n) was given ``[n, B, ...]``; and so of the targets that a recipe makes.
 
     Raises:
         ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected, before anything runs.
     """
-    if type(plan) is not Plan:
+    if type(plan) is Plan:
+        return _render(images, plan, targets, mask, layout, out)
+    if type(plan) is not Plans:
         raise ArgumentError(f"plan: expected an anamorph.Plan, given {type(plan).__name__}")
+    if mask is not None or out is not None:
+        name, given = ("out", out) if mask is None else ("mask", mask)
+        raise ArgumentError(f"{name}: expected none for the plans of several views, given a {type(given).__name__}")
+    return _render_views(images, plan, targets, layout)
+
+
+def _render_views(images: Any, plans: Plans, targets: Any, layout: str | None) -> Any:
+    views: dict[str, Any] = {}
+    made: dict[str, Any] = {}
+    for plan, counts in plans._groups:
+        if isinstance(images, list | tuple) and plan.frames is None:
+            images = Ragged.from_list(images, layout and layout[1:])  # once for all of them
+        result = _render(images, plan, targets, None, layout, None)
+        views |= _by_name(result if targets is None else result[0], plan, counts, plans)
+        if targets is not None:
+            makes = plan.recipe._pairs or plan.recipe.num_classes
+            made |= _by_name(result[1], plan, counts, plans) if makes else dict.fromkeys(counts, result[1])
+    views = {name: views[name] for name in plans}
+    if targets is None:
+        return views
+    return views, {name: made[name] for name in plans} if makes else result[1]
+
+
+def _by_name(t: Any, plan: Plan, counts: Mapping[str, int], plans: Plans) -> dict[str, Any]:
+    """Whose parts of [V * B, ...] they are: [n, B, ...], or of a recipe that was given alone [B, ...]."""
+    if isinstance(t, tuple):
+        each = [_by_name(one, plan, counts, plans) for one in t]
+        return {name: tuple(one[name] for one in each) for name in counts}
+    t = t.unflatten(0, (-1, len(plan.index) // (plan.frames or 1)))
+    return {name: t[at] if isinstance(plans[name], Plan) else t[at:at + counts[name]]
+            for name, at in zip(counts, accumulate(counts.values(), initial=0), strict=False)}
+
+
+def _render(images: Any, plan: Plan, targets: Any, mask: Tensor | None, layout: str | None, out: Tensor | None) -> Any:
+    """Of a plan of one view; or of one with the rows of several, one after the other."""
     recipe, rows = plan.recipe, plan.rows
     h, w = plan.output_size
     frames = plan.frames
-    count = len(rows) if frames is None else len(rows) // frames  # of samples: pictures, or clips
+    count = len(plan.index) // (frames or 1)  # of samples: pictures, or clips
+    views = len(rows) // len(plan.index)
     if layout is not None:
         layout = checks.choice("layout", layout, tuple(_LAYOUTS))
     foreign: list[Tensor] = []  # other libraries' memory on a GPU
@@ -82,12 +123,12 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     if recipe._no_floats and dtype != torch.uint8:
         raise ArgumentError(recipe._no_floats)
     if out is None:
-        out = views = room(rows, (len(rows), channels, h, w), recipe.dtype, recipe.memory_format == "channels_last")
-        out = out if frames is None else out.unflatten(0, (count, frames))
+        out = pictures = room(rows, (len(rows), channels, h, w), recipe.dtype, recipe.memory_format == "channels_last")
+        out = out if frames is None else out.unflatten(0, (views * count, frames))
     else:
         _check_out(out, (count, *(() if frames is None else (frames,)), channels, h, w),
                    {"images": images.tensors if isinstance(images, Ragged) else (source,), "mask": (mask,)})
-        views = out if frames is None else _one_after_the_other(out)
+        pictures = out if frames is None else _one_after_the_other(out)
 
     share = ready = None
     if recipe._masks:
@@ -101,23 +142,23 @@ def render(images: Any, plan: Plan, targets: Any = None, *, mask: Tensor | None 
     if targets is not None:
         targets = as_targets(targets, foreign)
         if recipe._pairs:
-            soft, y_b = torch.empty((2, count), dtype=torch.int64, device=rows.device)
-            lam = torch.empty(count, dtype=torch.float32, device=rows.device)
+            soft, y_b = torch.empty((2, views * count), dtype=torch.int64, device=rows.device)
+            lam = torch.empty(views * count, dtype=torch.float32, device=rows.device)
         elif recipe.num_classes is None:
             if recipe._mixes or recipe.label_smoothing:
                 raise ArgumentError("targets: expected a recipe with num_classes for soft targets, or labels='pairs'")
-            kept, targets = _check_kept(targets, rows, count), None
+            kept, targets = _check_kept(targets, rows, count, frames), None
         else:
-            soft = torch.empty((count, recipe.num_classes), dtype=torch.float32, device=rows.device)
-    rest = targets, soft, y_b, lam, mask, share, ready, torch.get_num_threads(), frames or 1
+            soft = torch.empty((views * count, recipe.num_classes), dtype=torch.float32, device=rows.device)
+    rest = targets, soft, y_b, lam, mask, share, ready, torch.get_num_threads(), frames or 1, views
     if channels <= FOURS:
-        recipe._native.render(rows, source, first, table, channels, code, views, *rest)
+        recipe._native.render(rows, source, first, table, channels, code, pictures, *rest)
     else:
         natives = recipe._natives if recipe._channels else recipe._natives * channels
         for k, native in zip(range(0, channels, FOURS), natives, strict=False):
             part = slice(k, k + FOURS)
             four = source[..., part, :, :] if first else source[..., part]  # type: ignore[index]  # a list has no more than four
-            native.render(rows, four, first, None, 0, 0, views[:, part], *rest)
+            native.render(rows, four, first, None, 0, 0, pictures[:, part], *rest)
     if foreign or rows.is_cuda:
         hold(foreign)
     if kept is not None:
@@ -192,8 +233,8 @@ def _other_layout(shape: torch.Size, size: tuple[int, int] | None, layout: str |
 
 
 def _check_ragged(images: Ragged, plan: Plan) -> Tensor:
-    if len(images) != len(plan):
-        raise ShapeError(f"images: expected {len(plan)} pictures as in the plan, given {len(images)}")
+    if len(images) != len(plan.index):
+        raise ShapeError(f"images: expected {len(plan.index)} pictures as in the plan, given {len(images)}")
     if images.device != plan.rows.device:
         raise DeviceError(f"images: expected on {plan.rows.device} like the plan, given on {images.device}")
     sizes = plan.size if isinstance(plan.size, Tensor) else torch.tensor([plan.size])
@@ -249,10 +290,10 @@ def _check_mask(mask: Any, foreign: list[Tensor]) -> tuple[Tensor, Tensor]:
     return mask, mask.mean((1, 2, 3))
 
 
-def _check_kept(targets: Tensor, rows: Tensor, count: int) -> Tensor:
+def _check_kept(targets: Tensor, rows: Tensor, count: int, frames: int | None) -> Tensor:
     """Targets that the native core does not see."""
     if targets.dim() not in (1, 2) or len(targets) != count:
-        of = "picture" if count == len(rows) else "clip"
+        of = "picture" if frames is None else "clip"
         raise ShapeError(f"targets: expected {count} rows, one for each {of}, given {list(targets.shape)}")
     if targets.device != rows.device:
         raise DeviceError(f"targets: expected on {rows.device} like the plan, given on {targets.device}")

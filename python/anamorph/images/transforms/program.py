@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -71,10 +72,11 @@ def choice(p: float, weights: Sequence[float], bodies: Sequence[Sequence[Slot]],
     return [slot("CHOICE", [p], count=len(block), k=len(bodies), flags=flags), *block]
 
 
-def by_view(bodies: Sequence[Sequence[Slot]]) -> list[Slot]:
-    """The body of the plan's ``view``: 0 the first, and so round."""
-    block = branches(bodies)
-    return [slot("CHOICE", [1], count=len(block), k=len(bodies), flags=BY_VIEW), *block]
+def by_view(bodies: Sequence[Sequence[Slot]], counts: Sequence[int] = ()) -> list[Slot]:
+    """The body of the plan's ``view``: so many views are the first's (by default one each), then the next one's, and so round."""
+    ends = list(accumulate(counts or [1] * len(bodies)))
+    block = branches(bodies, ends)
+    return [slot("CHOICE", [1, ends[-1]], count=len(block), k=len(bodies), flags=BY_VIEW), *block]
 
 
 def some(low: int, high: int, bodies: Sequence[Sequence[Slot]], flags: int = 0,

@@ -14,6 +14,7 @@ from typing import cast
 from anamorph.core import checks
 from anamorph.core.errors import ShapeError
 from anamorph.images.transforms.base import Size, Transform
+from anamorph.images.transforms.compose import Composite, chain_size, chain_slots, check_list
 from anamorph.images.transforms.program import Slot, by_view, slot
 
 
@@ -72,3 +73,24 @@ class TenCrop(_Crops):
     def slots(self) -> list[Slot]:
         flip = slot("FLIP_V" if self.vertical_flip else "FLIP_H")
         return by_view([[crop] for crop in self._five()] + [[flip, crop] for crop in self._five()])
+
+
+@dataclass(frozen=True)
+class ByView(Composite):
+    """One of several lists, by the plan's ``view``: ``counts[0]`` views are the first's, then ``counts[1]`` the second's, and so
+    round. What :func:`anamorph.views` makes one recipe of several with.
+    """
+
+    lists: Sequence[Sequence[Transform]]
+    counts: Sequence[int]
+
+    def __post_init__(self) -> None:
+        self._set(lists=tuple(check_list(f"ByView.lists[{i}]", one) for i, one in enumerate(self.lists)),
+                  counts=tuple(self.counts), transforms=tuple(t for one in self.lists for t in one))
+
+    def slots(self) -> list[Slot]:
+        return by_view([chain_slots(one) for one in self.lists], self.counts)
+
+    def output_size(self, size: Size | None) -> Size | None:
+        sizes = {chain_size(one, size) for one in self.lists}
+        return sizes.pop() if len(sizes) == 1 else None
