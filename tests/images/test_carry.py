@@ -487,6 +487,38 @@ def test_tv_tensors_come_back_as_what_they_were(route):
     assert found["boxes"].tolist() == [[5, 5, 30, 20]]
 
 
+def object_targets(**entries):
+    """A box that a middle crop of 30 x 40 drops and two that it keeps."""
+    return [{"boxes": torch.tensor([[0.0, 0, 5, 5], [30, 20, 50, 40], [25, 20, 35, 30]]), **entries}]
+
+
+def test_rows_that_are_no_tensors_go_with_their_boxes():
+    """Else labels silently belong to other boxes than before."""
+    plan = plan_of([am.CenterCrop((30, 40))], 1)
+    (found,) = plan.apply_targets(object_targets(labels=[1, 2, 3], area=np.ones(3), names=["cat", "dog", "cow"], ids=(7, 8, 9)))
+    assert found["labels"] == [2, 3] and found["names"] == ["dog", "cow"] and found["ids"] == [8, 9]
+    assert type(found["area"]) is np.ndarray and found["area"].tolist() == [400, 100]
+    mixed = am.Recipe([am.MixUp()], num_classes=2).plan(range(2), size=SIZE)
+    both = mixed.apply_targets([*object_targets(labels=[1, 2, 3]), *object_targets(labels=[4, 5, 6])])
+    assert [t["labels"] for t in both] == [[1, 2, 3, 4, 5, 6], [4, 5, 6, 1, 2, 3]]
+
+
+def test_what_is_the_pictures_stays_however_many_objects_there_are():
+    plan = plan_of([am.CenterCrop((30, 40))], 1)
+    entries = {"image_id": torch.tensor([7]), "orig_size": torch.tensor([60, 80]), "size": [60, 80]}
+    for n in (1, 2):
+        (found,) = plan.apply_targets([{"boxes": object_targets()[0]["boxes"][:n], **entries}])
+        assert len(found["boxes"]) == n - 1
+        assert found["image_id"].tolist() == [7] and found["orig_size"].tolist() == [60, 80] and found["size"] == [60, 80]
+
+
+def test_keypoints_in_whole_numbers_are_not_cut_off():
+    plan = plan_of([am.Resize((30, 40))], 1)
+    points = torch.tensor([[[31, 21, 2]]])
+    (found,) = plan.apply_targets([{"boxes": torch.tensor([[30.0, 20, 50, 40]]), "keypoints": points}])
+    assert found["keypoints"].tolist() == [[[15.5, 10.5, 2]]]
+
+
 # ---- undo ----
 
 
@@ -681,6 +713,17 @@ BAD = {
     "targets of a dict": (lambda: PLAN.apply_targets({"boxes": torch.zeros(1, 4)}), am.ArgumentError, "a list of dicts"),
     "targets of another batch": (lambda: PLAN.apply_targets(targets_of(3)), am.ShapeError, "4 dicts"),
     "targets without boxes": (lambda: PLAN.apply_targets([{"labels": torch.zeros(1)}] * 4), am.ArgumentError, "'boxes'"),
+    "masks of fewer objects": (lambda: PLAN.apply_targets([{**t, "masks": t["masks"][:1]} for t in targets_of(4)]), am.ShapeError,
+                               r"targets\[0\]\['masks'\]: expected \[3, H, W\]"),
+    "labels of fewer objects": (lambda: PLAN.apply_targets([{**t, "labels": t["labels"][:1]} for t in targets_of(4)]),
+                                am.ShapeError, r"targets\[0\]\['labels'\]: expected 3 rows"),
+    "labels that are none": (lambda: PLAN.apply_targets([{**t, "labels": None} for t in targets_of(4)]), am.ShapeError,
+                             "NoneType"),
+    "points of two kinds in a mix": (lambda: MIXED.apply_targets([{**t, "keypoints": t["keypoints"][:, :i % 2 + 1]} for i, t in
+                                                                  enumerate(targets_of(4))]), am.ShapeError, "mixed with"),
+    "rows of two kinds in a mix": (lambda: MIXED.apply_targets([{**t, "more": torch.zeros(len(t["boxes"]), i + 1)} for i, t in
+                                                                enumerate(targets_of(4))]), am.ShapeError, "mixed with"),
+    "boxes of nothing": (lambda: PLAN.apply_boxes([torch.zeros(3, 0)] * 4), am.ShapeError, r"\[N, 4\]"),
     "masks of some": (lambda: PLAN.apply_targets([*targets_of(3), {"boxes": torch.zeros(0, 4)}]), am.ArgumentError, "'masks'"),
 }
 

@@ -213,8 +213,9 @@ class Carries:
         Args:
             targets: for each sample a dict: "boxes" ``[N, 4]`` xyxy (or tv_tensors.BoundingBoxes); any of "labels" ``[N]``,
                 "masks" ``[N, H, W]``, "keypoints" ``[N, K, 2]`` or ``[N, K, 3]`` (x, y, seen); "area" ``[N]``, which is measured
-                anew (of the masks, where there are some; else of the boxes); and whatever else has N rows, which is kept for the
-                objects that are. Other entries stay as they are; of a recipe that mixes, the own sample's.
+                anew (of the masks, where there are some; else of the boxes); and whatever else has N rows (a tensor, an array or
+                a list), which is kept for the objects that are. Other entries stay as they are, and so do "image_id", "size" and
+                "orig_size", even of N numbers; of a recipe that mixes, the own sample's.
             min_size, min_area, min_visibility, tight: as :meth:`apply_boxes`'s.
             convention: as :meth:`apply_keypoints`'s, of "keypoints".
 

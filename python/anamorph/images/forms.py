@@ -166,7 +166,7 @@ class Rows:
         for i, one in enumerate(value):
             t = plain(as_tensor(f"{name}[{i}]", one))
             check_device(f"{name}[{i}]", t, rows)
-            t = t.reshape(0, values) if t.numel() == 0 and t.dim() <= 2 else t
+            t = t.reshape(0, values) if t.dim() in (1, 2) and len(t) == 0 else t
             if t.dim() != 2 or t.shape[1] != values:
                 raise ShapeError(f"{name}[{i}]: expected [N, {values}], given {list(t.shape)}")
             tensors.append(_floats(f"{name}[{i}]", t))
