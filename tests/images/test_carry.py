@@ -595,6 +595,16 @@ def test_the_gradient_is_the_adjoint(route, name, mode):
     assert float((moved.double() * b).sum()) == pytest.approx(float((other.double() * a.grad).sum()), rel=1e-5)
 
 
+def test_a_second_derivative_is_refused():
+    """A gradient penalty would silently lose the part that goes through undo."""
+    plan = plan_of(SMOOTH["affine"], 1)
+    prediction, scale = torch.rand(1, *SIZE, requires_grad=True), torch.ones((), requires_grad=True)
+    found, _ = plan.undo(prediction * scale)
+    (slope,) = torch.autograd.grad((found ** 2).sum(), prediction, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        (slope ** 2).sum().backward()
+
+
 def test_boxes_and_points_come_back(route):
     boxes, points = boxes_of(), boxes_of()[..., :2] + 1
     for name, transforms in {**MOVES, "affine without a turn": [am.RandomAffine(0, (0.05, 0.05), (0.9, 1.1))]}.items():

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DtypeError, ShapeError
@@ -235,7 +236,8 @@ class Carries:
         """What was found in the views, in the frames of their sources: AugUndo's way (Wu et al., ECCV 2024).
 
         Exact for flips, quarter turns and shifts by whole pixels. Affine and perspective maps are inverted exactly, fields by
-        Newton's steps. Colour, noise and erasures are not undone. Differentiable with respect to ``prediction``.
+        Newton's steps. Colour, noise and erasures are not undone. Differentiable with respect to ``prediction``,
+        once.
 
         Args:
             prediction: ``[B, C, h, w]`` or ``[B, h, w]`` at ``output_size``: floats, or integers with mode "nearest".
@@ -372,6 +374,7 @@ class _Undo(torch.autograd.Function):
         return (*(t.to(prediction.dtype) for t in out), valid)
 
     @staticmethod
+    @once_differentiable  # what is done here leaves no graph: a second derivative would be wrong
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         plan = ctx.plan
         grads = [g.to(torch.float32).contiguous() for g in gradients[:-1]]
