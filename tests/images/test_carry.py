@@ -668,6 +668,7 @@ def test_instruction_sets_and_threads_agree(simd):
 
 PLAN = plan_of(SMOOTH["affine"])
 MIXED = am.Recipe([am.CutMix()], num_classes=2).plan(range(4), size=SIZE)
+MASKED = am.Recipe([am.MaskMix()], num_classes=2).plan(range(4), size=SIZE)
 VARIED = am.Recipe([am.RandomResizedCrop(32)]).plan(range(2), size=torch.tensor([[60, 80], [50, 44]]))
 ZEROS = torch.zeros(4, *SIZE)
 BAD = {
@@ -734,6 +735,11 @@ BAD = {
     "rows of two kinds in a mix": (lambda: MIXED.apply_targets([{**t, "more": torch.zeros(len(t["boxes"]), i + 1)} for i, t in
                                                                 enumerate(targets_of(4))]), am.ShapeError, "mixed with"),
     "boxes of nothing": (lambda: PLAN.apply_boxes([torch.zeros(3, 0)] * 4), am.ShapeError, r"\[N, 4\]"),
+    "masks of a given mask's mix": (lambda: MASKED.apply_mask(labels_of()), am.ArgumentError, "without MaskMix"),
+    "depth of a given mask's mix": (lambda: MASKED.apply_depth(ZEROS), am.ArgumentError, "without MaskMix"),
+    "boxes of a given mask's mix": (lambda: MASKED.apply_boxes(torch.zeros(4, 1, 4)), am.ArgumentError, "without MaskMix"),
+    "points of a given mask's mix": (lambda: MASKED.apply_keypoints(torch.zeros(4, 1, 2)), am.ArgumentError, "without MaskMix"),
+    "targets of a given mask's mix": (lambda: MASKED.apply_targets(targets_of(4)), am.ArgumentError, "without MaskMix"),
     "masks of some": (lambda: PLAN.apply_targets([*targets_of(3), {"boxes": torch.zeros(0, 4)}]), am.ArgumentError, "'masks'"),
 }
 

@@ -94,6 +94,7 @@ class Carries:
         Raises:
             ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
         """
+        self._no_given_mask("masks")
         planes = Planes("masks", masks, self, *INTEGERS)
         if planes.list and self.recipe._mixes and any(t.dim() == 3 for t in planes.tensors):
             raise ArgumentError("masks: expected masks [H, W] for a recipe that mixes, given some [N, H, W]; apply_targets "
@@ -114,6 +115,7 @@ class Carries:
         Returns:
             The depth at ``output_size``, of the same dtype and form, and where it is valid, bool ``[B, h, w]``.
         """
+        self._no_given_mask("depth")
         planes = Planes("depth", depth, self, *FLOATS)
         known = None if valid is None else Planes("valid", valid, self, *BOOLS, like=planes)
         return self._into(planes, known, _mode(mode), fill)
@@ -182,6 +184,7 @@ class Carries:
             are zeros. Of a recipe that mixes there are twice as many: the own ones, cut where the partner lies over them, then
             the partner's. Under a field the box's sides are followed at 32 points.
         """
+        self._no_given_mask("boxes")
         given = Rows("boxes", boxes, counts, self.rows, 4)
         format = checks.choice("format", given.format or format, FORMATS)
         least = (checks.number("min_size", min_size, 0), checks.number("min_area", min_area, 0),
@@ -203,6 +206,7 @@ class Carries:
             The points in the same form, NaN for those that lie nowhere, and which of them the view shows, bool ``[B, N]``. Of a
             recipe that mixes there are twice as many: the own ones, then the partner's.
         """
+        self._no_given_mask("points")
         shift = 0.5 * CONVENTIONS.index(checks.choice("convention", convention, CONVENTIONS))
         return self._points(points, counts, False, shift, both=True)
 
@@ -290,11 +294,15 @@ class Carries:
         """The plans of the frames that have a next one, and of these."""
         raise NotImplementedError
 
-
     def _no_mix(self, what: str) -> None:
         if self.recipe._mixes:
             raise ArgumentError(f"{what}: expected a recipe that does not mix, because a view of two pictures cannot be taken "
                                 "apart; given one that does")
+
+    def _no_given_mask(self, what: str) -> None:
+        if self.recipe._masks:
+            raise ArgumentError(f"{what}: expected a recipe without MaskMix, whose mask only render is given, so that a plan "
+                                "does not know whose pixel is seen; given one with it")
 
     def _into(self, given: Planes, known: Planes | None = None, mode: str = "nearest", fill: float = 0,
               next_rows: Tensor | None = None, part: int = BOTH, judged: bool = True) -> tuple[Any, Any]:
