@@ -492,6 +492,17 @@ def object_targets(**entries):
     return [{"boxes": torch.tensor([[0.0, 0, 5, 5], [30, 20, 50, 40], [25, 20, 35, 30]]), **entries}]
 
 
+def test_what_lies_behind_the_counts_may_be_anything(route):
+    """apply_keypoints itself puts NaN there."""
+    plan, counts = plan_of([am.CenterCrop((30, 40))], 2), torch.tensor([1, 2])
+    points, seen = plan.apply_keypoints(torch.full((2, 2, 2), 30.0), counts)
+    assert points.isnan().any(2).tolist() == [[False, True], [False, False]]
+    back, there = plan.undo_keypoints(points, counts)
+    assert torch.equal(there, seen) and bool((back[there] == 30).all())
+    boxes = torch.tensor([[[30.0, 20, 40, 30], [math.nan] * 4], [[30, 20, 40, 30], [math.inf] * 4]])
+    assert plan.apply_boxes(boxes, torch.tensor([1, 1]))[1].tolist() == [[True, False]] * 2
+
+
 def test_rows_that_are_no_tensors_go_with_their_boxes():
     """Else labels silently belong to other boxes than before."""
     plan = plan_of([am.CenterCrop((30, 40))], 1)
