@@ -487,6 +487,49 @@ def test_tv_tensors_come_back_as_what_they_were(route):
     assert found["boxes"].tolist() == [[5, 5, 30, 20]]
 
 
+def object_targets(**entries):
+    """A box that a middle crop of 30 x 40 drops and two that it keeps."""
+    return [{"boxes": torch.tensor([[0.0, 0, 5, 5], [30, 20, 50, 40], [25, 20, 35, 30]]), **entries}]
+
+
+def test_what_lies_behind_the_counts_may_be_anything(route):
+    """apply_keypoints itself puts NaN there."""
+    plan, counts = plan_of([am.CenterCrop((30, 40))], 2), torch.tensor([1, 2])
+    points, seen = plan.apply_keypoints(torch.full((2, 2, 2), 30.0), counts)
+    assert points.isnan().any(2).tolist() == [[False, True], [False, False]]
+    back, there = plan.undo_keypoints(points, counts)
+    assert torch.equal(there, seen) and bool((back[there] == 30).all())
+    boxes = torch.tensor([[[30.0, 20, 40, 30], [math.nan] * 4], [[30, 20, 40, 30], [math.inf] * 4]])
+    assert plan.apply_boxes(boxes, torch.tensor([1, 1]))[1].tolist() == [[True, False]] * 2
+
+
+def test_rows_that_are_no_tensors_go_with_their_boxes():
+    """Else labels silently belong to other boxes than before."""
+    plan = plan_of([am.CenterCrop((30, 40))], 1)
+    (found,) = plan.apply_targets(object_targets(labels=[1, 2, 3], area=np.ones(3), names=["cat", "dog", "cow"], ids=(7, 8, 9)))
+    assert found["labels"] == [2, 3] and found["names"] == ["dog", "cow"] and found["ids"] == [8, 9]
+    assert type(found["area"]) is np.ndarray and found["area"].tolist() == [400, 100]
+    mixed = am.Recipe([am.MixUp()], num_classes=2).plan(range(2), size=SIZE)
+    both = mixed.apply_targets([*object_targets(labels=[1, 2, 3]), *object_targets(labels=[4, 5, 6])])
+    assert [t["labels"] for t in both] == [[1, 2, 3, 4, 5, 6], [4, 5, 6, 1, 2, 3]]
+
+
+def test_what_is_the_pictures_stays_however_many_objects_there_are():
+    plan = plan_of([am.CenterCrop((30, 40))], 1)
+    entries = {"image_id": torch.tensor([7]), "orig_size": torch.tensor([60, 80]), "size": [60, 80]}
+    for n in (1, 2):
+        (found,) = plan.apply_targets([{"boxes": object_targets()[0]["boxes"][:n], **entries}])
+        assert len(found["boxes"]) == n - 1
+        assert found["image_id"].tolist() == [7] and found["orig_size"].tolist() == [60, 80] and found["size"] == [60, 80]
+
+
+def test_keypoints_in_whole_numbers_are_not_cut_off():
+    plan = plan_of([am.Resize((30, 40))], 1)
+    points = torch.tensor([[[31, 21, 2]]])
+    (found,) = plan.apply_targets([{"boxes": torch.tensor([[30.0, 20, 50, 40]]), "keypoints": points}])
+    assert found["keypoints"].tolist() == [[[15.5, 10.5, 2]]]
+
+
 # ---- undo ----
 
 
@@ -563,6 +606,16 @@ def test_the_gradient_is_the_adjoint(route, name, mode):
     assert float((moved.double() * b).sum()) == pytest.approx(float((other.double() * a.grad).sum()), rel=1e-5)
 
 
+def test_a_second_derivative_is_refused():
+    """A gradient penalty would silently lose the part that goes through undo."""
+    plan = plan_of(SMOOTH["affine"], 1)
+    prediction, scale = torch.rand(1, *SIZE, requires_grad=True), torch.ones((), requires_grad=True)
+    found, _ = plan.undo(prediction * scale)
+    (slope,) = torch.autograd.grad((found ** 2).sum(), prediction, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        (slope ** 2).sum().backward()
+
+
 def test_boxes_and_points_come_back(route):
     boxes, points = boxes_of(), boxes_of()[..., :2] + 1
     for name, transforms in {**MOVES, "affine without a turn": [am.RandomAffine(0, (0.05, 0.05), (0.9, 1.1))]}.items():
@@ -626,6 +679,7 @@ def test_instruction_sets_and_threads_agree(simd):
 
 PLAN = plan_of(SMOOTH["affine"])
 MIXED = am.Recipe([am.CutMix()], num_classes=2).plan(range(4), size=SIZE)
+MASKED = am.Recipe([am.MaskMix()], num_classes=2).plan(range(4), size=SIZE)
 VARIED = am.Recipe([am.RandomResizedCrop(32)]).plan(range(2), size=torch.tensor([[60, 80], [50, 44]]))
 ZEROS = torch.zeros(4, *SIZE)
 BAD = {
@@ -681,6 +735,22 @@ BAD = {
     "targets of a dict": (lambda: PLAN.apply_targets({"boxes": torch.zeros(1, 4)}), am.ArgumentError, "a list of dicts"),
     "targets of another batch": (lambda: PLAN.apply_targets(targets_of(3)), am.ShapeError, "4 dicts"),
     "targets without boxes": (lambda: PLAN.apply_targets([{"labels": torch.zeros(1)}] * 4), am.ArgumentError, "'boxes'"),
+    "masks of fewer objects": (lambda: PLAN.apply_targets([{**t, "masks": t["masks"][:1]} for t in targets_of(4)]), am.ShapeError,
+                               r"targets\[0\]\['masks'\]: expected \[3, H, W\]"),
+    "labels of fewer objects": (lambda: PLAN.apply_targets([{**t, "labels": t["labels"][:1]} for t in targets_of(4)]),
+                                am.ShapeError, r"targets\[0\]\['labels'\]: expected 3 rows"),
+    "labels that are none": (lambda: PLAN.apply_targets([{**t, "labels": None} for t in targets_of(4)]), am.ShapeError,
+                             "NoneType"),
+    "points of two kinds in a mix": (lambda: MIXED.apply_targets([{**t, "keypoints": t["keypoints"][:, :i % 2 + 1]} for i, t in
+                                                                  enumerate(targets_of(4))]), am.ShapeError, "mixed with"),
+    "rows of two kinds in a mix": (lambda: MIXED.apply_targets([{**t, "more": torch.zeros(len(t["boxes"]), i + 1)} for i, t in
+                                                                enumerate(targets_of(4))]), am.ShapeError, "mixed with"),
+    "boxes of nothing": (lambda: PLAN.apply_boxes([torch.zeros(3, 0)] * 4), am.ShapeError, r"\[N, 4\]"),
+    "masks of a given mask's mix": (lambda: MASKED.apply_mask(labels_of()), am.ArgumentError, "without MaskMix"),
+    "depth of a given mask's mix": (lambda: MASKED.apply_depth(ZEROS), am.ArgumentError, "without MaskMix"),
+    "boxes of a given mask's mix": (lambda: MASKED.apply_boxes(torch.zeros(4, 1, 4)), am.ArgumentError, "without MaskMix"),
+    "points of a given mask's mix": (lambda: MASKED.apply_keypoints(torch.zeros(4, 1, 2)), am.ArgumentError, "without MaskMix"),
+    "targets of a given mask's mix": (lambda: MASKED.apply_targets(targets_of(4)), am.ArgumentError, "without MaskMix"),
     "masks of some": (lambda: PLAN.apply_targets([*targets_of(3), {"boxes": torch.zeros(0, 4)}]), am.ArgumentError, "'masks'"),
 }
 

@@ -185,6 +185,16 @@ def test_the_planner_in_python_draws_the_same_bits(route, seed):
         assert am.Plan.from_state_dict(recipe, plan.state_dict()) == plan
 
 
+def test_boxes_bring_their_format_to_the_plan():
+    from torchvision import tv_tensors
+
+    recipe = am.Recipe([am.RandomIoUCrop(), am.Resize((8, 8))])
+    expected = recipe.plan(range(16), size=SIZE, boxes=[torch.tensor([[10.0, 12, 30, 20]])] * 16)
+    for format, numbers in (("XYXY", [10.0, 12, 30, 20]), ("XYWH", [10.0, 12, 20, 8]), ("CXCYWH", [20.0, 16, 20, 8])):
+        boxes = tv_tensors.BoundingBoxes([numbers], format=format, canvas_size=SIZE)
+        assert recipe.plan(range(16), size=SIZE, boxes=[boxes] * 16) == expected
+
+
 def test_targets_of_a_detection_recipe(route):
     """Boxes around the objects that are left, after all of it."""
     recipe = am.Recipe([am.RandomZoomOut(), am.RandomIoUCrop(), am.RandomHorizontalFlip(), am.LargeScaleJitter((64, 72))])

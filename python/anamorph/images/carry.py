@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DtypeError, ShapeError
@@ -93,6 +94,7 @@ class Carries:
         Raises:
             ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
         """
+        self._no_given_mask("masks")
         planes = Planes("masks", masks, self, *INTEGERS)
         if planes.list and self.recipe._mixes and any(t.dim() == 3 for t in planes.tensors):
             raise ArgumentError("masks: expected masks [H, W] for a recipe that mixes, given some [N, H, W]; apply_targets "
@@ -113,6 +115,7 @@ class Carries:
         Returns:
             The depth at ``output_size``, of the same dtype and form, and where it is valid, bool ``[B, h, w]``.
         """
+        self._no_given_mask("depth")
         planes = Planes("depth", depth, self, *FLOATS)
         known = None if valid is None else Planes("valid", valid, self, *BOOLS, like=planes)
         return self._into(planes, known, _mode(mode), fill)
@@ -181,6 +184,7 @@ class Carries:
             are zeros. Of a recipe that mixes there are twice as many: the own ones, cut where the partner lies over them, then
             the partner's. Under a field the box's sides are followed at 32 points.
         """
+        self._no_given_mask("boxes")
         given = Rows("boxes", boxes, counts, self.rows, 4)
         format = checks.choice("format", given.format or format, FORMATS)
         least = (checks.number("min_size", min_size, 0), checks.number("min_area", min_area, 0),
@@ -202,6 +206,7 @@ class Carries:
             The points in the same form, NaN for those that lie nowhere, and which of them the view shows, bool ``[B, N]``. Of a
             recipe that mixes there are twice as many: the own ones, then the partner's.
         """
+        self._no_given_mask("points")
         shift = 0.5 * CONVENTIONS.index(checks.choice("convention", convention, CONVENTIONS))
         return self._points(points, counts, False, shift, both=True)
 
@@ -213,8 +218,9 @@ class Carries:
         Args:
             targets: for each sample a dict: "boxes" ``[N, 4]`` xyxy (or tv_tensors.BoundingBoxes); any of "labels" ``[N]``,
                 "masks" ``[N, H, W]``, "keypoints" ``[N, K, 2]`` or ``[N, K, 3]`` (x, y, seen); "area" ``[N]``, which is measured
-                anew (of the masks, where there are some; else of the boxes); and whatever else has N rows, which is kept for the
-                objects that are. Other entries stay as they are; of a recipe that mixes, the own sample's.
+                anew (of the masks, where there are some; else of the boxes); and whatever else has N rows (a tensor, an array or
+                a list), which is kept for the objects that are. Other entries stay as they are, and so do "image_id", "size" and
+                "orig_size", even of N numbers; of a recipe that mixes, the own sample's.
             min_size, min_area, min_visibility, tight: as :meth:`apply_boxes`'s.
             convention: as :meth:`apply_keypoints`'s, of "keypoints".
 
@@ -234,7 +240,8 @@ class Carries:
         """What was found in the views, in the frames of their sources: AugUndo's way (Wu et al., ECCV 2024).
 
         Exact for flips, quarter turns and shifts by whole pixels. Affine and perspective maps are inverted exactly, fields by
-        Newton's steps. Colour, noise and erasures are not undone. Differentiable with respect to ``prediction``.
+        Newton's steps. Colour, noise and erasures are not undone. Differentiable with respect to ``prediction``,
+        once.
 
         Args:
             prediction: ``[B, C, h, w]`` or ``[B, h, w]`` at ``output_size``: floats, or integers with mode "nearest".
@@ -287,11 +294,15 @@ class Carries:
         """The plans of the frames that have a next one, and of these."""
         raise NotImplementedError
 
-
     def _no_mix(self, what: str) -> None:
         if self.recipe._mixes:
             raise ArgumentError(f"{what}: expected a recipe that does not mix, because a view of two pictures cannot be taken "
                                 "apart; given one that does")
+
+    def _no_given_mask(self, what: str) -> None:
+        if self.recipe._masks:
+            raise ArgumentError(f"{what}: expected a recipe without MaskMix, whose mask only render is given, so that a plan "
+                                "does not know whose pixel is seen; given one with it")
 
     def _into(self, given: Planes, known: Planes | None = None, mode: str = "nearest", fill: float = 0,
               next_rows: Tensor | None = None, part: int = BOTH, judged: bool = True) -> tuple[Any, Any]:
@@ -371,6 +382,7 @@ class _Undo(torch.autograd.Function):
         return (*(t.to(prediction.dtype) for t in out), valid)
 
     @staticmethod
+    @once_differentiable  # what is done here leaves no graph: a second derivative would be wrong
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         plan = ctx.plan
         grads = [g.to(torch.float32).contiguous() for g in gradients[:-1]]

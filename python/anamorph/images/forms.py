@@ -150,8 +150,10 @@ class Rows:
             check_device(name, t, rows)
             if t.dim() != 3 or t.shape[0] != batch or t.shape[2] != values:
                 raise ShapeError(f"{name}: expected [{batch}, N, {values}], given {list(t.shape)}")
-            self.data = _floats(name, t)
             self.counts = None if counts is None else _counts(counts, t, rows)
+            if self.counts is not None:  # what lies behind them may be anything, such as the NaN that apply_keypoints puts there
+                t = t.masked_fill((torch.arange(t.shape[1], device=t.device) >= self.counts[:, None])[..., None], 0)
+            self.data = _floats(name, t)
             self.lengths = [t.shape[1]] * batch
             return
         if counts is not None:
@@ -166,7 +168,7 @@ class Rows:
         for i, one in enumerate(value):
             t = plain(as_tensor(f"{name}[{i}]", one))
             check_device(f"{name}[{i}]", t, rows)
-            t = t.reshape(0, values) if t.numel() == 0 and t.dim() <= 2 else t
+            t = t.reshape(0, values) if t.dim() in (1, 2) and len(t) == 0 else t
             if t.dim() != 2 or t.shape[1] != values:
                 raise ShapeError(f"{name}[{i}]: expected [N, {values}], given {list(t.shape)}")
             tensors.append(_floats(f"{name}[{i}]", t))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,9 @@ from anamorph.core.tensors import as_tensor
 from anamorph.images.forms import INTEGERS, PARTNER, Planes, format_of, plain, rewrap, to_xyxy
 
 OWN = 1
+CARRIED = ("boxes", "masks", "keypoints")
+OF_OBJECTS = ("labels", "area", "iscrowd")  # what cannot be anything else, torchvision's names
+OF_PICTURES = ("image_id", "size", "orig_size")  # what is not an object's, however long it is: torchvision's and DETR's names
 
 
 def carry_objects(plan: Any, targets: Sequence[Mapping[str, Any]], convention: str, **filters: Any) -> list[dict[str, Any]]:
@@ -31,8 +35,12 @@ def carry_objects(plan: Any, targets: Sequence[Mapping[str, Any]], convention: s
             raise ArgumentError(f"targets[{i}]: expected {missing[0]!r}, which other samples have, given a dict without")
     boxes, keep = plan.apply_boxes([t["boxes"] for t in targets], **filters)
     counts = [len(t["boxes"]) for t in targets]
+    for i, t in enumerate(targets):
+        for name in OF_OBJECTS:
+            if name in t and not _has_rows(t[name], counts[i]):
+                raise ShapeError(f"targets[{i}][{name!r}]: expected {counts[i]} rows, one for each box, given {_form(t[name])}")
     partners = plan._partners() if plan.recipe._mixes else list(range(len(targets)))
-    masks = _carried_masks(plan, [t["masks"] for t in targets], partners) if "masks" in names else None
+    masks = _carried_masks(plan, [t["masks"] for t in targets], counts, partners) if "masks" in names else None
     points = None
     if "keypoints" in names:
         points = _carried_keypoints(plan, [t["keypoints"] for t in targets], counts, partners, convention)
@@ -46,19 +54,17 @@ def carry_objects(plan: Any, targets: Sequence[Mapping[str, Any]], convention: s
         if points is not None:
             one["keypoints"] = rewrap(points[i][keep[i]], t["keypoints"], plan.output_size)
         for name, value in t.items():
-            if name in ("boxes", "masks", "keypoints"):
+            if name in CARRIED or name in OF_PICTURES or not _has_rows(value, counts[i]):
                 continue
-            if isinstance(value, Tensor) and value.dim() and len(value) == counts[i]:
-                both = value
-                if k != i:
-                    other = targets[k].get(name)
-                    if not isinstance(other, Tensor) or len(other) != counts[k]:
-                        raise ArgumentError(f"targets[{k}]: expected {name!r} with a row for each box, as its partner {i} has")
-                    both = torch.cat([plain(value), plain(other)])
-                one[name] = rewrap(plain(both)[keep[i]], value)
+            if k != i:
+                other = targets[k].get(name)
+                if not _has_rows(other, counts[k]):
+                    raise ArgumentError(f"targets[{k}]: expected {name!r} with a row for each box, as its partner {i} has")
+                value = _joined(name, value, other, i, k)
+            one[name] = _kept(value, keep[i])
         if "area" in t:
             corners = to_xyxy(plain(one["boxes"]), format_of("boxes", t["boxes"]) or "xyxy")
-            one["area"] = area(corners, plain(one["masks"]) if "masks" in one else None).to(t["area"].dtype)
+            one["area"] = _as_given(area(corners, plain(one["masks"]) if "masks" in one else None), t["area"])
         out.append(one)
     return out
 
@@ -68,8 +74,50 @@ def area(boxes: Tensor, masks: Tensor | None) -> Tensor:
     return (boxes[:, 2:] - boxes[:, :2]).prod(1) if masks is None else masks.flatten(1).ne(0).sum(1)
 
 
-def _carried_masks(plan: Any, masks: list[Any], partners: list[int]) -> list[Tensor]:
+def _has_rows(value: Any, count: int) -> bool:
+    """Is it a row for each object?"""
+    several = isinstance(value, list | tuple) or (isinstance(value, Tensor | np.ndarray) and value.ndim > 0)
+    return several and len(value) == count
+
+
+def _form(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return str(list(shape)) if shape is not None else f"a {type(value).__name__}" + (
+        f" of {len(value)}" if isinstance(value, list | tuple) else "")
+
+
+def _joined(name: str, own: Any, theirs: Any, i: int, k: int) -> Any:
+    """The rows of a mixed view's two pictures."""
+    if isinstance(own, list | tuple) and isinstance(theirs, list | tuple):
+        return [*own, *theirs]
+    alike = any(isinstance(own, kind) and isinstance(theirs, kind) for kind in (Tensor, np.ndarray))
+    if not alike or own.shape[1:] != theirs.shape[1:]:
+        raise ShapeError(f"targets[{k}][{name!r}]: expected rows like those of targets[{i}], which it is mixed with, "
+                         f"{_form(own)}, given {_form(theirs)}")
+    return np.concatenate([own, theirs]) if isinstance(own, np.ndarray) else rewrap(torch.cat([plain(own), plain(theirs)]), own)
+
+
+def _kept(value: Any, keep: Tensor) -> Any:
+    """The rows of the objects that are left, as what was given."""
+    if isinstance(value, Tensor):
+        return rewrap(plain(value)[keep.to(value.device)], value)
+    if isinstance(value, np.ndarray):
+        return value[keep.cpu().numpy()]
+    return [one for one, k in zip(value, keep.tolist(), strict=True) if k]
+
+
+def _as_given(numbers: Tensor, given: Any) -> Any:
+    """Numbers in the form that others were given in."""
+    if isinstance(given, Tensor):
+        return numbers.to(given.dtype)
+    return numbers.cpu().numpy().astype(given.dtype) if isinstance(given, np.ndarray) else numbers.tolist()
+
+
+def _carried_masks(plan: Any, masks: list[Any], counts: list[int], partners: list[int]) -> list[Tensor]:
     given = Planes("masks", masks, plan, *INTEGERS)
+    for i, t in enumerate(given.tensors):
+        if t.dim() != 3 or len(t) != counts[i]:
+            raise ShapeError(f"targets[{i}]['masks']: expected [{counts[i]}, H, W], one for each box, given {list(t.shape)}")
     if not plan.recipe._mixes:
         return [plain(m) for m in plan._into(given, judged=False)[0]]
     own, _ = plan._into(given, part=OWN, judged=False)
@@ -84,6 +132,10 @@ def _carried_keypoints(plan: Any, points: list[Any], counts: list[int], partners
         if t.dim() != 3 or t.shape[0] != counts[i] or t.shape[2] not in (2, 3):
             raise ShapeError(f"targets[{i}]['keypoints']: expected [{counts[i]}, K, 2] or [{counts[i]}, K, 3], given "
                              f"{list(t.shape)}")
+    for i, k in enumerate(partners):
+        if tensors[i].shape[1:] != tensors[k].shape[1:]:
+            raise ShapeError(f"targets[{k}]['keypoints']: expected points like those of targets[{i}], which it is mixed with, "
+                             f"{list(tensors[i].shape)}, given {list(tensors[k].shape)}")
     moved, seen = plan.apply_keypoints([t[..., :2].reshape(-1, 2) for t in tensors], convention=convention)
     out = []
     for i, k in enumerate(partners):
@@ -91,7 +143,8 @@ def _carried_keypoints(plan: Any, points: list[Any], counts: list[int], partners
         place, shown = moved[i].view(*both.shape[:2], 2), seen[i].view(both.shape[:2])
         if both.shape[2] == 3:
             flag = torch.where(shown, both[..., 2], torch.zeros_like(both[..., 2]))
-            place = torch.cat([torch.nan_to_num(place.to(both.dtype), 0.0), flag[..., None]], -1)
+            dtype = both.dtype if both.is_floating_point() else torch.float32  # places are no whole numbers any more
+            place = torch.cat([torch.nan_to_num(place.to(dtype), 0.0), flag[..., None].to(dtype)], -1)
         out.append(place)
     return out
 

@@ -18,7 +18,7 @@ from anamorph.core.lease import hold
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_device, as_integers, as_tensor
 from anamorph.images.bounds import branches, has_antialias, reach
-from anamorph.images.forms import Rows
+from anamorph.images.forms import Rows, to_xyxy
 from anamorph.images.frames import check_change, every_frame, flat
 from anamorph.images.picture import CODES, as_batch
 from anamorph.images.plan import MAX_VIEW, Plan
@@ -166,7 +166,7 @@ class Recipe:
             view: 0 to 4095: which of several views of the same sample.
             device: where the plan is drawn; by default where ``index`` is.
             boxes: for a recipe with RandomIoUCrop, whose rows are then a function of these too: float32 ``[B, N, 4]``, xyxy in
-                edge coordinates of the sources, or a list of ``[N, 4]``.
+                edge coordinates of the sources, or a list of ``[N, 4]``; tv_tensors.BoundingBoxes bring their format.
             counts: of a tensor of boxes, int64 ``[B]``: how many of the N are boxes. None: all.
             frames: T, 1 to 65536, for samples that are clips of T frames; boxes and counts are then ``[B, T, ...]``, ids and
                 sizes still one for each clip. None: they are pictures.
@@ -251,7 +251,9 @@ class Recipe:
             raise ArgumentError("boxes: expected none for a recipe without RandomIoUCrop, given some")
         if boxes is None:
             raise ArgumentError("boxes: expected float32 [B, N, 4] or a list for a recipe with RandomIoUCrop, given none")
-        return Rows("boxes", boxes, counts, rows, 4)
+        given = Rows("boxes", boxes, counts, rows, 4)
+        given.data = to_xyxy(given.data, given.format or "xyxy").contiguous()
+        return given
 
     def _plan_one(self, size: tuple[int, int], seed: int, device: torch.device) -> Plan:
         """The plan of sample 0 alone, which may have a size of its own: the row that was drawn says it."""
