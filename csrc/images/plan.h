@@ -716,6 +716,7 @@ struct RowWriter {
             other = int(p.backward(at == uint32_t(n) ? 0 : at));
         }
         other = other * a.frames + frame;
+        if (other == i) return;  // alone in its batch, or in the middle of one that is paired by mirroring: it stays as it is
         int box[4] = {0, 0, w, h};
         double lam = 1.0;
         int rule = MIX_CONSTANT;

@@ -712,6 +712,8 @@ class Row:
         other = {0: lambda: neighbours(self.key, self.index[0], count)[clip],
                  1: lambda: (clip - 1) % count,
                  2: lambda: count - 1 - clip}[partner]() * frames + self.t
+        if other == self.i:
+            return
         x0, y0, x1, y1, lam = 0, 0, int(w), int(h), 1.0
         if op == MIXUP:
             lam = d.beta(p[0], p[1])
