@@ -30,6 +30,19 @@ def test_a_state_of_other_batches_is_refused(array, key, other):
     alike.load_state_dict(there.state_dict())
 
 
+def test_a_state_of_clips_that_change_otherwise_is_refused():
+    clips = np.zeros((6, 3, 8, 8, 3), np.uint8)
+    none, smooth, far = (make(clips, OTHER, **change) for change in ({}, dict(change="smooth"), dict(change="smooth", drift=1.0)))
+    for here, there, key in ((none, smooth, "change"), (smooth, none, "change"), (smooth, far, "drift")):
+        with pytest.raises(am.ArgumentError, match=f"state_dict: expected {key} .*, this loader's, given "):
+            here.load_state_dict(there.state_dict())
+
+
+def test_single_pictures_have_no_frames_that_change(array):
+    with pytest.raises(am.ArgumentError, match="change: expected 'none' for single pictures, given 'smooth'"):
+        next(iter(make(array, OTHER, change="smooth")))
+
+
 def test_a_state_is_plain_data_and_the_same_on_every_rank(array, tmp_path):
     loaders = [make(array, shard=(rank, 3)) for rank in range(3)]
     torch.save(loaders[0].state_dict(), tmp_path / "state.pt")

@@ -632,6 +632,13 @@ BAD = {
                         am.DeviceError, "expected on cpu like the images, given on meta"),
     "iscrowd in one target": (lambda: simple(targets=changed(iscrowd=None)), am.ArgumentError, "'iscrowd' .* in every target"),
     "iscrowd of two": (lambda: simple(targets=changed(iscrowd=torch.zeros(2))), am.ArgumentError, "a row for each object"),
+    "points of two numbers": (lambda: simple(targets=[{**t, "keypoints": torch.zeros(len(t["boxes"]), 3 + i % 2, 3)} for i, t in
+                                                      enumerate(random_targets([3, 0, 2]))]), am.ShapeError,
+                              r"expected 'keypoints' of one shape .*, given \[\[0, 4, 3\], \[2, 3, 3\]"),
+    "an entry of two dtypes": (lambda: simple(targets=[{**t, "score": torch.zeros(len(t["boxes"]), dtype=dtype)} for t, dtype in
+                                                       zip(random_targets([3, 0, 2]), (torch.int64, torch.float32, torch.int64),
+                                                           strict=True)]),
+                               am.ArgumentError, "expected one dtype of 'score', given"),
     "too few ids": (lambda: simple(index=[0, 1]), am.ShapeError, r"index: expected \[3\]"),
     "ids of floats": (lambda: simple(index=[0.0, 1.0, 2.0]), am.DtypeError, "index: expected integers"),
     "seed": (lambda: simple(seed=-1), am.ArgumentError, "seed: expected a whole number from 0"),

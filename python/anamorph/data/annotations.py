@@ -14,6 +14,8 @@ from anamorph.data.segmentation import mask_of, numbers, rle_of
 from anamorph.images.forms import format_of, plain, to_xyxy
 from anamorph.images.objects import area
 
+MOST_POINTS = 1 << 16
+
 
 def targets(annotations: Sequence[Mapping[str, Any]], size: tuple[int, int], *, categories: Sequence[int] | None = None,
             masks: bool = False, keypoints: int = 0, device: Any = None) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def targets(annotations: Sequence[Mapping[str, Any]], size: tuple[int, int], *, 
     labels = {id: i for i, id in enumerate(_ids(categories))} if categories is not None else None
     kept = []
     for where, a in named:
-        category = checks.whole(f"{where}['category_id']", _entry(where, a, "category_id"), 0)
+        category = checks.whole(f"{where}['category_id']", _entry(where, a, "category_id"), 0, 2**63 - 1)
         if labels is None or category in labels:
             kept.append((where, a, category if labels is None else labels[category]))
     boxes, areas, crowds, planes, places = [], [], [], [], []
@@ -119,17 +121,20 @@ def annotations(target: Mapping[str, Any], *, image_id: int | None = None, categ
     columns: dict[str, list[Any]] = {"bbox": torch.cat([corners[:, :2], sizes], 1).tolist()}
     columns["category_id"] = _categories(_array("labels", target, n), categories)
     masks = _array("masks", target, n, None, None) if "masks" in target else None
-    columns["area"] = (_array("area", target, n) if "area" in target else area(corners, masks)).tolist()
+    columns["area"] = (_finite("area", target, n) if "area" in target else area(corners, masks)).tolist()
     columns["iscrowd"] = _array("iscrowd", target, n).to(torch.int64).tolist() if "iscrowd" in target else [0] * n
     if masks is not None:
         columns["segmentation"] = [rle_of(mask) for mask in masks.numpy()]
     if "keypoints" in target:
         points = _array("keypoints", target, n, None, 3).to(torch.float64)
         shown = points[..., 2:] > 0
-        columns["keypoints"] = torch.where(shown, points, 0.0).flatten(1).tolist()
+        points = torch.where(shown, points, 0.0)
+        if not bool(torch.isfinite(points).all()):
+            raise ArgumentError("target['keypoints']: expected finite places of points with v above 0, given others")
+        columns["keypoints"] = points.flatten(1).tolist()
         columns["num_keypoints"] = shown.sum((1, 2)).tolist()
     if "scores" in target:
-        columns["score"] = _array("scores", target, n).tolist()
+        columns["score"] = _finite("scores", target, n).tolist()
     return [{"id": first_id + i, "image_id": picture, **{name: column[i] for name, column in columns.items()}} for i in range(n)]
 
 
@@ -139,7 +144,7 @@ def annotations(target: Mapping[str, Any], *, image_id: int | None = None, categ
 def _count(keypoints: Any) -> int:
     if isinstance(keypoints, bool):
         checks.wrong("keypoints", "how many points an object has, such as 17, or 0", keypoints)
-    return checks.whole("keypoints", keypoints, 0)
+    return checks.whole("keypoints", keypoints, 0, MOST_POINTS)
 
 
 def _entry(where: str, annotation: Mapping[str, Any], name: str) -> Any:
@@ -202,4 +207,11 @@ def _array(name: str, target: Mapping[str, Any], *shape: int | None) -> Tensor:
         free = iter({"masks": "HW", "keypoints": "K"}.get(name, "N"))
         of = ", ".join(str(want) if want is not None else next(free) for want in shape)
         raise ShapeError(f"target[{name!r}]: expected [{of}], given {list(t.shape)}")
+    return t
+
+
+def _finite(name: str, target: Mapping[str, Any], n: int) -> Tensor:
+    t = _array(name, target, n)
+    if t.is_complex() or not bool(torch.isfinite(t).all()):
+        raise ArgumentError(f"target[{name!r}]: expected finite numbers, which JSON can hold, given {t.tolist()}")
     return t

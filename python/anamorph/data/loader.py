@@ -331,23 +331,25 @@ class Loader:
         """Makes the next pass that of ``epoch``, and every pass until the next call."""
         self.sampler.set_epoch(epoch)
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, at a batch boundary: enough to go on in another process."""
         # A pass of another epoch, left early, is not gone on with.
         standing = [place for place in (self._position, self._resume) if place and place[0] == self.epoch]
         epoch, batch = standing[0] if standing else (self.epoch, len(self) if self.sampler.over else 0)
         return {"epoch": epoch, "batch": batch, **self._identity()}
 
-    def _identity(self) -> dict[str, int]:
+    def _identity(self) -> dict[str, Any]:
         """What must be the same for batches to be the same."""
         order = self.sampler
         return {"seed": self.seed, "batch_size": self.batch_size, "world": order.world, "samples": order.samples,
-                "shuffle": order.shuffle, "drop_last": order.drop_last, "pad": order.pad, "recipe": self.recipe.fingerprint}
+                "shuffle": order.shuffle, "drop_last": order.drop_last, "pad": order.pad, "recipe": self.recipe.fingerprint,
+                **self._change}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on where ``state_dict`` was taken: the next pass starts at that batch.
 
-        ArgumentError for a state of other batches: of another seed, batch size, number of ranks or samples, order or recipe.
+        ArgumentError for a state of other batches: of another seed, batch size, number of ranks or samples, order, recipe,
+        change or drift.
         """
         here = self._identity()
         if not isinstance(state, Mapping) or not {"epoch", "batch", *here} <= state.keys():
@@ -589,6 +591,8 @@ class Loader:
 
     def _plan(self, batch: Batch, epoch: int) -> Plan | Plans:
         change = dict(self._change, frames=batch.frames) if batch.frames else {}
+        if not batch.frames and self._change["change"] != "none":
+            raise ArgumentError(f"change: expected 'none' for single pictures, given {self._change['change']!r}")
         return self.recipe.plan(batch.ids, seed=self.seed, epoch=epoch, size=self._sizes(batch), device=self.device, **change)
 
     def _sizes(self, batch: Batch) -> tuple[int, int] | torch.Tensor:

@@ -68,8 +68,7 @@ class Objects:
             raise DtypeError(f"targets: expected masks of one dtype, given {sorted(map(str, kinds))}")
         self.mask_dtype = kinds.pop()
         self.masks = torch.cat([mask.detach() for mask in masks]).contiguous().view(torch.uint8)
-        self.entries = {name: torch.cat([plain(target[name]).detach() for target in targets])
-                        for name in ("boxes", "labels", *following(targets, self.counts, _SHAPES))}
+        self.entries = {name: together(name, targets) for name in ("boxes", "labels", *following(targets, self.counts, _SHAPES))}
 
     def offsets(self) -> np.ndarray:
         """Of each picture's first object; int64 [B + 1]."""
@@ -90,6 +89,24 @@ def following(targets: Sequence[dict[str, Any]], counts: Sequence[int], apart: I
             if name in target and name not in names and name not in apart:
                 raise ArgumentError(f"targets[{i}]: expected {name!r} with a row for each object in every target or in none")
     return names
+
+
+def same(what: str, values: Sequence[Any]) -> Any:
+    """What all of them are."""
+    if len(set(values)) > 1:
+        raise ArgumentError(f"targets: expected one {what}, given {sorted({str(v) for v in values})}")
+    return values[0]
+
+
+def together(name: str, targets: Sequence[Any]) -> Tensor:
+    """An entry of all objects of the batch."""
+    values = [plain(target[name]).detach() for target in targets]
+    same(f"dtype of {name!r}", [v.dtype for v in values])
+    shapes = {tuple(v.shape[1:]) for v in values}
+    if len(shapes) > 1:
+        raise ShapeError(f"targets: expected {name!r} of one shape but for the number of objects, given "
+                         f"{sorted([len(v), *v.shape[1:]] for v in values)}")
+    return torch.cat(values)
 
 
 def _check(i: int, target: Any, images: Tensor) -> int:

@@ -15,7 +15,7 @@ from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeEr
 from anamorph.core.move import to_device
 from anamorph.images.forms import format_of, from_xyxy, plain, rewrap, to_xyxy
 from anamorph.images.objects import area
-from anamorph.images.pasted import check_boxes, check_masks, following
+from anamorph.images.pasted import check_boxes, check_masks, following, same, together
 from anamorph.images.picture import room
 
 # As csrc/images/mosaic.h says. Coordinates of the canvas begin at the point that all tiles touch.
@@ -50,8 +50,8 @@ def tile_targets(targets: Sequence[Any], sizes: Tensor, drawn: np.ndarray, sampl
         raise ShapeError(f"targets: expected {len(sizes)} dicts, one for each picture, given {len(targets)}")
     counts = [_check(i, target, sizes[i].tolist(), samples.device) for i, target in enumerate(targets)]
     names = following(targets, counts, ("boxes",))
-    format = _same("format of boxes", [format_of(f"targets[{i}]['boxes']", t["boxes"]) for i, t in enumerate(targets)]) or "xyxy"
-    given = {name: _together(name, targets) for name in ("boxes", *names) if name != "masks"}
+    format = same("format of boxes", [format_of(f"targets[{i}]['boxes']", t["boxes"]) for i, t in enumerate(targets)]) or "xyxy"
+    given = {name: together(name, targets) for name in ("boxes", *names) if name != "masks"}
 
     number, tile = _objects(drawn, np.array(counts))
     moved = Moved(drawn, tile, size, samples.device)
@@ -99,23 +99,6 @@ def _check(i: int, target: Any, size: Sequence[int], device: torch.device) -> in
         if not points.dtype.is_floating_point:
             raise DtypeError(f"{where}['keypoints']: expected floats, given {points.dtype}")
     return n
-
-
-def _same(what: str, values: Sequence[Any]) -> Any:
-    if len(set(values)) > 1:
-        raise ArgumentError(f"targets: expected one {what}, given {sorted({str(v) for v in values})}")
-    return values[0]
-
-
-def _together(name: str, targets: Sequence[Any]) -> Tensor:
-    """An entry of all objects of the batch."""
-    values = [plain(target[name]).detach() for target in targets]
-    _same(f"dtype of {name!r}", [v.dtype for v in values])
-    shapes = {tuple(v.shape[1:]) for v in values}
-    if len(shapes) > 1:
-        raise ShapeError(f"targets: expected {name!r} of one shape but for the number of objects, given "
-                         f"{sorted([len(v), *v.shape[1:]] for v in values)}")
-    return torch.cat(values)
 
 
 def _objects(drawn: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -172,7 +155,7 @@ def _masks(targets: Sequence[Any], counts: Sequence[int], number: np.ndarray, ti
            threads: int) -> Tensor:
     """The masks of those objects in their views."""
     masks = [plain(target["masks"]).detach() for target in targets]
-    dtype = _same("dtype of 'masks'", [m.dtype for m in masks])
+    dtype = same("dtype of 'masks'", [m.dtype for m in masks])
     given = torch.cat([m.reshape(-1) for m in masks]).view(torch.uint8)
     planes = np.repeat([m.shape[1] * m.shape[2] for m in masks], counts)
     rows = np.empty(len(number), _MASK)
