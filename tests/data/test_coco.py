@@ -435,6 +435,8 @@ BAD_FILES = {
     "a picture by name": (change("images", id="one"), {}, "an id in 'images'"),
     "a picture twice": (change("images", id=101), {}, "id once"),
     "objects of no picture": (change("annotations", image_id=5), {}, "image_id 5"),
+    "objects of a list of pictures": (change("annotations", image_id=[100]), {}, r"image_id \[100\]"),
+    "a skeleton by number": (change("categories", keypoints=3), {"keypoints": True}, "a list of names"),
     "objects without a picture": (lambda whole: whole["annotations"][0].pop("image_id"), {}, "'image_id'"),
     "no skeleton": (lambda whole: whole["categories"][0].pop("keypoints"), {"keypoints": True}, "with keypoints.*none"),
     "two skeletons": (lambda whole: whole["categories"][1].update(keypoints=["tail"]), {"keypoints": True}, r"\[1, 2\]"),

@@ -704,6 +704,8 @@ BAD = {
     "integer depth": (lambda: PLAN.apply_depth(labels_of()), am.DtypeError, "floats"),
     "validity of numbers": (lambda: PLAN.apply_depth(ZEROS, ZEROS), am.DtypeError, "bools"),
     "validity of another size": (lambda: PLAN.apply_depth(ZEROS, torch.ones(4, 60, 81).bool()), am.ShapeError, "like depth"),
+    "depth of several channels in a mix": (lambda: MIXED.apply_depth([torch.zeros(3, *SIZE)] * 3 + [torch.zeros(1, *SIZE)]),
+                                           am.ShapeError, "as many channels"),
     "cubic depth": (lambda: PLAN.apply_depth(ZEROS, mode="bicubic"), am.ArgumentError, "'nearest', 'bilinear'"),
     "flow of one channel": (lambda: PLAN.apply_flow(ZEROS[:, None]), am.ShapeError, r"\[B, 2, H, W\]"),
     "flow of doubles": (lambda: PLAN.apply_flow(torch.zeros(4, 2, *SIZE).double()), am.DtypeError, "float32"),
@@ -762,3 +764,14 @@ def test_what_cannot_travel(name):
         call()
     with pytest.raises(error, match=message):
         call()
+
+
+def test_what_comes_back_lies_on_the_canvas_of_its_source():
+    from torchvision import tv_tensors
+
+    boxes = tv_tensors.BoundingBoxes([[1.0, 1, 5, 5]], format="XYXY", canvas_size=(32, 32))
+    points = tv_tensors.KeyPoints([[1.0, 1]], canvas_size=(32, 32))
+    for plan, sizes in ((VARIED, [(60, 80), (50, 44)]), (am.Recipe([am.CenterCrop(32)]).plan(range(2), size=SIZE), [SIZE] * 2)):
+        assert [b.canvas_size for b in plan.undo_boxes([boxes] * 2)[0]] == sizes
+        assert [p.canvas_size for p in plan.undo_keypoints([points] * 2)[0]] == sizes
+        assert [b.canvas_size for b in plan.apply_boxes([boxes] * 2)[0]] == [(32, 32)] * 2

@@ -628,3 +628,13 @@ def test_bad_input(name):
     call, error, message = BAD[name]
     with pytest.raises(error, match=message):
         call()
+
+
+def test_what_no_word_or_number_is_for_clips_is_named():
+    recipe = am.Recipe([am.RandomHorizontalFlip()])
+    plan = recipe.plan([1, 2], size=SIZE, frames=2)
+    for call in (lambda: recipe.plan([1], size=SIZE, change=torch.zeros(2)),
+                 lambda: recipe.plan([1], size=SIZE, drift=np.zeros(2)), lambda: plan.to_view([torch.tensor(1.0)] * 2),
+                 lambda: plan.apply_boxes([np.float32(1), np.float32(2)])):
+        with pytest.raises(am.AnamorphError, match=r"expected .* given"):
+            call()

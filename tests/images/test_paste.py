@@ -661,6 +661,11 @@ BAD = {
     "std of 0": (lambda: instance(std=(0.1, 0.0, 0.1)), am.ArgumentError, "numbers above 0"),
     "mean of two": (lambda: instance(mean=(0.1, 0.2)), am.ArgumentError, "one for each of 3 channels"),
     "grey pictures": (lambda: instance(images=random_images(channels=1)), am.ShapeError, r"expected \[B, 3, H, W\]"),
+    "sizes of numbers": (lambda: am.InstancePaste.measure([1]), am.ArgumentError, r"targets\[0\]: expected a dict, given int"),
+    "sizes of too many labels": (lambda: am.InstancePaste.measure([{"boxes": torch.zeros(1, 4), "labels": torch.zeros(2),
+                                                                    "masks": torch.zeros(1, 8, 8)}]), am.ShapeError, "labels"),
+    "sizes of no numbers": (lambda: am.InstancePaste.measure([{"boxes": torch.full((1, 4), torch.nan), "labels": torch.zeros(1),
+                                                               "masks": torch.zeros(1, 8, 8)}]), am.ArgumentError, "finite"),
     "sizes of no targets": (lambda: am.InstancePaste.measure([{}]), am.ArgumentError, r"targets\[0\]: expected 'boxes'"),
 }
 
@@ -670,3 +675,13 @@ def test_mistakes_are_named(route, case):
     call, error, message = BAD[case]
     with pytest.raises(error, match=message):
         call()
+
+
+def test_sizes_are_measured_in_the_boxes_own_format():
+    from torchvision import tv_tensors
+
+    rest = {"labels": torch.tensor([1]), "masks": torch.ones(1, 30, 40)}
+    for format, numbers in (("XYXY", [5.0, 5, 15, 15]), ("XYWH", [5.0, 5, 10, 10]), ("CXCYWH", [10.0, 10, 10, 10])):
+        boxes = tv_tensors.BoundingBoxes([numbers], format=format, canvas_size=(30, 40))
+        mean, _ = am.InstancePaste.measure([{"boxes": boxes, **rest}])[1]
+        assert mean == pytest.approx((100 / 1200) ** 0.5)

@@ -59,7 +59,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, dict[str, Any]]]):
         known = {*self.ids}
         for annotation in whole["annotations"]:
             picture = self._of(annotation, "image_id")
-            if picture not in known:
+            if not isinstance(picture, int) or picture not in known:
                 checks.wrong(self._name, "annotations of its pictures", f"one of image_id {picture!r}")
             self._annotations[picture].append(annotation)
         points = self._points(whole["categories"]) if checks.flag("keypoints", keypoints) else 0
@@ -109,6 +109,9 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, dict[str, Any]]]):
         return checks.whole(f"{self._name}: an id in {part!r}", self._of(entry, "id"))
 
     def _points(self, categories: list[Any]) -> int:
+        for c in categories:
+            if not isinstance(c.get("keypoints", []), list):
+                checks.wrong(self._name, "a category's 'keypoints', a list of names", c["keypoints"])
         counts = {len(c["keypoints"]) for c in categories if c.get("keypoints")}
         if len(counts) != 1:
             checks.wrong("keypoints", "categories with keypoints, all as many",

@@ -117,6 +117,9 @@ class Carries:
         """
         self._no_given_mask("depth")
         planes = Planes("depth", depth, self, *FLOATS)
+        if planes.list and self.recipe._mixes and len({t.shape[:-2].numel() for t in planes.tensors}) > 1:
+            raise ShapeError("depth: expected as many channels in all of a recipe that mixes, where a view reads its partner's, "
+                             f"given {planes.shape()}")
         known = None if valid is None else Planes("valid", valid, self, *BOOLS, like=planes)
         return self._into(planes, known, _mode(mode), fill)
 
@@ -331,7 +334,7 @@ class Carries:
                                    torch.get_num_threads())
         if not twice:
             out, seen = out[:, :given.data.shape[1]], seen[:, :given.data.shape[1]]
-        return given.result(out, self, twice), given.result(seen.view(torch.bool), self, twice, plain=True)
+        return given.result(out, self, twice, undo), given.result(seen.view(torch.bool), self, twice, plain=True)
 
     def _boxes(self, given: Rows, format: str, undo: bool, tight: bool, least: tuple[float, float, float]) -> tuple[Any, Any]:
         data = to_xyxy(given.data, format)
@@ -341,7 +344,8 @@ class Carries:
         keep = torch.empty(shape[:2], dtype=torch.uint8, device=self.rows.device)
         self.recipe._native.boxes(self.rows, data.contiguous(), given.counts, out, keep, undo, tight, least, self.output_size,
                                   torch.get_num_threads())
-        return given.result(from_xyxy(out, format), self, twice), given.result(keep.view(torch.bool), self, twice, plain=True)
+        moved = given.result(from_xyxy(out, format), self, twice, undo)
+        return moved, given.result(keep.view(torch.bool), self, twice, plain=True)
 
     def _partners(self) -> list[int]:
         """The row that each is mixed with; itself where it is not."""

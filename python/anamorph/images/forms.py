@@ -178,18 +178,24 @@ class Rows:
             self.data[i, :len(t)] = t
         self.counts = torch.tensor(self.lengths, dtype=torch.int64).to(rows.device)
 
-    def result(self, t: Tensor, plan: Drawn, twice: bool, plain: bool = False) -> Any:
-        """In the form that was given."""
+    def result(self, t: Tensor, plan: Drawn, twice: bool, undo: bool = False, plain: bool = False) -> Any:
+        """In the form that was given; ``undo``: on the canvases of the sources."""
         originals = self.original if self.list else [self.original]
+        canvases = _sizes(plan, len(self.lengths)) if undo else [plan.output_size] * len(self.lengths)
         if not self.list:
-            return t if plain else rewrap(t, originals[0], plan.output_size)
+            return t if plain else rewrap(t, originals[0], canvases[0])
         n = self.data.shape[1]
         partners = plan._partners() if twice else range(len(self.lengths))
         each = []
         for i, k in enumerate(partners):
             own = t[i, :self.lengths[i]]
             each.append(torch.cat([own, t[i, n:n + self.lengths[k]]]) if twice and k != i else own)
-        return each if plain else [rewrap(one, original, plan.output_size) for one, original in zip(each, originals, strict=True)]
+        return each if plain else [rewrap(*one) for one in zip(each, originals, canvases, strict=True)]
+
+
+def _sizes(plan: Drawn, count: int) -> list[tuple[int, int]]:
+    """(height, width) of each source."""
+    return [(h, w) for h, w in plan.size.tolist()] if isinstance(plan.size, Tensor) else [plan.size] * count
 
 
 def _floats(name: str, t: Tensor) -> Tensor:

@@ -49,7 +49,8 @@ def flat(name: str, value: Any, clips: int, frames: int) -> Any:
         raise ShapeError(f"{name}: expected a list of {clips}, one for each clip, given {len(value)}")
     each: list[Any] = []
     for i, clip in enumerate(value):
-        several = isinstance(clip, Sized) and hasattr(clip, "__getitem__") and not isinstance(clip, dict | str)
+        several = isinstance(clip, Sized) and hasattr(clip, "__getitem__") and not isinstance(clip, dict | str) and getattr(
+            clip, "ndim", 1) > 0  # a tensor of no dimension has a len() that raises
         if not several or len(clip) != frames:
             given = len(clip) if several else f"a {type(clip).__name__}"
             raise ShapeError(f"{name}[{i}]: expected {frames}, one for each frame, given {given}")

@@ -14,6 +14,7 @@ from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DtypeError, ShapeError
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_tensor
+from anamorph.images.forms import format_of, plain, to_xyxy
 from anamorph.images.pasted import Layers, Objects, check_draw, check_images, collect, cover, new_planes
 
 MOVED, REMAINS = 10, 300  # pixels: X-Paste's rule for objects that are partly covered
@@ -172,11 +173,19 @@ class InstancePaste:
         """
         sizes, labels = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.int64)]
         for i, target in enumerate(targets):
+            if not isinstance(target, Mapping):
+                raise ArgumentError(f"targets[{i}]: expected a dict, given {type(target).__name__}")
             for name, dims in (("boxes", 2), ("labels", 1), ("masks", 3)):
                 if not isinstance(target.get(name), Tensor) or target[name].dim() != dims:
                     raise ArgumentError(f"targets[{i}]: expected {name!r}, a tensor of {dims} dimensions")
-            h, w = target["masks"].shape[1:]
-            boxes = target["boxes"].as_subclass(Tensor).detach().cpu().double()
+            n, h, w = target["masks"].shape
+            if list(target["boxes"].shape) != [n, 4] or len(target["labels"]) != n or not h * w:
+                raise ShapeError(f"targets[{i}]: expected boxes [n, 4], labels [n] and masks [n, H, W], given "
+                                 f"{[list(target[name].shape) for name in ('boxes', 'labels', 'masks')]}")
+            given = target["boxes"]
+            boxes = to_xyxy(plain(given).detach().cpu().double(), format_of(f"targets[{i}]['boxes']", given) or "xyxy")
+            if not bool(torch.isfinite(boxes).all()):
+                raise ArgumentError(f"targets[{i}]['boxes']: expected finite numbers, given others")
             sizes.append(((boxes[:, 2:] - boxes[:, :2]).clamp_min(0).prod(1) / (h * w)).sqrt())
             labels.append(target["labels"].detach().cpu())
         size, label = torch.cat(sizes), torch.cat(labels)

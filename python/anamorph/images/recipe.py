@@ -190,7 +190,8 @@ class Recipe:
         where = None if device is None else as_device(device)
         foreign: list[Tensor] = []
         index = as_integers("index", index, foreign, where)
-        clips = None if frames is None and change == "none" and drift == 0.2 else check_change(frames, change, drift)
+        usual = frames is None and type(change) is str and change == "none" and type(drift) is float and drift == 0.2
+        clips = None if usual else check_change(frames, change, drift)
         index = index.clone() if index.is_contiguous() else index.contiguous()  # the caller may use the memory again
         shape = index.shape
         if len(shape) != 1 or shape[0] == 0:
