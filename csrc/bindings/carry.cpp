@@ -102,7 +102,7 @@ void carry_boxes(const RecipeInfo& info, const py::args& args) {
     a.keep = looks.values<uint8_t>(args[4], "keep", kDLUInt);
     a.undo = py::cast<bool>(args[5]);
     a.tight = py::cast<bool>(args[6]);
-    std::tie(a.min_size, a.min_area, a.min_visible) = py::cast<std::tuple<float, float, float>>(args[7]);
+    std::tie(a.min_size, a.min_area, a.min_visible, a.middles) = py::cast<std::tuple<float, float, float, bool>>(args[7]);
     const int threads = py::cast<int>(args[9]);
     run(args[0], words, [&](void* stream) { boxes_cuda(a, stream); }, [&] { boxes_cpu(a, threads); });
 }

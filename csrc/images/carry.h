@@ -47,6 +47,7 @@ struct BoxArgs {
     uint8_t* keep;
     bool undo, tight;
     float min_size, min_area, min_visible;
+    bool middles;  // must a box's middle be in the view?
 };
 
 struct PointArgs {
@@ -148,8 +149,12 @@ AM_HD F values_of_view(const Maps& m, bool bilinear, F x, F y, int w, int h, con
         return line * I(w) + column;
     };
     if (!bilinear) {
-        v.at[0] = place(floor_(x), floor_(y));
-        return F(1.0f);
+        const F px = floor_(x), py = floor_(y);
+        v.at[0] = place(px, py);
+        if (!m.reading.framed && !m.reading.padded) return F(1.0f);
+        F sx, sy;
+        at_source(px + F(0.5f), py + F(0.5f), sx, sy);
+        return pure(m, sx, sy);
     }
     const F left = floor_(x - F(0.5f)), top = floor_(y - F(0.5f)), one(1.0f), zero(0.0f);
     const F share_x = x - F(0.5f) - left, share_y = y - F(0.5f) - top;
@@ -372,7 +377,12 @@ AM_HD void carry_box(const BoxArgs& a, const Maps& m, const FieldTable& table, i
     float out[4] = {0.0f, 0.0f, 0.0f, 0.0f}, share = 0.0f;
     if (there) share = carried_box(m, table, a.in + 4 * in, a.undo, a.tight, source, out);
     const float w = out[2] - out[0], h = out[3] - out[1];
-    const bool keep = share > 0.0f && share >= a.min_visible && w >= a.min_size && h >= a.min_size && w * h >= a.min_area;
+    bool keep = share > 0.0f && share >= a.min_visible && w >= a.min_size && h >= a.min_size && w * h >= a.min_area;
+    if (keep && a.middles) {
+        const float* box = a.in + 4 * in;
+        float x, y;
+        keep = to_view(m, table, 0.5f * (box[0] + box[2]), 0.5f * (box[1] + box[3]), x, y) && holds(m.region, x, y);
+    }
     for (int c = 0; c < 4; ++c) a.out[4 * to + c] = keep ? out[c] : 0.0f;
     a.keep[to] = keep;
 }

@@ -507,7 +507,7 @@ def test_rows_that_are_no_tensors_go_with_their_boxes():
     """Else labels silently belong to other boxes than before."""
     plan = plan_of([am.CenterCrop((30, 40))], 1)
     (found,) = plan.apply_targets(object_targets(labels=[1, 2, 3], area=np.ones(3), names=["cat", "dog", "cow"], ids=(7, 8, 9)))
-    assert found["labels"] == [2, 3] and found["names"] == ["dog", "cow"] and found["ids"] == [8, 9]
+    assert found["labels"] == [2, 3] and found["names"] == ["dog", "cow"] and found["ids"] == (7, 8, 9)  # a tuple is one thing
     assert type(found["area"]) is np.ndarray and found["area"].tolist() == [400, 100]
     mixed = am.Recipe([am.MixUp()], num_classes=2).plan(range(2), size=SIZE)
     both = mixed.apply_targets([*object_targets(labels=[1, 2, 3]), *object_targets(labels=[4, 5, 6])])
@@ -775,3 +775,72 @@ def test_what_comes_back_lies_on_the_canvas_of_its_source():
         assert [b.canvas_size for b in plan.undo_boxes([boxes] * 2)[0]] == sizes
         assert [p.canvas_size for p in plan.undo_keypoints([points] * 2)[0]] == sizes
         assert [b.canvas_size for b in plan.apply_boxes([boxes] * 2)[0]] == [(32, 32)] * 2
+
+
+# ---- findings of readers who tried to break it ----
+
+
+def test_a_sample_that_is_its_own_partner_is_as_it_was(route):
+    """Alone in its batch, or in the middle of one that is paired by mirroring: no picture is mixed with itself."""
+    boxes, points = torch.tensor([[[7.0, 10, 67, 54]]]), torch.tensor([[[37.0, 32.0]]])
+    image = torch.rand(1, 1, *SIZE)
+    for mixer in (am.CutMix(), am.ResizeMix(), am.MixUp(), am.CutMix(mode="batch", partner="flip")):
+        recipe = am.Recipe([mixer], num_classes=2)
+        plan = recipe.plan([5], size=SIZE)
+        view, soft = am.render(image, plan, targets=torch.tensor([1]))
+        assert torch.equal(view, image) and torch.equal(soft, torch.tensor([[0.0, 1.0]]))
+        moved, keep = plan.apply_boxes(boxes)
+        assert keep.tolist() == [[True, False]] and torch.equal(moved[:, :1], boxes)
+        assert plan.apply_keypoints(points)[1].tolist() == [[True, False]]
+        assert torch.equal(plan.apply_mask((image[:, 0] > 0.5).byte()), (image[:, 0] > 0.5).byte())
+    plan = am.Recipe([am.ResizeMix(partner="flip")], num_classes=2).plan(range(3), size=SIZE, seed=1)
+    images = torch.zeros(3, 1, *SIZE)
+    images[..., :40] = 1
+    views = am.render(images, plan, targets=torch.tensor([0, 1, 1]))[0]
+    assert torch.equal(plan.apply_mask((images[:, 0] > 0.5).byte())[1], (views[1, 0] > 0.5).byte())
+
+
+@pytest.mark.parametrize("recipe", [[am.RandomRotation((30, 30))], [am.RandomZoomOut(p=1.0), am.Resize((40, 50))],
+                                    [am.Pad(7), am.Resize((40, 50))]])
+def test_what_is_undone_by_nearest_pixels_and_valid_is_the_pictures(recipe, route):
+    plan = am.Recipe(recipe).plan([0, 1], size=(40, 40), seed=3)
+    mask = plan.apply_mask(torch.ones(2, 40, 40, dtype=torch.uint8))
+    back, valid = plan.undo(mask, mode="nearest")
+    assert back[valid].all() and valid.float().mean() > 0.5
+
+
+def test_what_lies_nowhere_may_go_back_and_forth(route):
+    plan = am.Recipe([am.RandomPerspective(0.9, p=1.0)]).plan(range(4), size=SIZE)
+    far = torch.tensor([[[10.0, 10], [1e6, -1e6], [math.nan, 3]]]).expand(4, 3, 2)
+    there = plan.to_view(far)
+    assert there[:, 2].isnan().all() and plan.to_source(there).isnan()[:, 2].all()
+    back, seen = plan.undo_keypoints(there)
+    known = ~there[:, 0].isnan().any(-1)
+    assert not seen[:, 2].any() and known.sum() >= 2 and (back - far)[known, 0].abs().max() < 0.1
+    with pytest.raises(am.ArgumentError, match="finite numbers, given inf"):
+        plan.to_view(far * math.inf)
+    with pytest.raises(am.ArgumentError, match="finite numbers, given nan"):
+        plan.apply_keypoints(far)
+
+
+def test_random_iou_crop_keeps_the_boxes_that_torchvisions_keeps(route):
+    """Those whose middle the crop has, as SSD does; all that are seen with middles=False."""
+    boxes = torch.rand(200, 6, 4, generator=torch.Generator().manual_seed(1)) * torch.tensor([60.0, 40, 20, 20])
+    boxes[..., 2:] += boxes[..., :2] + 2
+    recipe = am.Recipe([am.RandomIoUCrop(), am.RandomHorizontalFlip(), am.Resize((30, 30))])
+    plan = recipe.plan(range(200), size=SIZE, boxes=boxes)
+    _, keep = plan.apply_boxes(boxes)
+    _, seen = plan.apply_boxes(boxes, middles=False)
+    middle = plan.to_view((boxes[..., :2] + boxes[..., 2:]) / 2)
+    inside = ((middle >= 0) & (middle < 30)).all(-1)
+    assert torch.equal(keep, seen & inside) and 0 < int((seen & ~inside).sum())
+
+
+def test_entries_are_the_objects_where_they_are_so_in_every_target():
+    plan = am.Recipe([am.CenterCrop(20)]).plan([0, 1], size=SIZE)
+    box = [30.0, 20, 45, 35]
+    given = [{"boxes": torch.tensor([box, [0.0, 0, 5, 5]]), "labels": ["a", "b"], "img_shape": (60, 80), "scale": [2.0, 3.0]},
+             {"boxes": torch.tensor([box]), "labels": ["c"], "img_shape": (60, 80), "scale": [2.0, 3.0]}]
+    one, other = plan.apply_targets(given)
+    assert one["labels"] == ["a"] and other["labels"] == ["c"]
+    assert one["img_shape"] == (60, 80) and one["scale"] == other["scale"] == [2.0, 3.0]

@@ -169,7 +169,7 @@ class Carries:
 
     @by_frames
     def apply_boxes(self, boxes: Any, counts: Any = None, *, format: str = "xyxy", min_size: float = 1.0, min_area: float = 1.0,
-                    min_visibility: float = 0.0, tight: bool = True) -> tuple[Any, Any]:
+                    min_visibility: float = 0.0, tight: bool = True, middles: bool | None = None) -> tuple[Any, Any]:
         """Boxes around what the views show of what was in the sources' boxes.
 
         Args:
@@ -181,6 +181,7 @@ class Carries:
             min_visibility: the least share of the box's area in the source that the view must show, 0 to 1.
             tight: around the part that is seen. Else around all four corners, then cut at the view's border, which is
                 torchvision's and larger where a box was turned. (What lies behind the viewer of a perspective is left out.)
+            middles: keep only boxes whose middle the view has, SSD's rule for its crops. None: for recipes with RandomIoUCrop.
 
         Returns:
             The boxes of the views in the same form, and which are kept, bool ``[B, N]`` or a list of ``[N]``. Those that are not
@@ -191,7 +192,8 @@ class Carries:
         given = Rows("boxes", boxes, counts, self.rows, 4)
         format = checks.choice("format", given.format or format, FORMATS)
         least = (checks.number("min_size", min_size, 0), checks.number("min_area", min_area, 0),
-                 checks.number("min_visibility", min_visibility, 0, 1))
+                 checks.number("min_visibility", min_visibility, 0, 1),
+                 self.recipe._boxed if middles is None else checks.flag("middles", middles))
         tight = checks.flag("tight", tight)
         return self._boxes(given, format, False, tight, least)
 
@@ -215,16 +217,17 @@ class Carries:
 
     @by_frames
     def apply_targets(self, targets: Sequence[Mapping[str, Any]], *, min_size: float = 1.0, min_area: float = 1.0,
-                      min_visibility: float = 0.0, tight: bool = True, convention: str = "edge") -> list[dict[str, Any]]:
+                      min_visibility: float = 0.0, tight: bool = True, middles: bool | None = None,
+                      convention: str = "edge") -> list[dict[str, Any]]:
         """torchvision's detection targets of the views, without the objects that are not seen any more.
 
         Args:
             targets: for each sample a dict: "boxes" ``[N, 4]`` xyxy (or tv_tensors.BoundingBoxes); any of "labels" ``[N]``,
                 "masks" ``[N, H, W]``, "keypoints" ``[N, K, 2]`` or ``[N, K, 3]`` (x, y, seen); "area" ``[N]``, which is measured
                 anew (of the masks, where there are some; else of the boxes); and whatever else has N rows (a tensor, an array or
-                a list), which is kept for the objects that are. Other entries stay as they are, and so do "image_id", "size" and
-                "orig_size", even of N numbers; of a recipe that mixes, the own sample's.
-            min_size, min_area, min_visibility, tight: as :meth:`apply_boxes`'s.
+                a list) in every target that has it, which is kept for the objects that are. Other entries stay as they are, and
+                so do "image_id", "size" and "orig_size", even of N numbers; of a recipe that mixes, the own sample's.
+            min_size, min_area, min_visibility, tight, middles: as :meth:`apply_boxes`'s.
             convention: as :meth:`apply_keypoints`'s, of "keypoints".
 
         Returns:
@@ -234,7 +237,7 @@ class Carries:
             ArgumentError, ShapeError, DtypeError: what was given and what is expected.
         """
         return carry_objects(self, targets, convention, min_size=min_size, min_area=min_area, min_visibility=min_visibility,
-                             tight=tight)
+                             tight=tight, middles=middles)
 
     # ---- back to the source ----
 
@@ -279,7 +282,7 @@ class Carries:
         self._no_mix("undo_boxes")
         given = Rows("boxes", boxes, counts, self.rows, 4)
         format = checks.choice("format", given.format or format, FORMATS)
-        return self._boxes(given, format, True, checks.flag("tight", tight), (0.0, 0.0, 0.0))
+        return self._boxes(given, format, True, checks.flag("tight", tight), (0.0, 0.0, 0.0, False))
 
     @by_frames
     def undo_keypoints(self, points: Any, counts: Any = None, *, convention: str = "edge") -> tuple[Any, Any]:
@@ -325,7 +328,7 @@ class Carries:
         return out.to(dtype).result(given), None if valid is None else valid.view(torch.bool)
 
     def _points(self, points: Any, counts: Any, undo: bool, shift: float, both: bool = False) -> tuple[Any, Any]:
-        given = Rows("points", points, counts, self.rows, 2)
+        given = Rows("points", points, counts, self.rows, 2, nowhere=not both)
         twice = both and self.recipe._mixes and not undo
         shape = (len(self.rows), given.data.shape[1] * (1 + bool(self.recipe._mixes and not undo)), 2)
         out = torch.empty(shape, dtype=torch.float32, device=self.rows.device)
@@ -336,7 +339,8 @@ class Carries:
             out, seen = out[:, :given.data.shape[1]], seen[:, :given.data.shape[1]]
         return given.result(out, self, twice, undo), given.result(seen.view(torch.bool), self, twice, plain=True)
 
-    def _boxes(self, given: Rows, format: str, undo: bool, tight: bool, least: tuple[float, float, float]) -> tuple[Any, Any]:
+    def _boxes(self, given: Rows, format: str, undo: bool, tight: bool,
+               least: tuple[float, float, float, bool]) -> tuple[Any, Any]:
         data = to_xyxy(given.data, format)
         twice = self.recipe._mixes and not undo
         shape = (len(self.rows), data.shape[1] * (1 + twice), 4)

@@ -139,7 +139,8 @@ def table_of(tensors: Sequence[Tensor], plan: Drawn) -> Tensor:
 class Rows:
     """Boxes or points as they were given: float32 [B, N, values] and how many of the N are some."""
 
-    def __init__(self, name: str, value: Any, counts: Any, rows: Tensor, values: int) -> None:
+    def __init__(self, name: str, value: Any, counts: Any, rows: Tensor, values: int, nowhere: bool = False) -> None:
+        """``nowhere``: may they be NaN, which is what the maps say of points that are nowhere?"""
         self.list = isinstance(value, list | tuple)
         self.format: str | None = None
         self.original = value
@@ -153,7 +154,7 @@ class Rows:
             self.counts = None if counts is None else _counts(counts, t, rows)
             if self.counts is not None:  # what lies behind them may be anything, such as the NaN that apply_keypoints puts there
                 t = t.masked_fill((torch.arange(t.shape[1], device=t.device) >= self.counts[:, None])[..., None], 0)
-            self.data = _floats(name, t)
+            self.data = _floats(name, t, nowhere)
             self.lengths = [t.shape[1]] * batch
             return
         if counts is not None:
@@ -171,7 +172,7 @@ class Rows:
             t = t.reshape(0, values) if t.dim() in (1, 2) and len(t) == 0 else t
             if t.dim() != 2 or t.shape[1] != values:
                 raise ShapeError(f"{name}[{i}]: expected [N, {values}], given {list(t.shape)}")
-            tensors.append(_floats(f"{name}[{i}]", t))
+            tensors.append(_floats(f"{name}[{i}]", t, nowhere))
         self.lengths = [len(t) for t in tensors]
         self.data = torch.zeros((batch, max(self.lengths), values), dtype=torch.float32, device=rows.device)
         for i, t in enumerate(tensors):
@@ -181,7 +182,10 @@ class Rows:
     def result(self, t: Tensor, plan: Drawn, twice: bool, undo: bool = False, plain: bool = False) -> Any:
         """In the form that was given; ``undo``: on the canvases of the sources."""
         originals = self.original if self.list else [self.original]
-        canvases = _sizes(plan, len(self.lengths)) if undo else [plan.output_size] * len(self.lengths)
+        sizes = plan.size if undo else plan.output_size
+        if isinstance(sizes, Tensor):  # copied to the host only where tensors say on what canvas they are
+            sizes = sizes.tolist() if not plain and any(_is_tv(o) for o in originals) else None
+        canvases = [(h, w) for h, w in sizes] if isinstance(sizes, list) else [sizes] * len(self.lengths)
         if not self.list:
             return t if plain else rewrap(t, originals[0], canvases[0])
         n = self.data.shape[1]
@@ -193,17 +197,14 @@ class Rows:
         return each if plain else [rewrap(*one) for one in zip(each, originals, canvases, strict=True)]
 
 
-def _sizes(plan: Drawn, count: int) -> list[tuple[int, int]]:
-    """(height, width) of each source."""
-    return [(h, w) for h, w in plan.size.tolist()] if isinstance(plan.size, Tensor) else [plan.size] * count
-
-
-def _floats(name: str, t: Tensor) -> Tensor:
+def _floats(name: str, t: Tensor, nowhere: bool) -> Tensor:
     if t.dtype.is_complex or t.dtype == torch.bool:
         raise DtypeError(f"{name}: expected numbers, given {t.dtype}")
     t = t.detach().to(torch.float32).contiguous()
-    if not t.is_cuda and not bool(torch.isfinite(t).all()):  # on a device it would be a host copy; there NaN stays NaN
-        raise ArgumentError(f"{name}: expected finite numbers, given {t[~torch.isfinite(t)][0].item()}")
+    if not t.is_cuda:  # on a device it would be a host copy; there NaN stays NaN
+        wrong = t.isinf() if nowhere else ~t.isfinite()
+        if bool(wrong.any()):
+            raise ArgumentError(f"{name}: expected finite numbers, given {t[wrong][0].item()}")
     return t
 
 

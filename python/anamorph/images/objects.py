@@ -39,6 +39,8 @@ def carry_objects(plan: Any, targets: Sequence[Mapping[str, Any]], convention: s
         for name in OF_OBJECTS:
             if name in t and not _has_rows(t[name], counts[i]):
                 raise ShapeError(f"targets[{i}][{name!r}]: expected {counts[i]} rows, one for each box, given {_form(t[name])}")
+    of_objects = {name for name in names if name not in (*CARRIED, *OF_PICTURES)
+                  and all(_has_rows(t[name], n) for t, n in zip(targets, counts, strict=True) if name in t)}
     partners = plan._partners() if plan.recipe._mixes else list(range(len(targets)))
     masks = _carried_masks(plan, [t["masks"] for t in targets], counts, partners) if "masks" in names else None
     points = None
@@ -54,7 +56,7 @@ def carry_objects(plan: Any, targets: Sequence[Mapping[str, Any]], convention: s
         if points is not None:
             one["keypoints"] = rewrap(points[i][keep[i]], t["keypoints"], plan.output_size)
         for name, value in t.items():
-            if name in CARRIED or name in OF_PICTURES or not _has_rows(value, counts[i]):
+            if name not in of_objects:
                 continue
             if k != i:
                 other = targets[k].get(name)
@@ -76,7 +78,7 @@ def area(boxes: Tensor, masks: Tensor | None) -> Tensor:
 
 def _has_rows(value: Any, count: int) -> bool:
     """Is it a row for each object?"""
-    several = isinstance(value, list | tuple) or (isinstance(value, Tensor | np.ndarray) and value.ndim > 0)
+    several = isinstance(value, list) or (isinstance(value, Tensor | np.ndarray) and value.ndim > 0)
     return several and len(value) == count
 
 
@@ -88,7 +90,7 @@ def _form(value: Any) -> str:
 
 def _joined(name: str, own: Any, theirs: Any, i: int, k: int) -> Any:
     """The rows of a mixed view's two pictures."""
-    if isinstance(own, list | tuple) and isinstance(theirs, list | tuple):
+    if isinstance(own, list) and isinstance(theirs, list):
         return [*own, *theirs]
     alike = any(isinstance(own, kind) and isinstance(theirs, kind) for kind in (Tensor, np.ndarray))
     if not alike or own.shape[1:] != theirs.shape[1:]:

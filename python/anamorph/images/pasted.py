@@ -18,11 +18,11 @@ from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeEr
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_integers, as_tensor
 from anamorph.images.forms import plain, rewrap
+from anamorph.images.objects import OF_PICTURES
 from anamorph.images.picture import check_dtype, room
 from anamorph.images.ragged import check_grad
 from anamorph.images.recipe import MAX_EPOCH
 
-OF_THE_PICTURE = ("image_id", "orig_size", "size")  # have as many numbers as a picture may have objects, and are not theirs
 _SHAPES = {"boxes": "[n, 4]", "labels": "[n]", "masks": "[n, H, W]"}
 
 
@@ -79,7 +79,7 @@ def following(targets: Sequence[dict[str, Any]], counts: Sequence[int], apart: I
     """Entries with a row for each object, in every target; ``apart``: those that are not looked at."""
     names = []
     for name in targets[0]:
-        if name in apart or name in OF_THE_PICTURE:
+        if name in apart or name in OF_PICTURES:
             continue
         values = [target.get(name) for target in targets]
         if all(isinstance(v, Tensor) and v.dim() and len(v) == n for v, n in zip(values, counts, strict=True)):
@@ -139,6 +139,8 @@ def check_boxes(where: str, boxes: Tensor) -> int:
         raise ShapeError(f"{where}['boxes']: expected [n, 4], given {list(boxes.shape)}")
     if boxes.dtype != torch.float32:
         raise DtypeError(f"{where}['boxes']: expected float32, given {boxes.dtype}")
+    if not boxes.is_cuda and not bool(boxes.isfinite().all()):  # on a device it would be a host copy
+        raise ArgumentError(f"{where}['boxes']: expected finite numbers, given {boxes[~boxes.isfinite()][0].item()}")
     return len(boxes)
 
 

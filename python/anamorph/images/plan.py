@@ -47,6 +47,7 @@ class Drawer(Protocol):
     _code: int
     _pairs: bool
     _mixes: bool
+    _boxed: bool
     _masks: bool
     _no_floats: str | None
     _grey_or_rgb: tuple[str, ...]
