@@ -35,13 +35,13 @@ def layer_masking(model: nn.Module, fill: str = "neighbour") -> LayerMasking:
             Convolutions", ECCV 2018).
 
     Returns:
-        A module: ``wrapped(x, mask)`` is the model's output for images ``[N, C, H, W]``, floats, and a mask ``[N, 1, H, W]`` of bools,
-        integers or floats, 1 where a pixel is kept and 0 where it is masked. On a GPU, where a look at them would wait, other
-        numbers than 0 are taken for 1. The model's parameters and buffers stand in its state dict behind ``model.``.
+        A module: ``wrapped(x, mask)`` is the model's output for images ``[N, C, H, W]``, floats, and a mask ``[N, 1, H, W]`` of
+        bools, integers or floats, 1 where a pixel is kept and 0 where it is masked. On a GPU, where a look at them would wait,
+        other numbers than 0 are taken for 1. The model's parameters and buffers stand in its state dict behind ``model.``.
 
     Raises:
-        ArgumentError: what is no module, is scripted, compiled or wrapped already; an unknown fill; a mask of other numbers; a layer without
-            a rule.
+        ArgumentError: what is no module, is scripted, compiled or wrapped already; an unknown fill; a mask of other numbers; a
+            layer without a rule.
         ShapeError, DtypeError, DeviceError: images or a mask that do not fit.
     """
     return LayerMasking(model, fill)
@@ -133,14 +133,15 @@ class Masked(Tensor):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", str(func))
         with torch._C.DisableTorchFunctionSubclass():  # within a rule a masked tensor is a tensor
-            if name == "__get__" and func.__self__.__name__ in ATTRIBUTES or name in QUESTIONS:
+            if name == "__get__":  # of an attribute
+                name = func.__self__.__name__
+            if name in ASKED:
                 return func(*args, **kwargs)
-            rule = RULES.get(name.rstrip("_"), RULES.get(name))
             if name in ALONE or name.rstrip("_") in ALONE:
                 return _alone(func, args, kwargs)
-            if rule is None or not args:
-                raise _NoRuleError(func.__self__.__name__ if name == "__get__" else name)
-            return rule(*args, **kwargs)
+            if name not in RULES or not args:
+                raise _NoRuleError(name)
+            return RULES[name](*args, **kwargs)
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         with torch._C.DisableTorchFunctionSubclass():
@@ -149,9 +150,9 @@ class Masked(Tensor):
 
 class _NoRuleError(ArgumentError):
     def __init__(self, name: str, what: str = "") -> None:
-        super().__init__(f"no rule for {name}{what and ' ' + what} of masked activations; there are some for convolutions, batch, "
-                         "group and instance norm, pooling, torch.cat along channels, what takes each value alone (activations, "
-                         "dropout, sums and products) and, at the end, flatten and the mean over a picture")
+        super().__init__(f"no rule for {name}{what and ' ' + what} of masked activations; there are some for convolutions, "
+                         "batch, group and instance norm, pooling, torch.cat along channels, what takes each value alone "
+                         "(activations, dropout, sums and products) and, at the end, flatten and the mean over a picture")
 
 
 def _masked(value: Tensor, keep: Tensor, fill: str) -> Masked:
@@ -181,7 +182,8 @@ def _float(x: Tensor) -> Tensor:
 # What a convolution finds.
 
 def _neighbours(x: Masked, rings: int) -> Tensor:
-    """Masked places filled with the mean of their known 3 x 3 neighbours, ring by ring. No gradient flows through what is filled."""
+    """Masked places filled with the mean of their known 3 x 3 neighbours, ring by ring. No gradient flows through what is filled.
+    """
     kept = _zeroed(x)
     if not rings:
         return kept
@@ -258,7 +260,7 @@ def _adaptive_max_pool2d(x: Any, output_size: Any, return_indices: bool = False)
 
 
 def _largest(x: Masked, pool: Callable[[Tensor], Tensor]) -> Masked:
-    """What is masked is never the largest. Where nothing else is there stands no infinity, of which gradients would become NaN."""
+    """What is masked is never the largest. Where nothing else is there stands 0: of infinity gradients would become NaN."""
     keep = pool(x.keep.float()) > 0
     return _masked(torch.where(keep, pool(torch.where(x.keep, x, -math.inf)), 0), keep, x.fill)
 
@@ -390,14 +392,19 @@ def _alone(func: Any, args: Any, kwargs: Any) -> Masked:
     return _masked(out, keep.to(out.device), masked[0].fill)
 
 
-ALONE = frozenset("""
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Functions of torch and methods of tensors by their names; those in place (relu_, add_) go with them.
+ALONE = _names("""
     relu relu6 leaky_relu elu selu celu gelu silu mish hardtanh hardsigmoid hardswish sigmoid logsigmoid tanh softplus softsign
     tanhshrink softshrink hardshrink threshold prelu rrelu clamp clamp_min clamp_max
     dropout dropout1d dropout2d alpha_dropout feature_dropout feature_alpha_dropout
     add sub subtract rsub mul multiply neg negative abs square maximum minimum div divide true_divide
     __add__ __radd__ __iadd__ __sub__ __rsub__ __isub__ __mul__ __rmul__ __imul__ __truediv__ __idiv__ __itruediv__ __neg__
     contiguous clone detach to type type_as float double half bfloat16 cuda cpu
-""".split())
+""")
 
 RULES: dict[str, Callable[..., Any]] = {
     "conv2d": _conv2d, "pad": _pad,
@@ -409,7 +416,8 @@ RULES: dict[str, Callable[..., Any]] = {
 }
 
 # What a model may ask of a tensor without reading its values.
-ATTRIBUTES = frozenset("shape dtype device ndim requires_grad layout is_cuda is_cpu is_leaf is_sparse is_quantized is_mkldnn is_meta "
-                       "is_nested is_mps is_xpu grad_fn names itemsize nbytes".split())
-QUESTIONS = frozenset("size dim ndimension numel nelement element_size stride is_contiguous get_device is_floating_point is_complex "
-                      "is_signed is_inference __len__ storage_offset".split())
+ASKED = _names("""
+    shape dtype device ndim requires_grad layout is_cuda is_cpu is_leaf is_sparse is_quantized is_mkldnn is_meta is_nested is_mps
+    is_xpu grad_fn names itemsize nbytes size dim ndimension numel nelement element_size stride is_contiguous get_device
+    is_floating_point is_complex is_signed is_inference __len__ storage_offset
+""")

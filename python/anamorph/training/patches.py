@@ -9,7 +9,6 @@ from torch import Tensor
 
 from anamorph import _native
 from anamorph.core import checks
-
 from anamorph.training import philox
 
 PATCHES, BLOCKS = 1015, 1019  # slots of four each, behind those of a recipe, of copy-paste and of mosaics
@@ -20,8 +19,8 @@ AT_ONCE = 8  # tries that are drawn together
 
 def patch_mask(index: Any, grid: Any = (14, 14), keep: float = 0.25, *, seed: int, epoch: int | Tensor, view: int = 0,
                device: Any = None) -> Tensor:
-    """Patches removed at random, as many of every picture (He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022:
-    the patches with the smallest of uniform noise are kept).
+    """Patches removed at random, as many of every picture (He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR
+    2022: the patches with the smallest of uniform noise are kept).
 
     Args:
         index: the sample ids, int64 ``[B]``: a tensor, an array or a list.
@@ -51,20 +50,21 @@ def block_mask(index: Any, grid: Any = (14, 14), count: int = 75, min_block: int
                max_block: int | None = None, *, seed: int, epoch: int | Tensor, view: int = 0, device: Any = None) -> Tensor:
     """Patches removed in blocks (Bao et al., "BEiT: BERT Pre-Training of Image Transformers", ICLR 2022).
 
-    A block's area is uniform from ``min_block`` to what is left of ``count``, the ratio of its sides log-uniform in ``aspect``, and
-    its place uniform. It is laid if it is smaller than the grid each way and removes at least one patch more, but no more than are
-    left. Blocks are laid until ``count`` patches are removed, or ten tries in a row have failed.
+    A block's area is uniform from ``min_block`` to what is left of ``count``, the ratio of its sides log-uniform in ``aspect``,
+    and its place uniform. It is laid if it is smaller than the grid each way and removes at least one patch more, but no more
+    than are left. Blocks are laid until ``count`` patches are removed, or ten tries in a row have failed.
 
     Args:
         index: the sample ids, int64 ``[B]``: a tensor, an array or a list.
         grid: (rows, columns) of patches, or one number for both, 1 to 128 each.
-        count: how many patches to remove, at most. Of 75 in 14 x 14 a little less is removed in 31 % of the masks.
-        min_block: the least area that is drawn, in patches, at least 1 (16 in the published runs; near the end, where less than that is
-            left, the area is uniform between the two).
+        count: how many patches to remove, at most. Of 14 x 14 exactly 75 are removed in 67 % of the masks, in others 64 to 74.
+        min_block: the least area that is drawn, in patches, at least 1. Near the end, where fewer than that are left, the area is
+            uniform between the two.
         aspect: (low, high) of height over width, 0.01 to 100.
-        max_block: the largest area that is drawn, at least ``min_block``. None: what is left.
-        seed, epoch, view, device: as for :func:`patch_mask`. The host looks every eight tries whether all masks are done, so on a GPU it
-            waits, and a call cannot be captured in a CUDA graph.
+        max_block: the largest area that is drawn, and the most patches that a block may remove, at least ``min_block``. None:
+            what is left.
+        seed, epoch, view, device: as for :func:`patch_mask`. The host looks every eight tries whether all masks are done, so on a
+            GPU it waits, and a call cannot be captured in a CUDA graph.
 
     Returns:
         bool ``[B, rows, columns]``, True where a patch is removed.
@@ -75,7 +75,8 @@ def block_mask(index: Any, grid: Any = (14, 14), count: int = 75, min_block: int
     rows, columns = _grid(grid)
     count = checks.whole("count", count, 0, rows * columns, " of patches")
     min_block = checks.whole("min_block", min_block, 1, rows * columns, " of patches")
-    largest = rows * columns if max_block is None else checks.whole("max_block", max_block, min_block, rows * columns, " of patches")
+    max_block = rows * columns if max_block is None else max_block
+    largest = checks.whole("max_block", max_block, min_block, rows * columns, " of patches")
     low, high = (_native.exact_log(a) for a in checks.interval("aspect", aspect, 0.01, 100.0))
     key = philox.key(index, seed, epoch, view, device)
     batch, where = len(key.index), key.index.device
@@ -106,7 +107,8 @@ def block_mask(index: Any, grid: Any = (14, 14), count: int = 75, min_block: int
 
 
 def _grid(grid: Any) -> tuple[int, int]:
-    sides = checks.several("grid", grid if checks.is_sequence(grid) else (grid,), (1, 2), "(rows, columns), or one number for both")
+    given = grid if checks.is_sequence(grid) else (grid,)
+    sides = checks.several("grid", given, (1, 2), "(rows, columns), or one number for both")
     rows, columns = (checks.whole("grid", side, 1, MAX_GRID, " of patches a side") for side in (sides[0], sides[-1]))
     return rows, columns
 

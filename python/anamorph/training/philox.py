@@ -1,9 +1,10 @@
-"""Random words by sample ids, where the ids are: Philox4x32-10 (Salmon et al., SC 2011) by torch's operators, the same bits on every
-device, with the counters that plans have: view, slot and block | sample | epoch, and the seed as the key."""
+"""Random words by sample ids, where the ids are: Philox4x32-10 (Salmon et al., SC 2011) by torch's operators, the same bits on
+every device, with the counters that plans have (view, slot, block | sample | epoch) and the seed as the key."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,8 @@ from anamorph.core.tensors import as_device, as_integers, as_tensor
 _LOW = 0xFFFFFFFF
 
 
-class Key(NamedTuple):
+@dataclass(frozen=True)
+class Key:
     """What a sample's numbers are a function of."""
 
     index: Tensor  # int64 [B]
@@ -46,8 +48,8 @@ def key(index: Any, seed: Any, epoch: Any, view: Any, device: Any) -> Key:
 
 
 def words(key: Key, count: int, slot: int, first: int = 0) -> Tensor:
-    """Words ``first`` .. ``first + count - 1`` of a slot, 32 bits each, for every sample: int64 ``[B, count]``. ``first`` is a multiple
-    of 4, for a block of Philox has four. A slot has 4096; what is more lies in the slots behind it."""
+    """Words ``first`` .. ``first + count - 1`` of a slot, 32 bits each, for every sample: int64 ``[B, count]``. ``first`` is a
+    multiple of 4, for a block of Philox has four. A slot has 4096; what is more lies in the slots behind it."""
     ids = key.index[:, None]
     blocks = torch.arange(first // 4, (first + count + 3) // 4, device=ids.device)
     c = [(key.view << 20 | slot << 10) + blocks, ids & _LOW, ids >> 32 & _LOW, torch.zeros_like(ids) + key.epoch]
