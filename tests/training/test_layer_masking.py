@@ -468,6 +468,18 @@ def test_channels_last():
     assert torch.allclose(wrapped(x.to(memory_format=torch.channels_last), mask), expected, rtol=1e-3, atol=1e-4)
 
 
+def test_inference_hooks_and_functional_calls():
+    wrapped, seen = am.layer_masking(small()), []
+    expected = wrapped(waves(), holes())
+    with torch.inference_mode():
+        assert torch.equal(wrapped(waves(), holes()), expected)
+    handle = wrapped.model[1].register_forward_hook(lambda module, args, out: seen.append(out.shape))
+    assert torch.equal(wrapped(waves(), holes()), expected) and seen == [(2, 3, 12, 12)]
+    handle.remove()
+    state = {key: value.clone() for key, value in wrapped.state_dict().items()}
+    assert torch.equal(torch.func.functional_call(wrapped, state, (waves(), holes())), expected)
+
+
 def test_outputs_of_any_structure():
     class Maps(nn.Module):
         def forward(self, x):
@@ -532,6 +544,7 @@ MISTAKES = {
     "five dimensions": (lambda: asked(lambda x: x.view(2, 3, 2, 4, 8)), am.ArgumentError, r"view to \[2, 3, 2, 4, 8\]"),
     "all in one row": (lambda: asked(torch.flatten), am.ArgumentError, "flatten to"),
     "mean of channels": (lambda: asked(lambda x: x.mean(1)), am.ArgumentError, "mean but over both sides"),
+    "cat by axis": (lambda: asked(lambda x: torch.cat([x, x], axis=1)), am.ArgumentError, "cat with these arguments"),
     "indices": (lambda: am.layer_masking(nn.MaxPool2d(2, return_indices=True))(X, MASK), am.ArgumentError, "rule for max_pool2d"),
     "rows parted": (lambda: asked(lambda x: x.chunk(2, 2)), am.ArgumentError, "chunk but along channels"),
     "divided by": (lambda: asked(lambda x: x / x), am.ArgumentError, "by masked activations"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 import traceback
@@ -141,7 +142,12 @@ class Masked(Tensor):
                 return _alone(func, args, kwargs)
             if name not in RULES or not args:
                 raise _NoRuleError(name)
-            return RULES[name](*args, **kwargs)
+            try:
+                return RULES[name](*args, **kwargs)
+            except TypeError:
+                if _fits(RULES[name], args, kwargs):
+                    raise
+            raise _NoRuleError(name, "with these arguments")
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         with torch._C.DisableTorchFunctionSubclass():
@@ -159,6 +165,14 @@ def _masked(value: Tensor, keep: Tensor, fill: str) -> Masked:
     out = value if isinstance(value, Masked) else value.as_subclass(Masked)
     out.keep, out.fill = keep, fill
     return out
+
+
+def _fits(rule: Callable[..., Any], args: Any, kwargs: Any) -> bool:
+    try:
+        inspect.signature(rule).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
 
 
 def _mine(x: Any, function: str) -> Masked:
