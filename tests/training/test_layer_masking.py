@@ -227,21 +227,25 @@ def test_a_residual_sum_is_kept_where_both_branches_are():
 
 def test_channels_side_by_side_are_kept_where_most_are():
     class Dense(nn.Module):
-        def __init__(self):
+        def __init__(self, branches):
             super().__init__()
+            self.branches = branches
             self.one, self.two = around([1] * 9), nn.Conv2d(1, 1, 5, padding=2)
 
         def forward(self, x):
-            return torch.cat([x, self.one(x), self.two(x)], 1)
+            x = x + 1  # which leaves something at masked places
+            return torch.cat([x, self.one(x), self.two(x)][:self.branches], 1)
 
     mask = torch.zeros(1, 1, 9, 9)
     mask[0, 0, 4, 4] = 1
-    out = am.layer_masking(Dense())(torch.ones(1, 1, 9, 9), mask)
+    out = am.layer_masking(Dense(3))(torch.ones(1, 1, 9, 9), mask)
     kept = (out != 0).any(1)[0]
     expected = torch.zeros(9, 9, dtype=torch.bool)
     expected[3:6, 3:6] = True  # of 1, 9 and 25 places two have 9
     assert torch.equal(kept, expected)
     assert out[0, 0].count_nonzero() == 1
+    pair = am.layer_masking(Dense(2))(torch.ones(1, 1, 9, 9), mask)
+    assert pair[0].count_nonzero() == 2 and pair[0, :, 4, 4].all()  # half is not most
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
