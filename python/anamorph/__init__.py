@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from anamorph import _native, images
+from anamorph import _native, images, training
 from anamorph.core.errors import (
     AnamorphError,
     ArgumentError,
@@ -27,6 +27,7 @@ from anamorph.data import Loader, coco
 from anamorph.images import *  # noqa: F403
 from anamorph.images import presets
 from anamorph.images.transforms import *  # noqa: F403
+from anamorph.training import *  # noqa: F403
 
 __version__: str = _native.VERSION
 
@@ -82,7 +83,9 @@ __all__ = [
     "launch_count",
     "philox",
     "presets",
+    "training",
     *images.__all__,
+    *training.__all__,
 ]
 
 # An unknown ANAMORPH_SIMD is said now, not in the middle of an epoch.
@@ -98,7 +101,7 @@ for _name in images.__all__:
 
 # The public names are where their users find them, whatever file they are in: for error messages, and for files of recipes
 # and plans, which hold the names of their classes.
-for _name in {*__all__} - {"coco", "images", "presets"}:
+for _name in {*__all__} - {"coco", "images", "presets", "training"}:
     globals()[_name].__module__ = __name__
 
 # Plans and recipes are made of these alone, so torch.load reads them with its default weights_only=True.

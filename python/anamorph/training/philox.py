@@ -1,0 +1,61 @@
+"""Random words by sample ids, where the ids are: Philox4x32-10 (Salmon et al., SC 2011) by torch's operators, the same bits on
+every device, with the counters that plans have (view, slot, block | sample | epoch) and the seed as the key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anamorph.core import checks
+from anamorph.core.errors import DeviceError, ShapeError
+from anamorph.core.move import to_device
+from anamorph.core.tensors import as_device, as_integers, as_tensor
+
+_LOW = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a sample's numbers are a function of."""
+
+    index: Tensor  # int64 [B]
+    seed: int
+    epoch: int | Tensor
+    view: int
+
+
+def key(index: Any, seed: Any, epoch: Any, view: Any, device: Any) -> Key:
+    """The same, checked, on ``device``, or else where ``index`` is."""
+    ids = as_integers("index", index)
+    if ids.ndim != 1 or not len(ids):
+        raise ShapeError(f"index: expected sample ids [B] with B >= 1, given shape {list(ids.shape)}")
+    where = ids.device if device is None else as_device(device)
+    ids = ids if ids.device == where else to_device(ids, where)
+    if isinstance(epoch, Tensor):  # read where it is, so that a captured CUDA graph replays with what it then holds
+        epoch = as_integers("epoch", as_tensor("epoch", epoch))
+        if epoch.numel() != 1:
+            raise ShapeError(f"epoch: expected a number or a tensor of one, given shape {list(epoch.shape)}")
+        if epoch.device != where:
+            raise DeviceError(f"epoch: expected a number or a tensor on {where}, given one on {epoch.device}")
+        if where.type == "cpu":
+            checks.whole("epoch", epoch.item(), 0, 2**32 - 1)
+    else:
+        epoch = checks.whole("epoch", epoch, 0, 2**32 - 1)
+    return Key(ids, checks.whole("seed", seed, 0, 2**64 - 1), epoch, checks.whole("view", view, 0, 4095))
+
+
+def words(key: Key, count: int, slot: int, first: int = 0) -> Tensor:
+    """Words ``first`` .. ``first + count - 1`` of a slot, 32 bits each, for every sample: int64 ``[B, count]``. ``first`` is a
+    multiple of 4, for a block of Philox has four. A slot has 4096; what is more lies in the slots behind it."""
+    ids = key.index[:, None]
+    blocks = torch.arange(first // 4, (first + count + 3) // 4, device=ids.device)
+    c = [(key.view << 20 | slot << 10) + blocks, ids & _LOW, ids >> 32 & _LOW, torch.zeros_like(ids) + key.epoch]
+    k0, k1 = key.seed & _LOW, key.seed >> 32
+    for _ in range(10):
+        a, b = c[0] * 0xD2511F53, c[2] * 0xCD9E8D57  # modulo 2**64: all bits of the products are there
+        c = [(b >> 32 & _LOW) ^ c[1] ^ k0, b & _LOW, (a >> 32 & _LOW) ^ c[3] ^ k1, a & _LOW]
+        k0, k1 = (k0 + 0x9E3779B9) & _LOW, (k1 + 0xBB67AE85) & _LOW
+    return torch.stack(torch.broadcast_tensors(*c), 2).flatten(1)[:, :count]
