@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from anamorph import _native, images
+from anamorph import _native, images, training
 from anamorph.core.errors import (
     AnamorphError,
     ArgumentError,
@@ -27,6 +27,7 @@ from anamorph.data import Loader, coco
 from anamorph.images import *  # noqa: F403
 from anamorph.images import presets
 from anamorph.images.transforms import *  # noqa: F403
+from anamorph.training import *  # noqa: F403
 
 __version__: str = _native.VERSION
 
@@ -83,6 +84,7 @@ __all__ = [
     "philox",
     "presets",
     *images.__all__,
+    *training.__all__,
 ]
 
 # An unknown ANAMORPH_SIMD is said now, not in the middle of an epoch.

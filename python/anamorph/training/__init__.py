@@ -1,0 +1,12 @@
+"""What stands in a training loop beside the views: labels and tasks that transforms make, the losses that go with them, and
+predictions from several views."""
+
+from anamorph.training.losses import nt_xent
+from anamorph.training.one_class import hierarchical_loss, hierarchical_recipes, one_class_loss, virtual_outliers
+from anamorph.training.pretext import JigsawPretext, RotationPretext, jigsaw_permutations, rotnet
+from anamorph.training.sla import SLA
+from anamorph.training.tta import aggregate_views, entropy_threshold, prediction_entropy, tta, tta_text
+
+__all__ = ["SLA", "JigsawPretext", "RotationPretext", "aggregate_views", "entropy_threshold", "hierarchical_loss",
+           "hierarchical_recipes", "jigsaw_permutations", "nt_xent", "one_class_loss", "prediction_entropy", "rotnet", "tta",
+           "tta_text", "virtual_outliers"]
