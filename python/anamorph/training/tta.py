@@ -288,8 +288,8 @@ def _check_recipe(name: str, recipe: Any) -> None:
 
 
 def tta_text(model: Callable[[list[str]], Any], texts: Sequence[str],
-             rewrite: Callable[[list[str], int], Sequence[Sequence[str]]], views: int = 4, *, aggregate: str = "logit-mean", entropy_above: float | None = None, batch_size: int | None = None,
-             grad: bool = False) -> Tensor:
+             rewrite: Callable[[list[str], int], Sequence[Sequence[str]]], views: int = 4, *, aggregate: str = "logit-mean",
+             entropy_above: float | None = None, batch_size: int | None = None, grad: bool = False) -> Tensor:
     """What a model says of texts and of rewritten versions of each, put together: LLM-TTA (O'Brien et al., "Improving black-box
     robustness with in-context rewriting", 2024; github.com/Kyle1668/LLM-TTA), whose mean is that of the logits.
 
