@@ -261,7 +261,10 @@ def test_texts():
 # ---- what can be wrong ----
 
 
-def run(model=linear(), images=IMAGES, recipe=SHIFTS, views=2, **options):
+LINEAR = linear()
+
+
+def run(model=LINEAR, images=IMAGES, recipe=SHIFTS, views=2, **options):
     return lambda: am.tta(model, images, recipe, views, **options)
 
 

@@ -133,8 +133,8 @@ class RotationPretext:
 def jigsaw_permutations(count: int = 35, tiles: int = 9, distance: int = 3, seed: int = 0) -> Tensor:
     """Orders of tiles that a jigsaw is told by, the untouched one first; any two differ in at least ``distance`` places.
 
-    Drawn one after the other, by Philox, those too near to an earlier one left out: the same on every machine. It is not the set of
-    35 that ScatSimCLR reads from a file, but has what that has: the identity, and no two that differ in less than 3 places.
+    Drawn one after the other, by Philox, those too near to an earlier one left out: the same on every machine. It is not the set
+    of 35 that ScatSimCLR reads from a file, but has what that has: the identity, and no two that differ in less than 3 places.
 
     Args:
         count: how many, at least 2. tiles: how many tiles, 2 to 64. distance: 2 to ``tiles``. seed: of the draws.
