@@ -218,8 +218,7 @@ class _Dense:
         weights, values = _weighed(prediction, self.how, 1)
         entropy = _entropy(torch.log_softmax(prediction, 1), 1).mean((1, 2))
         planes = torch.cat([weights[:, None] * values, weights[:, None]], 1).unflatten(0, (count, -1))
-        back, seen = plan.undo(planes)
-        back = torch.where(seen[:, :, None], back, 0).sum(1)
+        back = plan.undo(planes)[0].sum(1)  # 0 where a view does not show the pixel
         return [back[:, :-1], back[:, -1], entropy.unflatten(0, (count, -1)).sum(1)]
 
     def joined(self, own: list[Tensor] | None, more: list[Tensor]) -> list[Tensor]:
