@@ -1,8 +1,8 @@
 """Test-time augmentation where it is needed: python tta_digits.py FOLDER   (where a table goes).
 
-A small net learns scikit-learn's digits, as they are or by random views. The tests show digits that are damaged: covered with noise,
-or turned, moved and scaled as well. Views of those that the net is least sure of are rendered and averaged; the threshold for each
-share of them is that of a validation set, damaged alike, whose labels are not used.
+A small net learns scikit-learn's digits, as they are or by random views. The tests show digits that are damaged: covered with
+noise, or turned, moved and scaled as well. Views of those that the net is least sure of are rendered and averaged; the threshold
+for each share of them is that of a validation set, damaged alike, whose labels are not used.
 """
 
 import argparse
