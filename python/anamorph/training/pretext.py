@@ -94,7 +94,7 @@ class RotationPretext:
                 raise ArgumentError(f"RotationPretext.recipe: expected no quarter turns but those of the task, given {t!r}")
             if order == "flip first" and isinstance(t, (*_FLIPS, TenCrop)):
                 raise ArgumentError("RotationPretext.recipe: expected flips in the recipe's own list, from which they are moved "
-                                    f"before the turn, given {t!r} inside another transform; order='official' leaves it there")
+                                    f"before the turn, given {t!r}, which cannot be; order='official' leaves it where it is")
         self._recipes = [Recipe([*flips, _Turn(k), *rest], *recipe._options()) for k in range(4)]
 
     def __repr__(self) -> str:
