@@ -1,4 +1,4 @@
-"""Several views of each picture: the rows, pixels and labels of each are those of its plan alone, one launch makes all of one size."""
+"""Several views of each picture: rows, pixels and labels of each are those of its plan alone, one launch makes all of a size."""
 
 import copy
 import pickle
@@ -10,6 +10,7 @@ import torch
 import anamorph as am
 from anamorph import _native
 from anamorph.images import presets
+from emulation import route as emulation
 from recipes import SINGLE
 from reference.plan import plan_rows
 
@@ -64,7 +65,7 @@ def test_views_of_several_recipes_are_each_rendered_as_their_plan_alone(shared):
 
 
 def test_the_list_that_runs_is_the_recipes():
-    """By what each does to a picture: the weak view is a crop of it, the strong one has what RandAugment, a field and erasing do."""
+    """The weak view has no colour and no erasure, the strong one RandAugment's, the local ones their jitter."""
     plans = am.views(weak=WEAK, strong=STRONG, local=(LOCAL, 4)).plan(range(64), size=SIZE)
     colors = {name: {c for c in plan.rows[:, _native.WORDS["COLORS"]].tolist()}
               for name, _, plan in each(plans)}
@@ -154,7 +155,7 @@ def test_one_launch_renders_all_views_of_one_output_size(route):
     """DINO's 2 + 8: one plan and one render for each of the two sizes, and on a GPU one that makes views ready for a blur."""
     dino = presets.dino(32, 16)
     views = am.views({"global_1": dino["global_1"], "global_2": dino["global_2"], "local": (dino["local"], 8)})
-    count = _native.launch_count if route != "emulated" else __import__("emulation.route", fromlist=["native"]).native.launch_count
+    count = emulation.native.launch_count if route == "emulated" else _native.launch_count
     before = count()
     plans = views.plan(IDS, size=SIZE)
     drawn = count()
@@ -175,7 +176,7 @@ def test_shared_geometry_is_the_same_map_and_all_else_differs():
     plain = am.views(weak=WEAK, strong=am.Recipe([*GEOMETRY, am.ColorJitter(0.4), NORMALIZE]), share_geometry=True)
     a, b = plain.plan(range(32), size=SIZE).values()
     assert torch.equal(a.to_view(corners), b.to_view(corners))
-    where, both = am.correspondence(a, b)
+    _, both = am.correspondence(a, b)
     assert both.all()
 
 
@@ -372,8 +373,8 @@ MISTAKES = {
                 "one num_classes"),
     "mask mix": (lambda: am.views(a=am.Recipe([am.RandomCrop(8), am.MaskMix()], num_classes=3)), am.ArgumentError, "MaskMix"),
     "share, two sizes": (lambda: am.views(a=WEAK, b=LOCAL, share_geometry=True), am.ArgumentError, "one output size"),
-    "share, two dtypes": (lambda: am.views(a=WEAK, b=am.Recipe(GEOMETRY, dtype=torch.uint8), share_geometry=True), am.ArgumentError,
-                          "dtype"),
+    "share, two dtypes": (lambda: am.views(a=WEAK, b=am.Recipe(GEOMETRY, dtype=torch.uint8), share_geometry=True),
+                          am.ArgumentError, "dtype"),
     "share, nothing in common": (lambda: am.views(a=WEAK, b=am.Recipe([am.RandomCrop(32), NORMALIZE]), share_geometry=True),
                                  am.ArgumentError, "begin with the same geometry"),
     "share, colour alone": (lambda: am.views(a=am.Recipe([am.ColorJitter(0.1), *GEOMETRY]), share_geometry=True,
@@ -393,7 +394,8 @@ MISTAKES = {
     "plan of a size": (lambda: am.views(a=WEAK).plan(IDS, size=3), am.ArgumentError, "size"),
     "correspondence of rows": (lambda: am.correspondence(PLAN, PLAN.rows), am.ArgumentError, "b: expected an anamorph.Plan"),
     "correspondence of other pictures": (lambda: am.correspondence(PLAN, OTHER), am.ShapeError, "of the same pictures"),
-    "correspondence of other ids": (lambda: am.correspondence(PLAN, WEAK.plan(IDS + 1, size=SIZE)), am.ArgumentError, "sample ids"),
+    "correspondence of other ids": (lambda: am.correspondence(PLAN, WEAK.plan(IDS + 1, size=SIZE)), am.ArgumentError,
+                                    "sample ids"),
     "grid of one": (lambda: am.correspondence(PLAN, PLAN, grid=7), am.ArgumentError, "rows, columns"),
     "grid of none": (lambda: am.correspondence(PLAN, PLAN, grid=(0, 7)), am.ArgumentError, "of cells"),
     "overlap of a word": (lambda: am.overlap_boxes("a", PLAN), am.ArgumentError, "a: expected an anamorph.Plan"),

@@ -27,11 +27,13 @@ class Key:
     view: int
 
 
-def key(index: Any, seed: Any, epoch: Any, view: Any, device: Any) -> Key:
-    """The same, checked, on ``device``, or else where ``index`` is."""
+def key(index: Any, seed: Any, epoch: Any, view: Any, device: Any, count: int | None = None) -> Key:
+    """The same, checked, on ``device``, or else where ``index`` is; ``count``: how many pictures they are the ids of."""
     ids = as_integers("index", index)
     if ids.ndim != 1 or not len(ids):
         raise ShapeError(f"index: expected sample ids [B] with B >= 1, given shape {list(ids.shape)}")
+    if count is not None and len(ids) != count:
+        raise ShapeError(f"index: expected {count} sample ids, one for each picture, given shape {list(ids.shape)}")
     where = ids.device if device is None else as_device(device)
     ids = ids if ids.device == where else to_device(ids, where)
     if isinstance(epoch, Tensor):  # read where it is, so that a captured CUDA graph replays with what it then holds
@@ -59,3 +61,8 @@ def words(key: Key, count: int, slot: int, first: int = 0) -> Tensor:
         c = [(b >> 32 & _LOW) ^ c[1] ^ k0, b & _LOW, (a >> 32 & _LOW) ^ c[3] ^ k1, a & _LOW]
         k0, k1 = (k0 + 0x9E3779B9) & _LOW, (k1 + 0xBB67AE85) & _LOW
     return torch.stack(torch.broadcast_tensors(*c), 2).flatten(1)[:, :count]
+
+
+def pick(key: Key, count: int, slot: int) -> Tensor:
+    """For each id one of 0 .. ``count`` - 1, each as likely."""
+    return words(key, 1, slot)[:, 0] * count >> 32
