@@ -26,10 +26,13 @@ SOURCES := pyproject.toml CMakeLists.txt \
 CUDA := $(if $(shell nvidia-smi -L 2> /dev/null | grep '^GPU'),on,off)
 NVCC := $(if $(filter off,$(CUDA)),,$(if $(shell command -v nvcc),,$(VENV)/.nvcc))
 
-# Built in one folder without isolation, so that a re-install compiles only what changed.
+# Built in one folder without isolation, so that a re-install compiles only what changed. CI installs with CUDA=on BUILD=build/cuda
+# ARCH=90: what `make cuda` has compiled is taken, and the tests find whether it does without a GPU.
+BUILD   ?= build/wheel
+ARCH    ?= native
 INSTALL := PATH="$(BIN):$$PATH" $(PIP) install --constraint constraints.txt --no-build-isolation \
-           --config-settings=build-dir=build/wheel --config-settings=cmake.define.ANAMORPH_CUDA=$(CUDA) \
-           --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES=native
+           --config-settings=build-dir=$(BUILD) --config-settings=cmake.define.ANAMORPH_CUDA=$(CUDA) \
+           --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES=$(ARCH)
 
 EMULATION := $(shell find tests/emulation -type f -not -name '*.py' -not -path '*/__pycache__/*')
 
@@ -80,15 +83,17 @@ cuda: $(VENV)/.tools $(VENV)/.nvcc
 cuda-report: cuda
 	$(BIN)/python bench/cuda_report.py $(ARGS)
 
-# With CUDA code, but as PTX alone, which compiles in half the time: the wheel must also work without a GPU.
-package: $(VENV)/.tools $(VENV)/.nvcc $(PLAIN)/.torch
+# With CUDA code, but as PTX alone, which compiles in half the time: the wheel must also work without a GPU. CI builds it with
+# PACKAGE_CUDA=off.
+PACKAGE_CUDA ?= on
+package: $(VENV)/.tools $(if $(filter on,$(PACKAGE_CUDA)),$(VENV)/.nvcc) $(PLAIN)/.torch
 	rm -rf build/package
 	PATH="$(BIN):$$PATH" PIP_CONSTRAINT=$(abspath constraints.txt) CUDAARCHS=$(CUDA_ARCH)-virtual \
-	    $(BIN)/python -m build --outdir build/package
+	    SKBUILD_CMAKE_DEFINE="ANAMORPH_CUDA=$(PACKAGE_CUDA)" $(BIN)/python -m build --outdir build/package
 	$(BIN)/python tests/package/contents.py build/package
 	$(PLAIN)/bin/python -m pip -qq uninstall --yes anamorph
 	$(PLAIN)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt build/package/*.whl
-	cd build/package && $(PLAIN)/bin/python ../../tests/package/smoke.py on
+	cd build/package && $(PLAIN)/bin/python ../../tests/package/smoke.py $(PACKAGE_CUDA)
 
 # From what is committed, in a clean folder; docs/releasing.md. The wheels without CUDA have the same names.
 release: $(VENV)/.release
