@@ -31,12 +31,17 @@ AM_HD Place place_in(const int32_t* box, int width, int height) {
     return {sx, -sx * float(box[0]), sy, -sy * float(box[1])};
 }
 
-// The keys of an erasure's noise in row y of its view, one for each channel; the other one of a pair is its second key.
+AM_HD bool of_lattice(const int32_t* e) { return (e[E_MODE] & 15) >= ERASE_STRIPS; }
+// May an erasure show in row y of its view?
+AM_HD bool erases_row(const int32_t* e, int y) { return of_lattice(e) || (y >= e[1] && y < e[3]); }
+
+// The keys of an erasure's noise in row y of its view, one for each channel; the other one of a pair is its second key. Of a lattice:
+// its cells'.
 AM_HD Philox4 erased_keys(const int32_t* e, int y) {
-    int mode = e[4] & 15;
-    if (mode == ERASE_CONSTANT) return {};
+    int mode = e[E_MODE] & 15;
+    if (mode == ERASE_CONSTANT || mode == ERASE_STRIPS || mode == ERASE_SQUARES) return {};
     bool each = mode == ERASE_PIXEL_NOISE || mode == ERASE_PIXEL_UNIFORM;
-    return philox4x32_10(0u, each ? uint32_t(y) : 0u, 0u, 0xE8A5Eu, uint32_t(e[5]), 0u);
+    return philox4x32_10(0u, each ? uint32_t(y) : 0u, 0u, 0xE8A5Eu, uint32_t(e[E_KEY]), 0u);
 }
 
 namespace AM_LEVEL {
@@ -44,19 +49,37 @@ namespace AM_LEVEL {
 // Where in its view output row or column `at` lies, as erasures see it.
 AM_HD int erased_at(float scale, float shift, int at) { return int(AM_LEVEL::product(scale, float(at) + 0.5f) + shift); }
 
+// Does a lattice erase columns x of row y of its view?
+template <class I> AM_HD auto lattice_erases(const int32_t* e, const Philox4& keys, I x, int y) {
+    using F = decltype(to_float(x));
+    using W = typename WordOf<F>::type;
+    const float cosine = word_float(e[E_COSINE]), sine = word_float(e[E_SINE]), row = float(y) + 0.5f, most = 2.0f * MAX_SIDE;
+    const F column = to_float(x) + F(0.5f), share(word_float(e[E_SHARE]));
+    const F u = clamp_(product(F(cosine), column) + F(word_float(e[E_ACROSS]) - product(sine, row)), F(-most), F(most));
+    const F v = clamp_(product(F(sine), column) + F(word_float(e[E_DOWN]) + product(cosine, row)), F(-most), F(most));
+    const F left = floor_(u), top = floor_(v);
+    const int mode = e[E_MODE] & 15;
+    if (mode == ERASE_CELLS) {
+        const W word = word_at(W(to_int(top)) * W(uint32_t(MAX_SIDE)) + W(to_int(left)), keys.v[0], keys.v[1]);
+        return signed_float(word >> 8) < share * F(16777216.0f);
+    }
+    const F within = min_(u - left, v - top);
+    return mode == ERASE_SQUARES ? within >= share : within < share;
+}
+
 // What an erasure writes into columns x (words) of a row of its view.
 template <int C, class F, class W> AM_HD void erased(const RenderArgs& a, const int32_t* e, const Philox4& keys, W x, F* out) {
-    const int mode = e[4] & 15;
+    const int mode = e[E_MODE] & 15;
     const bool each = mode == ERASE_PIXEL_NOISE || mode == ERASE_PIXEL_UNIFORM,
                uniform = mode == ERASE_CHANNEL_UNIFORM || mode == ERASE_PIXEL_UNIFORM;
     for (int c = 0; c < C; ++c) {
-        if (mode == ERASE_CONSTANT) {
-            out[c] = F(word_float(e[6 + c]));
+        if (mode == ERASE_CONSTANT || mode >= ERASE_STRIPS) {
+            out[c] = F(word_float(e[E_VALUE + c]));
         } else {
             W word = word_at(each ? x : W(0u), keys.v[c], keys.v[c ^ 1]);
             out[c] = uniform ? signed_float(word >> 8) * F(5.9604644775390625e-08f) : normal(word);
         }
-        if ((e[4] & SLOT_NORMALISED) && !uniform) out[c] = out[c] * F(a.std[c]) + F(a.mean[c]);
+        if ((e[E_MODE] & SLOT_NORMALISED) && !uniform) out[c] = out[c] * F(a.std[c]) + F(a.mean[c]);
     }
 }
 

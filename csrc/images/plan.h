@@ -649,17 +649,21 @@ struct RowWriter {
         view.perspective(to, s.p + 1);
     }
 
+    AM_HD int32_t* erasure(const Slot& s, int mode, const double* value) {
+        int32_t* e = row + W_HEADER + COLOR_WORDS * a.info.most.colors + ERASE_WORDS * erases++;
+        e[E_MODE] = mode | (s.flags & SLOT_NORMALISED);
+        for (int c = 0; c < 4; ++c) put_double(e, E_VALUE + c, value[c]);
+        return e;
+    }
+
     // k: EraseMode
     AM_HD void erase_box(const Slot& s, double x, double y, double w, double h, const double* value, Draw& d) {
-        int32_t* e = row + W_HEADER + COLOR_WORDS * a.info.most.colors + ERASE_WORDS * erases++;
+        int32_t* e = erasure(s, s.k, value);
         e[0] = int(x);
         e[1] = int(y);
         e[2] = int(x + w);
         e[3] = int(y + h);
-        e[4] = s.k | (s.flags & SLOT_NORMALISED);
-        e[5] = int32_t(d.key());  // of the noise
-        for (int c = 0; c < 4; ++c) put_double(e, 6 + c, value[c]);
-        e[10] = e[11] = 0;
+        e[E_KEY] = int32_t(d.key());  // of the noise
     }
 
     AM_HD double between(double low, double high, Draw& d) { return low < high ? low + d.below(high - low + 1.0) : low; }
@@ -702,6 +706,29 @@ struct RowWriter {
         double w = output_size(a.info.out_w, view.w), h = output_size(a.info.out_h, view.h), half = exact::floor(s.p[0] * 0.5);
         double x = d.below(w) - half, y = d.below(h) - half, left = exact::maximum(x, 0.0), top = exact::maximum(y, 0.0);
         erase_box(s, left, top, exact::minimum(x + s.p[0], w) - left, exact::minimum(y + s.p[0], h) - top, s.p + 1, d);
+    }
+
+    // p: a cell's side low, high, the strips' share of it, degrees low, high, value x4; 1: what the strips leave is erased, 0: they are.
+    // It turns about the view's middle. In a smooth clip the side stays.
+    AM_HD void grid_mask(const Slot& s, Draw& d) {
+        const double side = how_many(s.p[0], s.p[1], d), strips = 0.0 - exact::floor(0.0 - side * s.p[2]);
+        const double across = d.unit(), down = d.unit();
+        const exact::SinCos turn = exact::sincos_deg(d.uniform(s.p[3], s.p[4]));
+        const double x = output_size(a.info.out_w, view.w) * 0.5, y = output_size(a.info.out_h, view.h) * 0.5;
+        int32_t* e = erasure(s, s.p[9] != 0.0 ? ERASE_SQUARES : ERASE_STRIPS, s.p + 5);
+        put_double(e, E_COSINE, turn.cos / side);
+        put_double(e, E_SINE, turn.sin / side);
+        put_double(e, E_ACROSS, across - (turn.cos * x - turn.sin * y) / side);
+        put_double(e, E_DOWN, down - (turn.sin * x + turn.cos * y) / side);
+        put_double(e, E_SHARE, strips / side);
+    }
+
+    // p: a cell's side, how likely it is hidden, value x4. In a smooth clip the same cells stay hidden.
+    AM_HD void hide_and_seek(const Slot& s, Draw& d) {
+        int32_t* e = erasure(s, ERASE_CELLS, s.p + 2);
+        put_double(e, E_COSINE, 1.0 / s.p[0]);
+        e[E_KEY] = int32_t(d.word());
+        put_double(e, E_SHARE, s.p[1]);
     }
 
     AM_HD void mix(const Slot& s, Draw& d) {
@@ -800,6 +827,8 @@ struct RowWriter {
             case OP_ERASE: erase(s, d); break;
             case OP_DROPOUT: dropout(s, d); break;
             case OP_CUTOUT: cutout(s, d); break;
+            case OP_GRID_MASK: grid_mask(s, d); break;
+            case OP_HIDE_AND_SEEK: hide_and_seek(s, d); break;
             case OP_MIXUP:
             case OP_CUTMIX:
             case OP_RESIZEMIX:

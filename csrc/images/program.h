@@ -77,6 +77,8 @@ constexpr double MAX_WORD = 0x1p100;  // of a row's floats: what is drawn beyond
     X(ERASE,                  50, ERASE,      0, 0, 1, 0, 0, 0)   \
     X(DROPOUT,                51, ERASE,      0, 0, 1, 0, 0, 0)   \
     X(CUTOUT,                 52, ERASE,      0, 0, 1, 0, 0, 0)   \
+    X(GRID_MASK,              53, ERASE,      0, 0, 1, 0, 0, 0)   \
+    X(HIDE_AND_SEEK,          54, ERASE,      0, 0, 1, 0, 0, 0)   \
     X(MIXUP,                  60, MIX,        0, 0, 0, 1, 0, 0)   \
     X(CUTMIX,                 61, MIX,        0, 0, 0, 1, 0, 0)   \
     X(RESIZEMIX,              62, MIX,        0, 0, 0, 1, 0, 0)   \
@@ -164,6 +166,11 @@ enum EraseMode : int32_t {
     ERASE_PIXEL_NOISE = 2,
     ERASE_CHANNEL_UNIFORM = 3,  // in [0, 1), whether the value is normalised or not
     ERASE_PIXEL_UNIFORM = 4,
+    // Of a lattice over the view, always by a constant: of each cell the strips along two of its sides, or the square that they
+    // leave; or some of the cells.
+    ERASE_STRIPS = 5,
+    ERASE_SQUARES = 6,
+    ERASE_CELLS = 7,
 };
 
 // The words of a plan row. Floats are stored by their bits.
@@ -206,6 +213,18 @@ enum StepWord : int {
     S_LAYERS = 3,    // BLEND: how many
 };
 // clang-format on
+// An erasure: its box (4 ints), its mode, the key of what is random in it, its value (4 floats), and two words more. That of a
+// lattice has no box, and there the map from the view to cells: (cosine * x - sine * y + across, sine * x + cosine * y + down).
+enum EraseWord : int {
+    E_COSINE = 0,  // floats, over a cell's side
+    E_SINE = 1,
+    E_ACROSS = 2,
+    E_DOWN = 3,
+    E_MODE = 4,  // EraseMode, SLOT_NORMALISED
+    E_KEY = 5,
+    E_VALUE = 6,
+    E_SHARE = 10,  // a float: of a cell's side the strips', or how likely a cell is erased
+};
 // The words of a row's field, behind its erasures.
 enum FieldWord : int {
     F_KEY = 0,     // of its coefficients

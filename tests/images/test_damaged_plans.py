@@ -44,7 +44,8 @@ DAMAGE = [
     ("VIEW", 0, NAN, "VIEW"), ("REACH", 0, -1e6, "REACH"), ("FRAME", 3, INF, "FRAME"), ("SLOPE", 3, -1.0, "SLOPE"),
     ("FOLD", 2, NAN, "FOLD"), ("FILL_STEP", 0, 3, "FILL_STEP"), (COLORS, 0, 99, "COLOR 0 op"), (COLORS, 1, NAN, "COLOR 0 number"),
     (COLORS, 1, -5.0, "COLOR 0 number"), (COLORS, 5, 1e9, "COLOR 1 number"), (ERASES, 0, -1, "ERASE 0 box"),
-    (ERASES, 2, 21, "ERASE 0 box"), (ERASES, 4, 7, "ERASE 0 mode"), (ERASES, 6, NAN, "ERASE 0 value"),
+    (ERASES, 2, 21, "ERASE 0 box"), (ERASES, 4, 8, "ERASE 0 mode"), (ERASES, 10, 0.5, "ERASE 0 spare"),
+    (ERASES, 6, NAN, "ERASE 0 value"),
 ]
 
 

@@ -41,6 +41,9 @@ GOOD = {
     "max_aspect_ratio": [1.5], "sampler_options": [(0.25, 1.0)], "trials": [7],
     **{(am.RandomField, name): [0.25] for name in ("translation", "rotation", "scale", "shear", "brightness", "contrast",
                                                   "saturation", "hue")},
+    "d": [(8, 24)], (am.GridMask, "ratio"): [0.25], (am.GridMask, "mode"): [0], "grid_sizes": [(8,), (0, 8, 24)],
+    "hide_prob": [0.25],
+    **{(cls, "value"): [1, 0.5, (0.25, 0.5, 0.75)] for cls in (am.GridMask, am.HideAndSeek)},
     "startpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))], "endpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))],
 }
 SQUARE = ((0, 0), (8, 0), (8, 8), (0, 8))

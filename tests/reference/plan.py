@@ -22,8 +22,9 @@ POLICY_MAPS = SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y, ROTATE_BY = range(23, 
 POSTERIZE, CHANNEL_PERMUTATION = 37, 39
 SOLARIZE, GAUSSIAN_BLUR, GAUSSIAN_NOISE, SOLARIZE_ADD, IDENTITY_STEP, BLEND = 38, 47, 48, 49, 70, 71
 COLORS = (*range(30, 50), IDENTITY_STEP, BLEND)
-ERASE, DROPOUT, CUTOUT = 50, 51, 52
+ERASE, DROPOUT, CUTOUT, GRID_MASK, HIDE_AND_SEEK = range(50, 55)
 MIXUP, CUTMIX, RESIZEMIX, MASKMIX = range(60, 64)
+STRIPS, SQUARES, CELLS = 5, 6, 7  # erasures of a lattice
 
 # slot flags
 INTERPOLATION, ANTIALIAS, EXPAND, PAD_IF_NEEDED = 7, 8, 16, 32
@@ -412,6 +413,10 @@ class Row:
             self.dropout(p, k | flags & NORMALISED, d)
         elif op == CUTOUT:
             self.cutout(p, k | flags & NORMALISED, d)
+        elif op == GRID_MASK:
+            self.grid_mask(p, flags & NORMALISED, d)
+        elif op == HIDE_AND_SEEK:
+            self.lattice(CELLS | flags & NORMALISED, (1.0 / p[0], 0.0, 0.0, 0.0), d.word(), p[2:6], p[1])
         else:
             self.mixed(op, p, k, flags >> PARTNER_SHIFT & 3, d)
 
@@ -706,6 +711,18 @@ class Row:
         box = max(x, 0.0), max(y, 0.0), min(x + p[0], w), min(y + p[0], h)
         self.erases.append((*box, mode, d.noise_key(), p[1:5]))
 
+    def grid_mask(self, p, normalised: int, d: Draw) -> None:
+        side = float(d.how_many(p[0], p[1]))
+        across, down = d.unit(), d.unit()
+        sine, cosine = exact.sincos_deg(d.uniform(p[3], p[4]))
+        x, y = self.out_w * 0.5, self.out_h * 0.5
+        self.lattice((SQUARES if p[9] else STRIPS) | normalised,
+                     (cosine / side, sine / side, across - (cosine * x - sine * y) / side, down - (sine * x + cosine * y) / side),
+                     0, p[5:9], (0.0 - floor(0.0 - side * p[2])) / side)
+
+    def lattice(self, mode: int, affine, key: int, value, share: float) -> None:
+        self.erases.append((*np.array(affine, np.float32).view(np.int32).tolist(), mode, key, value, share))
+
     def mixed(self, op: int, p, k: int, partner: int, d: Draw) -> None:
         w, h, frames = float(self.out_w), float(self.out_h), self.clip[0]
         count, clip = len(self.index) // frames, self.i // frames
@@ -779,10 +796,10 @@ class Row:
             row[at + COLOR_WORDS * j], as_float[at + COLOR_WORDS * j + 1] = op, value
             as_unsigned[at + COLOR_WORDS * j + 2:at + COLOR_WORDS * j + 4] = third, last & 0xFFFFFFFF
         at += COLOR_WORDS * self.info["max_colors"]
-        for x0, y0, x1, y1, mode, noise, values in self.erases:
+        for x0, y0, x1, y1, mode, key, values, *share in self.erases:
             row[at:at + 5] = x0, y0, x1, y1, mode
-            as_unsigned[at + 5] = noise
-            as_float[at + 6:at + 10] = values
+            as_unsigned[at + 5] = key
+            as_float[at + 6:at + 10 + len(share)] = *values, *share
             at += ERASE_WORDS
         return row
 

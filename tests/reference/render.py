@@ -44,8 +44,9 @@ class Row:
         self.more = [(int(words[s + 2]), int(words[s + 3])) for s in steps]
         self.layers = []
         at, n = at + n * max_colors, _native.ERASE_WORDS
-        self.erases = [(words[at + n * k:at + n * k + 6].tolist(), f[at + n * k + 6:at + n * k + 10])
-                       for k in range(words[W["ERASES"]])]
+        erasures = [at + n * k for k in range(words[W["ERASES"]])]
+        self.erases = [(words[e:e + 6].tolist(), f[e + 6:e + 10]) for e in erasures]
+        self.lattices = [(*f[e:e + 4].astype(np.float32), f[e + 10]) for e in erasures]
 
 
 # What a ready view is read by: as it lies.
@@ -376,13 +377,32 @@ def normal(at, key, second):
     return -size if h & 1 else size
 
 
+def in_lattice(vx, vy, mode, key, lattice):
+    """Which pixels a lattice erases. Its cells' corners are found in float32, as they are rounded there."""
+    *affine, share = lattice
+    cosine, sine, across, down = affine
+    x, y = (p.astype(np.float32) + np.float32(0.5) for p in (vx, vy))
+    u, v = cosine * x + (across - sine * y), sine * x + (down + cosine * y)
+    left, top = np.floor(u), np.floor(v)
+    if mode == 7:
+        keys = philox((0, 0, 0, 0xE8A5E), (key & LOW, 0))
+        words = np.vectorize(lambda i, j: hashed((int(j) * 2**15 + int(i)) & LOW, keys[0], keys[1]))(left, top)
+        return (words >> 8) < share * 2**24
+    within = np.minimum(u - left, v - top)
+    return within >= share if mode == 6 else within < share
+
+
 def erase(v, row, mean, std, inner=None):
     h, w, channels = v.shape
-    for (x0, y0, x1, y1, mode, key), value in row.erases:
+    for ((x0, y0, x1, y1, mode, key), value), lattice in zip(row.erases, row.lattices, strict=True):
         ys, xs = np.mgrid[0:h, 0:w] + 0.5
         if inner is not None:
             xs, ys = inner[0, 0] * xs + inner[0, 2], inner[1, 1] * ys + inner[1, 2]
         vx, vy = np.trunc(xs).astype(int), np.trunc(ys).astype(int)
+        if mode & 15 >= 5:
+            at = in_lattice(vx, vy, mode & 15, key, lattice)
+            v[at] = value[:channels] * std + mean if mode & (1 << 12) else value[:channels]
+            continue
         for y, x in np.argwhere((vx >= x0) & (vx < x1) & (vy >= y0) & (vy < y1)):
             px, py = (int(vx[y, x]), int(vy[y, x])) if mode & 15 in (2, 4) else (0, 0)
             keys = philox((0, py, 0, 0xE8A5E), (key & LOW, 0))

@@ -87,15 +87,17 @@ template <int C> struct Rows {
     }
     void erase(const View<C>& v, const int32_t* e, const At& at, Pixels& px) const {
         int vy = erased_at(v.place.sy, v.place.ty, at.y);
-        if (vy < e[1] || vy >= e[3]) return;
+        if (!erases_row(e, vy)) return;
         settle(px);
         // The columns that may show it, give or take one.
         auto column = [&](int vx) { return int(clamp_((float(vx) - v.place.tx) / v.place.sx, float(at.xa), float(at.xb))); };
-        int xa = packs_below(max_(column(e[0]) - 1, at.xa)), xb = min_(column(e[2]) + 1, at.xb);
+        const bool lattice = of_lattice(e);
+        int xa = packs_below(lattice ? at.xa : max_(column(e[0]) - 1, at.xa)),
+            xb = lattice ? at.xb : min_(column(e[2]) + 1, at.xb);
         Philox4 keys = erased_keys(e, vy);
         for (int x = xa; x < xb; x += LANES) {
             Ints vx = to_int(Floats(v.place.sx) * (Floats::iota() + Floats(float(x) + 0.5f)) + Floats(v.place.tx));
-            auto inside = vx >= Ints(e[0]) && vx < Ints(e[2]);
+            auto inside = lattice ? lattice_erases(e, keys, vx, vy) : vx >= Ints(e[0]) && vx < Ints(e[2]);
             Floats pixels[C];
             erased<C>(args, e, keys, Words(vx), pixels);
             for (int c = 0; c < C; ++c) {
@@ -139,10 +141,8 @@ template <int C> struct Rows {
         if (last == OP_GAUSSIAN_NOISE || of_field(last)) return 0;
         if (!by_dtype(args.out_dtype, [&](auto t) { return ToOutput<C, decltype(t)>::fits(args); })) return 0;
         if (!v.done.filled && v.reading.fill_step == v.colors) return 0;
-        for (int k = 0; k < v.erases; ++k) {
-            const int32_t* e = erase_words(args.info, v.row, k);
-            if (at.y >= e[1] && at.y < e[3]) return 0;
-        }
+        for (int k = 0; k < v.erases; ++k)
+            if (erases_row(erase_words(args.info, v.row, k), at.y)) return 0;
         return 1;
     }
     void store(const View<C>& v, const At& at, Progress done, const Pixels& px) const {

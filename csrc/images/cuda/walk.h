@@ -184,13 +184,15 @@ template <int C, class Source, Holds HOLDS> struct Column {
     }
     AM_D void erase(const View<C>& v, const int32_t* e, const At& at, Pixels& px) const {
         int vx = erased_at(v.place.sx, v.place.tx, at.x);
-        if (vx < e[0] || vx >= e[2]) return;
+        if (!of_lattice(e) && (vx < e[0] || vx >= e[2])) return;
         AM_UNROLL
         for (int p = 0; p < LANES; ++p) {
             int vy = erased_at(v.place.sy, v.place.ty, at.y + p);
-            if (vy < e[1] || vy >= e[3]) continue;
+            if (!erases_row(e, vy)) continue;
+            const Philox4 keys = erased_keys(e, vy);
+            if (of_lattice(e) && !lattice_erases(e, keys, vx, vy)) continue;
             float pixel[C];
-            erased<C>(args, e, erased_keys(e, vy), uint32_t(vx), pixel);
+            erased<C>(args, e, keys, uint32_t(vx), pixel);
             AM_UNROLL
             for (int k = 0; k < C; ++k) px.c[k].v[p] = pixel[k];
         }

@@ -109,4 +109,5 @@ def _decades(shrink: float) -> float:
 
 # What moves no pixel further from its neighbours. (Of a perspective map there is no bound. What a field moves is not in the map.)
 _STILL = COLOR_OPS | {OPS[name] for name in ("FLIP_H", "FLIP_V", "TURN", "TRANSLATE_X", "TRANSLATE_Y", "ROTATE_BY", "FIELD",
-                                             "IOU_CROP", "ERASE", "DROPOUT", "CUTOUT", "MIXUP", "CUTMIX", "RESIZEMIX", "MASKMIX")}
+                                             "IOU_CROP", "ERASE", "DROPOUT", "CUTOUT", "GRID_MASK", "HIDE_AND_SEEK", "MIXUP",
+                                             "CUTMIX", "RESIZEMIX", "MASKMIX")}

@@ -23,6 +23,7 @@ from anamorph.images.rows import (
     ERASE_WORDS,
     FIELD,
     FIELD_WORDS,
+    FIRST_LATTICE,
     HEADER,
     MASK,
     MIX_NAMES,
@@ -234,7 +235,7 @@ class Plan(Carries):
             "steps": row.steps(),
             "chains": self._chains(row),
             "field": row.field(self.recipe.info),
-            "erased": [(tuple(e[:4]), ERASE_NAMES[e[4] & 15]) for e in row.erases(self.recipe.info["max_colors"])],
+            "erased": row.erases(self.recipe.info["max_colors"], self.output_size),
             "mix": None, "partner": None, "lam": 1.0, "box": None,
         }
         rule = row.word("MIX")
@@ -413,9 +414,13 @@ class _Row:
         degrees = {"rotation", "shear"}
         return [(name, round(math.degrees(s) if name in degrees else s, 3)) for name, s in zip(MOTIONS, sigmas, strict=True) if s]
 
-    def erases(self, max_colors: int) -> list[list[int]]:
+    def erases(self, max_colors: int, output_size: tuple[int, int]) -> list[tuple[tuple[int, ...], str]]:
+        """(x0 y0 x1 y1, kind) of each; of a lattice the whole view."""
         start, step = HEADER + COLOR_WORDS * max_colors, ERASE_WORDS
-        return [self.words[at:at + step].tolist() for at in range(start, start + step * self.word("ERASES"), step)]
+        words = [self.words[at:at + step].tolist() for at in range(start, start + step * self.word("ERASES"), step)]
+        whole = 0, 0, output_size[1], output_size[0]
+        return [(whole if kind >= FIRST_LATTICE else tuple(box), ERASE_NAMES[kind])
+                for *box, kind in ([*e[:4], e[4] & 15] for e in words)]
 
 
 def _project(m: list[float], x: float, y: float) -> tuple[float, float]:

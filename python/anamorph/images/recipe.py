@@ -37,7 +37,7 @@ GREY_OR_RGB = ("BRIGHTNESS", "CONTRAST", "CONTRAST_MIDGRAY", "SATURATION", "HUE"
                "FIELD_CONTRAST", "FIELD_SATURATION", "FIELD_HUE")
 RGB = ("SHIFT_RED", "SHIFT_GREEN", "SHIFT_BLUE")  # albumentations'
 ENDS = "end the geometry with RandomResizedCrop, Resize((h, w)), RandomCrop or CenterCrop"
-ERASES = tuple(_native.OPS[name] for name in ("ERASE", "DROPOUT", "CUTOUT"))
+ERASES = tuple(_native.OPS[name] for name in ("ERASE", "DROPOUT", "CUTOUT", "GRID_MASK", "HIDE_AND_SEEK"))
 _GEOMETRY = frozenset(_native.GEOMETRY_OPS)
 
 

@@ -26,7 +26,9 @@ FIELD: dict[str, int] = _native.FIELD
 MOTIONS = ("translation x", "translation y", "rotation", "scale", "shear")  # of a field, as its sigmas stand
 OP_NAMES = {code: name.lower().replace("_", " ") for name, code in _native.OPS.items()}
 MIX_NAMES = ("", "mixup", "cutmix", "resizemix", "mask")
-ERASE_NAMES = ("constant", "channel noise", "pixel noise", "uniform channel noise", "uniform pixel noise")
+ERASE_NAMES = ("constant", "channel noise", "pixel noise", "uniform channel noise", "uniform pixel noise",
+               "grid mask, strips", "grid mask", "hide and seek")
+FIRST_LATTICE = 5  # of these; a lattice has no box
 MASK = MIX_NAMES.index("mask")
 
 LIMIT: float = _native.MAX_WORD  # of a float; plan.h clamps what it draws
@@ -63,6 +65,7 @@ class Rule(NamedTuple):
     floats: bool = False
     good: Callable[[Tensor], Tensor] | None = None  # what else must hold of the values, and its words
     expected: str = ""
+    of: Callable[[Tensor], Tensor] | None = None  # the steps that it is for
 
 
 def _two(first: Values, second: Values) -> Tensor:
@@ -157,13 +160,29 @@ COLOR_RULES = (
     (2, Rule("third word", 1, lambda f, s: torch.where(_is(s, "GAUSSIAN_NOISE"), -2**31, 0), _extra)),
     (3, Rule("last word", 1, lambda f, s: torch.where(_is(s, "GAUSSIAN_NOISE"), -2**31, 0), _more)),
 )
-# An erasure: its box, its mode and whether its values are Normalize's, the key of its noise, its values.
+
+
+def of_lattice(erasures: Tensor) -> Tensor:
+    """Which erasures [rows, words] are of a lattice, not of a box."""
+    return (erasures[:, 4] & 15) >= FIRST_LATTICE
+
+
+def _of_box(erasures: Tensor) -> Tensor:
+    return ~of_lattice(erasures)
+
+
+# An erasure: its mode and whether its values are Normalize's, its box or its lattice's map, the key of what is random in it, its
+# values, its lattice's share.
 ERASE_RULES = (
-    (0, Rule("box", 4, 0, _in_output, good=_ordered, expected="x0 <= x1 and y0 <= y1")),
     (4, Rule("mode", 1, 0, NORMALISED | 15, good=lambda v: (v & ~NORMALISED) < len(ERASE_NAMES),
              expected="an erasure of this version")),
+    (0, Rule("box", 4, 0, _in_output, good=_ordered, expected="x0 <= x1 and y0 <= y1", of=_of_box)),
+    (0, Rule("turn", 2, -1, 1, True, of=of_lattice)),
+    (2, Rule("shift", 2, -2.0 * _native.MAX_SIDE, 2.0 * _native.MAX_SIDE, True, of=of_lattice)),
     (6, Rule("value", 4, -LIMIT, LIMIT, True)),
-    (10, Rule("spare", ERASE_WORDS - 10, 0, 0)),
+    (10, Rule("share", 1, 0, 1, True, of=of_lattice)),
+    (10, Rule("spare", 1, 0, 0, of=_of_box)),
+    (11, Rule("spare", ERASE_WORDS - 11, 0, 0)),
 )
 # A field: whether it is there and moves pixels, its grid, its view, its deviations, and the map that comes after it.
 FIELD_RULES = (
@@ -217,7 +236,8 @@ def _check_steps(words: Tensor, counts: Tensor, name: str, length: int, rules: I
     for j in range(words.shape[1] // length):
         step, used = words[:, j * length:(j + 1) * length], counts > j
         for at, rule in rules:
-            _check(step[used, at:at + rule.length], f"{name} {j} {rule.word}", rule, facts, step[used], numbers[used])
+            meant = used if rule.of is None else used & rule.of(step)
+            _check(step[meant, at:at + rule.length], f"{name} {j} {rule.word}", rule, facts, step[meant], numbers[meant])
         _check(step[~used], f"{name} {j} (not used)", Rule("", length, 0, 0), facts, step[~used], numbers[~used])
 
 

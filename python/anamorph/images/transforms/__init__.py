@@ -25,7 +25,7 @@ from anamorph.images.transforms.detection import (
     RandomZoomOut,
     ScaleJitter,
 )
-from anamorph.images.transforms.erase import CoarseDropout, RandomErasing
+from anamorph.images.transforms.erase import CoarseDropout, GridMask, HideAndSeek, RandomErasing
 from anamorph.images.transforms.fields import ElasticTransform, RandomField
 from anamorph.images.transforms.filters import GaussianBlur, GaussianNoise, RandomAdjustSharpness
 from anamorph.images.transforms.geometry import (
@@ -60,6 +60,8 @@ __all__ = [
     "FixedSizeCrop",
     "GaussianBlur",
     "GaussianNoise",
+    "GridMask",
+    "HideAndSeek",
     "LargeScaleJitter",
     "LetterBox",
     "MaskMix",

@@ -1,4 +1,5 @@
-"""Erasing: boxes of the view are overwritten, in the output's frame. ``value`` is the same for all:
+"""Erasing: boxes of the view, or parts of a lattice over it, are overwritten, in the output's frame. ``value`` is the same for
+all:
 
 * a number or one per channel: 0..1 (for uint8 images too) where Normalize comes later or never, in normalised units where it came
   before;
@@ -6,6 +7,8 @@
   channel of a box (timm's ``mode="rand"``); in the units of a number;
 * "uniform": noise in [0, 1) for each pixel, wherever Normalize stands (albumentations' ``fill="random"``); "uniform channel": one
   such number for each channel of a box (its ``"random_uniform"``).
+
+Of a lattice it is always a number or one per channel.
 """
 
 from __future__ import annotations
@@ -17,22 +20,22 @@ from typing import Any, cast
 
 from anamorph.core import checks
 from anamorph.images.transforms.base import Transform, lengths
-from anamorph.images.transforms.program import Slot, apply, by_view, slot
+from anamorph.images.transforms.program import MAX_BRANCHES, Slot, apply, by_view, choice, slot
 
 NOISES = {"channel": 1, "random": 2, "uniform channel": 3, "uniform": 4}
 MAX_BOXES = 64  # in a row of the plan
 
 
 class _Erasing(Transform):
-    """What the two share."""
+    """What all share."""
 
     p: float
     value: float | Sequence[float] | str
 
-    def _check(self) -> None:
+    def _check(self, noise: bool = True) -> None:
         name = type(self).__name__
         self._set(p=checks.probability(f"{name}.p", self.p))
-        if isinstance(self.value, str):
+        if noise and isinstance(self.value, str):
             checks.choice(f"{name}.value", self.value, tuple(NOISES))
         else:
             self._set(value=checks.colors(f"{name}.value", self.value))
@@ -134,3 +137,78 @@ class CoarseDropout(_Erasing):
         values, k = self._value()
         return apply(self.p, [slot("DROPOUT", [*self.num_holes_range, *self.hole_height_range, *self.hole_width_range, *values,
                                                self.hole_height_range[1] < 1], k=k)])
+
+
+@dataclass(frozen=True)
+class GridMask(_Erasing):
+    """Squares of a turned grid are overwritten (Chen et al., "GridMask Data Augmentation", 2020).
+
+    Args:
+        d: (low, high) of the grid's period in whole pixels, every number between as likely; the authors' for 224 pixels. (Their
+            code leaves out its upper end: 224.)
+        ratio: r in [0, 1]: of each period the first ceil(r d) pixels are a strip, along both axes.
+        degrees: by how much the grid turns about the view's middle, anticlockwise: d for (-d, d), or (low, high).
+        mode: 1: what the strips leave is overwritten, squares that together have (1 - r)^2 of the area, 16 % by default; 0: the
+            strips are. As in the authors' code, whose paper describes 1.
+        value: a number or one per channel: 0..1 (for uint8 images too) where Normalize comes later or never, in
+            normalised units where it came before, as in the authors' code.
+        p: probability. The authors raise it from 0 to 0.8 over the first 240 of 300 epochs; here it is fixed, for one recipe.
+
+    Where the grid begins is uniform over a period of each axis.
+    """
+
+    d: Sequence[int] = (96, 223)
+    ratio: float = 0.6
+    degrees: float | Sequence[float] = (0.0, 360.0)
+    mode: int = 1
+    value: float | Sequence[float] = 0
+    p: float = 0.8
+
+    def __post_init__(self) -> None:
+        name = "GridMask"
+        checks.interval(f"{name}.d", self.d, 1, checks.MAX_SIDE)
+        self._set(d=tuple(checks.side(f"{name}.d", d) for d in self.d), ratio=checks.number(f"{name}.ratio", self.ratio, 0, 1),
+                  degrees=checks.degrees(f"{name}.degrees", self.degrees), mode=checks.whole(f"{name}.mode", self.mode, 0, 1))
+        self._check(noise=False)
+
+    def slots(self) -> list[Slot]:
+        values, _ = self._value()
+        low, high = cast(tuple[float, float], self.degrees)
+        return apply(self.p, [slot("GRID_MASK", [*self.d, self.ratio, low, high, *values, self.mode])])
+
+
+@dataclass(frozen=True)
+class HideAndSeek(_Erasing):
+    """Each cell of a grid is overwritten or not, by a coin of its own (Singh and Lee, "Hide-and-Seek", ICCV 2017; Singh et al.,
+    2018).
+
+    Args:
+        grid_sizes: sides of the cells in pixels, 1 to 64 of them, of which one is drawn for each sample, each as likely. 0: the
+            sample stays whole.
+        hide_prob: how likely a cell is hidden.
+        value: a number or one per channel: 0..1 (for uint8 images too) where Normalize comes later or never, in
+            normalised units where it came before: there 0 is the mean of the data set, the authors' choice.
+        p: probability.
+
+    The grid begins in the upper left corner; cells at the other two sides are cut off.
+    """
+
+    grid_sizes: Sequence[int] = (0, 16, 32, 44, 56)
+    hide_prob: float = 0.5
+    value: float | Sequence[float] = 0
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        name = "HideAndSeek"
+        where = f"{name}.grid_sizes"
+        sizes = checks.several(where, self.grid_sizes, range(1, MAX_BRANCHES + 1), f"1 to {MAX_BRANCHES} sides of cells")
+        self._set(grid_sizes=tuple(checks.whole(where, size, 0, checks.MAX_SIDE, " of pixels") for size in sizes),
+                  hide_prob=checks.probability(f"{name}.hide_prob", self.hide_prob))
+        self._check(noise=False)
+
+    def slots(self) -> list[Slot]:
+        values, _ = self._value()
+        bodies = [[slot("HIDE_AND_SEEK", [size, self.hide_prob, *values])] if size else [] for size in self.grid_sizes]
+        if not any(bodies):
+            return []
+        return apply(self.p, bodies[0]) if len(bodies) == 1 else choice(self.p, [1] * len(bodies), bodies)
