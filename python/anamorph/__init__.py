@@ -27,6 +27,7 @@ from anamorph.data import Loader, coco
 from anamorph.images import *  # noqa: F403
 from anamorph.images import presets
 from anamorph.images.transforms import *  # noqa: F403
+from anamorph.training import corruptions
 
 __version__: str = _native.VERSION
 
@@ -77,6 +78,7 @@ __all__ = [
     "MissingDependencyError",
     "ShapeError",
     "coco",
+    "corruptions",
     "images",
     "info",
     "launch_count",
@@ -98,7 +100,7 @@ for _name in images.__all__:
 
 # The public names are where their users find them, whatever file they are in: for error messages, and for files of recipes
 # and plans, which hold the names of their classes.
-for _name in {*__all__} - {"coco", "images", "presets"}:
+for _name in {*__all__} - {"coco", "corruptions", "images", "presets"}:
     globals()[_name].__module__ = __name__
 
 # Plans and recipes are made of these alone, so torch.load reads them with its default weights_only=True.
