@@ -159,10 +159,11 @@ def test_a_picture_is_corrupted_alike_in_any_batch_and_layout(name, monkeypatch)
         assert np.array_equal(corrupt(name, PHOTOS, 3, index=None, seed=1), whole)
 
 
-def test_a_torch_default_device_changes_nothing():
-    expected = corrupt("shot_noise", PHOTOS, 1)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_torch_default_device_changes_nothing(name):
+    expected, ids = corrupt(name, PHOTOS, 1), torch.arange(len(PHOTOS))
     with torch.device("meta"):
-        assert np.array_equal(corrupt("shot_noise", PHOTOS, 1), expected)
+        assert np.array_equal(corrupt(name, PHOTOS, 1, index=ids), expected)
 
 
 # ---- the rest, byte by byte ----
@@ -183,8 +184,10 @@ def test_defocus_blur(kind, severity):
     kernel = cv2.GaussianBlur(disc / disc.sum(), ksize=(3, 3) if radius <= 8 else (5, 5), sigmaX=alias)
     theirs = np.stack([truncated(cv2.filter2D(p / 255.0, -1, kernel)) for p in PHOTOS])
     ours = corrupt("defocus_blur", PHOTOS, severity, kind)
-    alike(ours, theirs, share=0.998 if kind == "cifar" or severity > 3 else 0.95)
-    assert (ours < theirs).mean() < 0.002  # where the exact value is a whole level, weights that sum to less than 1 lose it
+    # Where the exact value is a whole level, or within a millionth of one, float32 weights decide. At radius 3, 29 equal weights,
+    # that is one value in 29, and their sum is less than 1.
+    alike(ours, theirs, share=0.99 if kind == "cifar" or severity > 1 else 0.95)
+    assert (ours < theirs).mean() < 0.01
     blank = np.stack([flat(v, 40)[0] for v in range(256)])
     brighter = {8: 1.0129754, 10: 1.0107858}.get(radius, 1)
     assert np.array_equal(corrupt("defocus_blur", blank, severity, kind), np.uint8(np.minimum(blank * brighter, 255)))

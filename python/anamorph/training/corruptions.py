@@ -59,6 +59,7 @@ CONSTANTS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
 _KINDS = ("imagenet", "cifar")
 _WORD = 2**32
 _STREAM = 0xFFFFC000  # of the first noise; no epoch that a training comes to
+REACHED = 1e-6  # of a level: what is missing of a whole one when it counts as whole; a Fourier transform misses some 1e-12
 
 
 class Corruption(Protocol):
@@ -119,9 +120,8 @@ def defocus_blur(images: Any, severity: int, *, index: Any = None, seed: int = 0
     """Blurred by a disc of radius 3 to 10 pixels (0.3 to 1.5), whose edge is softened by a Gaussian; the border is mirrored.
 
     As published the Gaussian is mirrored where the disc's array ends, so that with radius 8 and 10 the weights sum to 1.013 and
-    1.011: these brighten. The weights are whole multiples of 2**-24, so a sum is the same whatever adds it up, and what is within
-    2**-12 below a whole level has reached it: flat regions stay what they are. The published code loses a level there, at radius
-    3 to 6, to float32 weights that sum to a little less than 1.
+    1.011: these brighten. Where a sum is a whole level on paper, as in a flat region, it is so here; the published code loses a level
+    there, at radius 3 to 6, to float32 weights that sum to a little less than 1.
     """
     disc = _disc(*_constant("defocus_blur", severity, kind))
     reach = len(disc) // 2
@@ -132,9 +132,8 @@ def defocus_blur(images: Any, severity: int, *, index: Any = None, seed: int = 0
         kernel = np.zeros(size)
         kernel[:len(disc), :len(disc)] = disc  # a symmetric one: no need to turn it
         spectrum = torch.fft.rfft2(wide) * torch.fft.rfft2(to_device(kernel, x.device))
-        # The sums are whole numbers below 2**33, which the transform misses by less than a tenth.
-        sums = torch.fft.irfft2(spectrum, s=size)[..., 2 * reach:, 2 * reach:].round()
-        return ((sums + 2**12) / 2**24).floor_().clamp_(0, 255).byte()
+        sums = torch.fft.irfft2(spectrum, s=size)[..., 2 * reach:, 2 * reach:]
+        return (sums + REACHED).floor_().clamp_(0, 255).byte()
 
     return each_part("defocus_blur", images, layout, _ids("defocus_blur", index, seed), blurred)
 
@@ -274,7 +273,7 @@ def _poisson(c: int) -> Tensor:
 
 @functools.cache
 def _disc(radius: float, alias: float) -> np.ndarray:
-    """The weights of a soft disc, in units of 2**-24."""
+    """The weights of a soft disc."""
     half, reach = (8, 1) if radius <= 8 else (int(radius), 2)
     at = np.arange(-half, half + 1)
     disc = (at[:, None] ** 2 + at**2 <= radius * radius).astype(np.float64)
@@ -283,10 +282,8 @@ def _disc(radius: float, alias: float) -> np.ndarray:
     taps /= taps.sum()
     wide = np.pad(disc, reach, mode="reflect")
     lines = sum(t * wide[i:i + len(at)] for i, t in enumerate(taps))
-    soft = sum(t * lines[:, i:i + len(at)] for i, t in enumerate(taps))
-    weights: np.ndarray = np.rint(soft * 2**24)
-    weights[half, half] += np.rint(soft.sum() * 2**24) - weights.sum()  # what rounding has left over
-    return weights
+    soft: np.ndarray = sum(t * lines[:, i:i + len(at)] for i, t in enumerate(taps))
+    return soft
 
 
 @functools.lru_cache(64)
@@ -328,6 +325,11 @@ def _rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     p = value * (1 - saturation)
     q = value * (1 - part * saturation)
     t = value * (1 - (1 - part) * saturation)
-    turns = ((value, t, p), (q, value, p), (p, value, t), (p, q, value), (t, p, value), (value, p, q))
-    which = (sector.long() % 6)[:, None]
-    return torch.stack([torch.stack(turn, 1) for turn in turns]).take_along_dim(which[None], 0)[0]
+    sector = sector % 6
+
+    def channel(top: int, rising: int, falling: int) -> Tensor:
+        """Highest in a sector and the one after it, on its way there in one and back in another, else low."""
+        highest = (sector == top) | (sector == (top + 1) % 6)
+        return torch.where(highest, value, torch.where(sector == rising, t, torch.where(sector == falling, q, p)))
+
+    return torch.stack([channel(5, 4, 1), channel(1, 0, 3), channel(3, 2, 5)], 1)

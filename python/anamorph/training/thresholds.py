@@ -18,7 +18,7 @@ STEPS = 200  # of Li's iteration, which has come to rest long before
 
 def mean(values: Tensor) -> Tensor:
     """The mean."""
-    return values.mean(1)
+    return _of_one_value(values, values.mean(1))
 
 
 def otsu(values: Tensor) -> Tensor:
