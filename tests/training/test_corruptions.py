@@ -3,6 +3,7 @@ moments that these have on paper."""
 
 import functools
 import io
+import itertools
 import math
 
 import cv2
@@ -267,7 +268,8 @@ def test_jpeg_compression(kind, severity):
     for source in (PHOTOS, PHOTOS[:, :33, :41]):
         assert np.array_equal(corrupt("jpeg_compression", source, severity, kind), np.stack([published(p) for p in source]))
     grey = np.ascontiguousarray(PHOTOS[..., :1])
-    assert np.array_equal(corrupt("jpeg_compression", grey, severity, kind)[..., 0], np.stack([published(p[..., 0]) for p in grey]))
+    ours = corrupt("jpeg_compression", grey, severity, kind)[..., 0]
+    assert np.array_equal(ours, np.stack([published(p[..., 0]) for p in grey]))
 
 
 # ---- all of them ----
@@ -278,7 +280,7 @@ def test_jpeg_compression(kind, severity):
 def test_more_is_worse(name, kind):
     off = [np.square(corrupt(name, PHOTOS, s, kind).astype(float) - PHOTOS).mean() for s in SEVERITIES]
     runs = [off[:2], off[2:]] if name == "saturate" else [off]  # first away from colour, then towards it
-    assert all(0 < a < b for run in runs for a, b in zip(run, run[1:])), off
+    assert all(0 < a < b for run in runs for a, b in itertools.pairwise(run)), off
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -321,7 +323,7 @@ BAD = {
     "unknown layout": (lambda f: f(IMAGES, 1, index=[0, 1], layout="HWC"), am.ArgumentError, "'NHWC', 'NCHW'"),
     "other layout": (lambda f: f(IMAGES, 1, index=[0, 1], layout="NCHW"), am.ShapeError, "NCHW"),
     "sparse": (lambda f: f(IMAGES.to_sparse(), 1, index=[0, 1]), am.ArgumentError, "strided"),
-    "severity 0": (lambda f: f(IMAGES, 0, index=[0, 1]), am.ArgumentError, "severity: expected a whole number from 1 to 5, given 0"),
+    "severity 0": (lambda f: f(IMAGES, 0, index=[0, 1]), am.ArgumentError, "severity: .* from 1 to 5, given 0"),
     "severity 6": (lambda f: f(IMAGES, 6, index=[0, 1]), am.ArgumentError, "1 to 5, given 6"),
     "severity 2.5": (lambda f: f(IMAGES, 2.5, index=[0, 1]), am.ArgumentError, "given 2.5"),
     "severity True": (lambda f: f(IMAGES, True, index=[0, 1]), am.ArgumentError, "given True"),
@@ -350,7 +352,7 @@ def test_noise_needs_ids(name):
 
 
 def test_suite_names_its_kind():
-    with pytest.raises(am.ArgumentError, match="suite.kind"):
+    with pytest.raises(am.ArgumentError, match=r"suite\.kind"):
         corruptions.suite("tiny")
     with pytest.raises(TypeError):
         corruptions.suite()["fog"] = None

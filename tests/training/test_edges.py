@@ -7,8 +7,8 @@ import torch
 from scipy import ndimage
 
 import anamorph as am
-from anamorph.training.corruptions import edge_map
 from anamorph.training import edges, thresholds
+from anamorph.training.corruptions import edge_map
 from pictures import pictures
 
 PHOTOS = pictures()

@@ -64,7 +64,7 @@ BAD = {
     "clean twice": (lambda: evaluate(nearest, [BATCH], {"clean": darker}), am.ArgumentError, "none of them 'clean'"),
     "no batch": (lambda: evaluate(nearest, [], {"a": darker}), am.ArgumentError, "at least one batch"),
     "batches of two": (lambda: evaluate(nearest, [BATCH[:2]], {"a": darker}), am.ArgumentError, "class ids, sample ids"),
-    "labels of floats": (lambda: evaluate(nearest, [(PHOTOS, torch.zeros(4), BATCH[2])], {"a": darker}), am.DtypeError, "integers"),
+    "labels of floats": (lambda: evaluate(nearest, [(PHOTOS, [0.5] * 4, BATCH[2])], {"a": darker}), am.DtypeError, "integers"),
     "three labels": (lambda: evaluate(nearest, [(PHOTOS, torch.arange(3), BATCH[2])], {"a": darker}), am.ShapeError, "given"),
     "flat logits": (lambda: evaluate(lambda x: x.flatten(), [BATCH], {"a": darker}), am.ShapeError, r"logits \[B, K\]"),
     "logits of NumPy": (lambda: evaluate(lambda x: np.zeros((4, 4)), [BATCH], {"a": darker}), am.ShapeError, "ndarray"),

@@ -1,14 +1,15 @@
-"""Pictures as a net has not seen them: ``am.corruptions``. ImageNet-C's and CIFAR-10-C's corruptions that need no files
+"""Pictures as a net has not seen them: ``am.corruptions``. Ten of ImageNet-C's and CIFAR-10-C's corruptions
 (Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019;
 github.com/hendrycks/robustness, ImageNet-C/create_c), and edge maps and families of shifts to validate by (Efthymiadis et al.,
 "Crafting Distribution Shifts for Validation and Training in Single Source Domain Generalization", WACV 2025).
 
-A corruption takes uint8 pictures ``[B, H, W, C]`` or ``[B, C, H, W]``, any strides, 1 to 4 channels, and gives new ones of the same
-layout on the same device, in torch's operators. ``severity`` is 1 to 5; ``kind`` says whose constants: "imagenet", for 224 pixels
-and more, or "cifar", for 32. As published a result is truncated to bytes, not rounded, so it is half a level darker in the mean.
+A corruption takes uint8 pictures ``[B, H, W, C]`` or ``[B, C, H, W]``, any strides, 1 to 4 channels, and gives new ones of the
+same layout on the same device, by torch's operators. ``severity`` is 1 to 5; ``kind`` says whose constants: "imagenet", for 224
+pixels and more, or "cifar", for 32. As published a result is truncated to bytes, not rounded, so it is half a level darker in the
+mean.
 
-``index`` holds the sample ids, integers ``[B]``. Noise is a pure function of (name of the corruption, ``seed``, sample id, place in
-the picture): the same whatever the batch, the layout and the device, and the same numbers at every severity. Where nothing is
+``index`` holds the sample ids, integers ``[B]``. Noise is a pure function of (name of the corruption, ``seed``, sample id, place
+in the picture): the same whatever the batch, the layout and the device, and the same numbers at every severity. Where nothing is
 drawn ``index`` and ``seed`` may be left out. ``layout``: "NHWC" or "NCHW", where the shape fits both.
 
 Every function raises ArgumentError, ShapeError or DtypeError, which say what was given and what is expected.
@@ -120,8 +121,8 @@ def defocus_blur(images: Any, severity: int, *, index: Any = None, seed: int = 0
     """Blurred by a disc of radius 3 to 10 pixels (0.3 to 1.5), whose edge is softened by a Gaussian; the border is mirrored.
 
     As published the Gaussian is mirrored where the disc's array ends, so that with radius 8 and 10 the weights sum to 1.013 and
-    1.011: these brighten. Where a sum is a whole level on paper, as in a flat region, it is so here; the published code loses a level
-    there, at radius 3 to 6, to float32 weights that sum to a little less than 1.
+    1.011: these brighten. Where a sum is a whole level on paper, as in a flat region, it is so here; the published code loses a
+    level there, at radius 3 to 6, to float32 weights that sum to a little less than 1.
     """
     disc = _disc(*_constant("defocus_blur", severity, kind))
     reach = len(disc) // 2

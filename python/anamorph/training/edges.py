@@ -25,8 +25,8 @@ T = TypeVar("T")
 def edge_map(images: Any, sigma: Any = 1.0, threshold: Any = "otsu", noise: float = 0.0, *, thin: bool = True,
              hysteresis: Sequence[float] = (0.5, 1.5), spread: float = 0.0, index: Any = None, seed: int = 0,
              layout: str | None = None) -> Tensor:
-    """The lines of pictures (Efthymiadis et al., "Crafting Distribution Shifts for Validation and Training in Single Source Domain
-    Generalization", WACV 2025; Canny, PAMI 1986).
+    """The lines of pictures (Efthymiadis et al., "Crafting Distribution Shifts for Validation and Training in Single Source
+    Domain Generalization", WACV 2025; Canny, PAMI 1986).
 
     Grey (0.2989 R + 0.587 G + 0.114 B, from 0 to 1), a Gaussian, Sobel's gradient (4 for a step from black to white), and a
     threshold t for its size. With the defaults these are the paper's maps to validate by; to train by it has
@@ -35,13 +35,15 @@ def edge_map(images: Any, sigma: Any = 1.0, threshold: Any = "otsu", noise: floa
     Args:
         images: uint8 ``[B, H, W, C]`` or ``[B, C, H, W]``, 1 or 3 channels.
         sigma: the Gaussian's deviation in pixels, 0 to 20; or up to 16 of them, of which each picture draws one.
-        threshold: "otsu", "yen", "mean", "isodata" or "li", as in ``skimage.filters``; or several, of which each picture draws one.
-        noise: the deviation of what is added to t, 0 to 10; a t that leaves the gradients' range goes back. 10 / 255 is a good one.
-        thin: Canny's lines, one pixel thick: ridges of the gradient, above ``low * t``, that hang together with a pixel of at least
-            ``high * t``; where no pixel is that steep, the two are 0.1 and 0.2. On a GPU the host waits for these lines. False:
-            every pixel above t, in one pass.
-        hysteresis: (low, high). spread: the deviation of an e for each picture, 0 to 1: low becomes max(0.1, low - e), high becomes
-            min(2, high + e), and the smaller of them is the low one.
+        threshold: "otsu", "yen", "mean", "isodata" or "li", as in ``skimage.filters``; or several, of which each picture draws
+            one.
+        noise: the deviation of what is added to t, 0 to 10; 10 / 255 is a good one. A t that leaves the gradients' range goes
+            back.
+        thin: Canny's lines, one pixel thick: ridges of the gradient, above ``low * t``, that hang together with a pixel of at
+            least ``high * t``; where no pixel is that steep, the two are 0.1 and 0.2. On a GPU the host waits for these lines.
+            False: every pixel above t, in one pass.
+        hysteresis: (low, high). spread: the deviation of an e for each picture, 0 to 1: low becomes max(0.1, low - e), high
+            becomes min(2, high + e), and the smaller of them is the low one.
         index: sample ids, integers ``[B]``; needed where anything is drawn. What is drawn is a function of (seed, id).
         seed: of what is drawn. layout: "NHWC" or "NCHW", where the shape fits both.
 

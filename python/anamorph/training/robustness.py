@@ -1,4 +1,4 @@
-"""How a net fares on corrupted pictures: errors by corruption and severity, and their mean as Hendrycks and Dietterich define it."""
+"""How a net fares on corrupted pictures: errors by corruption and severity, and Hendrycks and Dietterich's mean."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def evaluate(model: Callable[[Tensor], Tensor], batches: Iterable[tuple[Any, Any
     """The share of wrong predictions under each corruption.
 
     Args:
-        model: from corrupted uint8 pictures, of the layout of the batches, to logits ``[B, K]``; it normalises, and is in the mode
-            that it is given in. No gradients are kept.
+        model: from corrupted uint8 pictures, of the layout of the batches, to logits ``[B, K]``; it normalises, and stays in the
+            mode that it is in. No gradients are kept.
         batches: (pictures, class ids, sample ids), gone through once. Pictures and class ids lie on the model's device.
         corruptions: by name, as ``am.corruptions.suite()``.
         severities: some of 1 to 5. seed: of the noise. layout: of the pictures, where their shape fits both.

@@ -1,5 +1,5 @@
-"""Families of shifts to validate by, after Efthymiadis et al., "Crafting Distribution Shifts for Validation and Training in Single
-Source Domain Generalization", WACV 2025 (github.com/NikosEfth/crafting-shifts)."""
+"""Families of shifts to validate by, after Efthymiadis et al., "Crafting Distribution Shifts for Validation and Training in
+Single Source Domain Generalization", WACV 2025 (github.com/NikosEfth/crafting-shifts)."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class Shift(Protocol):
 def shifts() -> Mapping[str, Shift]:
     """The families by name: ``shifts()["geometric"](images, index=ids, seed=0)``.
 
-    Each picture gets one op of the family, every one as likely, and strong: the ranges are the published ones. A validation set is
-    the pictures under every family beside the pictures themselves. To choose a method by families that it does not train with,
+    Each picture gets one op of the family, every one as likely, and strong: the ranges are the published ones. A validation set
+    is the pictures under every family beside the pictures themselves. To choose a method by families that it does not train with,
     take half of them for each.
 
     Of the ten published families, made with imgaug, these seven have ops here, 21 of their 76: "arithmetic" 5 of 21, "blur" 1 of
-    6, "color" 6 of 18, "contrast" 2 of 6, "convolutional" 1 of 5, "edges" 1 of 1, "geometric" 5 of 9. "artistic", "segmentation" and
-    "weather" have none. :func:`operations` lists them. Pictures are taken as RGB (the published code hands imgaug BGR), and at
-    their own size.
+    6, "color" 6 of 18, "contrast" 2 of 6, "convolutional" 1 of 5, "edges" 1 of 1, "geometric" 5 of 9. "artistic", "segmentation"
+    and "weather" have none. :func:`operations` lists them. Pictures are taken as RGB (the published code hands imgaug BGR), and
+    at their own size.
 
-    A shift takes uint8 pictures ``[B, H, W, C]`` or ``[B, C, H, W]``, 1 or 3 channels, and gives new ones of the same layout on the
-    same device. What is drawn is a function of (family, seed, sample id).
+    A shift takes uint8 pictures ``[B, H, W, C]`` or ``[B, C, H, W]``, 1 or 3 channels, and gives new ones of the same layout on
+    the same device. What is drawn is a function of (family, seed, sample id).
 
     Raises:
         ArgumentError, ShapeError, DtypeError: of a call, what was given and what is expected.

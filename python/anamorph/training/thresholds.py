@@ -1,7 +1,7 @@
 """Where to cut the values of pictures in two: the thresholds of ``skimage.filters``, of a whole batch at a time.
 
-Each takes float64 ``[B, N]`` and gives ``[B]``; of a picture of one value it gives that value. By a histogram, of 256 bins from the
-least to the greatest value: Otsu (1979), Ridler and Calvard (1978, "isodata"), Yen, Chang and Chang (1995). Of the values
+Each takes float64 ``[B, N]`` and gives ``[B]``; of a picture of one value it gives that value. By a histogram, of 256 bins from
+the least to the greatest value: Otsu (1979), Ridler and Calvard (1978, "isodata"), Yen, Chang and Chang (1995). Of the values
 themselves: the mean, Li and Tam (1998).
 """
 
