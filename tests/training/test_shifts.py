@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chi2_contingency
 
 import anamorph as am
 from anamorph import corruptions
@@ -60,10 +61,14 @@ def test_every_op_is_as_likely():
 
 def test_families_draw_apart():
     """Were it one draw, whoever gets the first of two ops of contrast would get a given part of those of geometry."""
-    many = np.repeat(PHOTOS[:1, :24, :24], 400, 0)
-    gamma = shift("contrast", many, range(400)).mean((1, 2, 3)) > many[0].mean()
-    empty = (shift("geometric", many, range(400)) == 0).all(-1).mean((1, 2)) > 0.2
-    assert abs(np.corrcoef(gamma, empty)[0, 1]) < 0.2
+    dark, white = (np.full((600, 24, 24, 3), v, np.uint8) for v in (64, 255))
+    level = shift("contrast", dark, range(600))[:, 0, 0, 0]
+    linear = (level < 15) | ((level > 100) & (level < 125))  # about 127; the powers are 16 to 21, and 168 and more
+    assert 250 < linear.sum() < 350
+    empty = (shift("geometric", white, range(600)) == 0).mean((1, 2, 3))
+    part = np.digitize(empty, np.quantile(empty, [0.25, 0.5, 0.75]))
+    table = [[((part == k) & (linear == which)).sum() for k in range(4)] for which in (False, True)]
+    assert chi2_contingency(table).pvalue > 1e-4, table
 
 
 IMAGES = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
