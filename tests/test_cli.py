@@ -523,7 +523,7 @@ def test_gallery(tmp_path, capsys):
     assert main(["gallery", "-o", str(tmp_path / "new"), "--size", "32"]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "new")
     made = {file.stem: Image.open(file).convert("RGB") for file in (tmp_path / "new").glob("*.png")}
-    assert set(made) == {*am.images.transforms.__all__, "targets", "clips"} - {"Transform", "Normalize"}
+    assert set(made) == {*am.images.transforms.__all__, "targets", "clips", "corruptions", "shifts"} - {"Transform", "Normalize"}
     gap = 6
     inverted = np.asarray(made["RandomInvert"]).astype(int)[-32 - gap:-gap]
     original, strong = (inverted[:, gap + k * (32 + gap):][:, :32] for k in (0, 5))

@@ -86,7 +86,7 @@ def test_the_gallery_has_every_transform_and_its_picture():
     for name, picture in rows:
         assert picture == ("none" if name in unseen else f"![{name}](gallery/{name}.png)")
     files = {file.stem for file in (ROOT / "docs" / "gallery").glob("*.png")}
-    assert files == {"targets", "clips", *(name for name, _ in rows)} - unseen
+    assert files == {"targets", "clips", "corruptions", "shifts", *(name for name, _ in rows)} - unseen
 
 
 def test_the_graph_of_the_page_keeps_what_it_reads(monkeypatch):

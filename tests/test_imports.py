@@ -53,6 +53,7 @@ GRAPH = {module: set(imports(module, path)) - {module} for module, path in FILES
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 # What other libraries a file may import beside those of the base package: those of an extra.
 EXTRAS = {"anamorph.data.decode": "pillow", "anamorph.data.dali": "dali", "anamorph.data.codecs": "dali",
+          "anamorph.training.corruptions": "pillow",
           "anamorph.cli.gallery": "bench", "anamorph.cli.preview": "pillow", "anamorph.cli.replay": "pillow",
           "anamorph.cli.train": "demo",
           "anamorph.bench.report": "bench", "anamorph.bench.work": "bench", "anamorph.bench.peers": "bench"}

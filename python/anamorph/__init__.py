@@ -28,6 +28,7 @@ from anamorph.images import *  # noqa: F403
 from anamorph.images import presets
 from anamorph.images.transforms import *  # noqa: F403
 from anamorph.training import *  # noqa: F403
+from anamorph.training import corruptions
 
 __version__: str = _native.VERSION
 
@@ -78,6 +79,7 @@ __all__ = [
     "MissingDependencyError",
     "ShapeError",
     "coco",
+    "corruptions",
     "images",
     "info",
     "launch_count",
@@ -101,7 +103,7 @@ for _name in images.__all__:
 
 # The public names are where their users find them, whatever file they are in: for error messages, and for files of recipes
 # and plans, which hold the names of their classes.
-for _name in {*__all__} - {"coco", "images", "presets", "training"}:
+for _name in {*__all__} - {"coco", "corruptions", "images", "presets", "training"}:
     globals()[_name].__module__ = __name__
 
 # Plans and recipes are made of these alone, so torch.load reads them with its default weights_only=True.

@@ -155,6 +155,32 @@ def clips_sheet(side: int, seed: int) -> Image.Image:
     return contact_sheet(rows, cell=side, titles=titles, headings=[f'change="{change}"' for change in CHANGES])
 
 
+def corruptions_sheet(side: int, seed: int) -> Image.Image:
+    """The astronaut under each of ImageNet-C's corruptions that are here, by severity."""
+    picture = torch.from_numpy(samples(side, False)[0])[None]
+    severities = range(1, 6)
+    suite = am.corruptions.suite()
+    rows = [[picture[0].numpy(), *(one(picture, s, index=[0], seed=seed, layout="NHWC")[0].numpy() for s in severities)]
+            for one in suite.values()]
+    return contact_sheet(rows, cell=side, titles=["original", *[f"severity {s}" for s in severities]], headings=[*suite])
+
+
+def shifts_sheet(side: int, seed: int) -> Image.Image:
+    """The astronaut, coffee and cat under each family of shifts, twice; of edges the second time with all that can be drawn."""
+    pictures = torch.from_numpy(np.stack(samples(side, False)))
+    shifts = am.corruptions.shifts()
+    rows = []
+    for name, one in shifts.items():
+        row = [*one(pictures, index=[0, 1, 2], seed=seed, layout="NHWC")]
+        if name == "edges":
+            row += [*am.corruptions.edge_map(pictures, (0.5, 1, 2), ("otsu", "yen", "mean", "isodata", "li"), 0.04, spread=0.2,
+                                             index=[3, 4, 5], seed=seed, layout="NHWC")]
+        else:
+            row += [*one(pictures, index=[3, 4, 5], seed=seed, layout="NHWC")]
+        rows.append([p.numpy() for p in row])
+    return contact_sheet([[p.numpy() for p in pictures] * 2, *rows], cell=side, headings=["originals", *shifts])
+
+
 def _drawn(picture: np.ndarray, target: dict[str, torch.Tensor]) -> np.ndarray:
     seen = target["masks"].any(0).numpy()[..., None]
     image = Image.fromarray(np.where(seen, 128 + picture // 2, picture // 3 * 2))
@@ -195,8 +221,11 @@ def gallery(folder: str, *, seed: int = 0, cell: int = 112) -> Path:
             recipe = am.Recipe(transforms, num_classes=len(pictures), dtype=torch.uint8)
             row += [views[0] for views in augmented_views(pictures, recipe, draws, seed=seed)]
         _save(contact_sheet([row], cell=cell, titles=titles), target)
-    for name, sheet in (("targets", targets_sheet), ("clips", clips_sheet)):
+    for name, sheet in (("targets", targets_sheet), ("clips", clips_sheet), ("shifts", shifts_sheet)):
         _save(sheet(cell, seed), output_file("--output", str(Path(folder) / f"{name}.png")))
+    # In all its colours, for a palette is a corruption too.
+    target = output_file("--output", str(Path(folder) / "corruptions.png"))
+    corruptions_sheet(max(32, cell * 3 // 4), seed).save(target, "PNG", optimize=True)
     return Path(folder)
 
 

@@ -1,6 +1,7 @@
 """What stands in a training loop beside the views: nets that see through masks, and the masks; labels and tasks that transforms
-make, the losses that go with them, and predictions from several views."""
+make, the losses that go with them, predictions from several views, and pictures that a net has not seen the like of."""
 
+from anamorph.training import corruptions as corruptions
 from anamorph.training.layer_masking import layer_masking
 from anamorph.training.losses import nt_xent
 from anamorph.training.one_class import hierarchical_loss, hierarchical_recipes, one_class_loss, virtual_outliers

@@ -1,5 +1,4 @@
-"""Random words by sample ids, where the ids are: Philox4x32-10 (Salmon et al., SC 2011) by torch's operators, the same bits on
-every device, with the counters that plans have (view, slot, block | sample | epoch) and the seed as the key."""
+"""Random words by sample ids, with the counters that plans have: (view, slot, block | sample | epoch), the seed as the key."""
 
 from __future__ import annotations
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from anamorph.core import checks
 from anamorph.core.errors import DeviceError, ShapeError
 from anamorph.core.move import to_device
+from anamorph.core.philox import philox
 from anamorph.core.tensors import as_device, as_integers, as_tensor
 
 _LOW = 0xFFFFFFFF
@@ -54,13 +54,8 @@ def words(key: Key, count: int, slot: int, first: int = 0) -> Tensor:
     multiple of 4, for a block of Philox has four. A slot has 4096; what is more lies in the slots behind it."""
     ids = key.index[:, None]
     blocks = torch.arange(first // 4, (first + count + 3) // 4, device=ids.device)
-    c = [(key.view << 20 | slot << 10) + blocks, ids & _LOW, ids >> 32 & _LOW, torch.zeros_like(ids) + key.epoch]
-    k0, k1 = key.seed & _LOW, key.seed >> 32
-    for _ in range(10):
-        a, b = c[0] * 0xD2511F53, c[2] * 0xCD9E8D57  # modulo 2**64: all bits of the products are there
-        c = [(b >> 32 & _LOW) ^ c[1] ^ k0, b & _LOW, (a >> 32 & _LOW) ^ c[3] ^ k1, a & _LOW]
-        k0, k1 = (k0 + 0x9E3779B9) & _LOW, (k1 + 0xBB67AE85) & _LOW
-    return torch.stack(torch.broadcast_tensors(*c), 2).flatten(1)[:, :count]
+    counter = (key.view << 20 | slot << 10) + blocks, ids & _LOW, ids >> 32 & _LOW, torch.zeros_like(ids) + key.epoch
+    return torch.stack(torch.broadcast_tensors(*philox(counter, key.seed)), 2).flatten(1)[:, :count]
 
 
 def pick(key: Key, count: int, slot: int) -> Tensor:
