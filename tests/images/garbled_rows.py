@@ -10,6 +10,7 @@ RECIPES = [
     [am.RandomResizedCrop(20), am.RandomAffine(10, interpolation="bilinear"), am.ColorJitter(0.4, 0.4), am.RandomErasing(1.0),
      am.ResizeMix()],
     [am.RandomResizedCrop(20), am.RandomField(0.1, 5, 0.1, 5, 0.3, 0.3, 0.3, 0.1), am.RandomPerspective(), am.ResizeMix()],
+    [am.RandomCrop(20), am.GridMask((3, 9), p=1.0), am.HideAndSeek((4,)), am.ResizeMix()],
     [am.Resize((9, 7), "bicubic")],
     [am.RandomCrop(30, 3, padding_mode="reflect"), am.Resize(8)],
     [am.Resize(6), am.RandomRotation(30, fill=3), am.Resize((40, 40))],

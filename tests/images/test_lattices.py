@@ -102,7 +102,7 @@ def test_what_is_drawn_of_a_grid():
     for phase in middle:
         assert stats.kstest(phase % 1, "uniform").pvalue > 1e-3
     assert abs(np.corrcoef(*middle)[0, 1]) < 0.06
-    shares = holes(transform, 600, (224, 224)).mean((1, 2))
+    shares = holes(transform, 150, (224, 224)).mean((1, 2))
     expected = np.mean([(1 - math.ceil(0.6 * n) / n) ** 2 for n in range(96, 224)])
     assert abs(expected - 0.16) < 0.004
     assert abs(shares.mean() - expected) < 4.5 * shares.std() / len(shares) ** 0.5
@@ -155,11 +155,13 @@ def test_the_sizes_are_drawn_equally_often():
     sizes = np.rint(1 / np.maximum(words[:, COSINE], 1e-9)) * (words[:, COSINE] > 0)
     assert set(sizes) == {0, 16, 32, 44, 56}
     equally_often(np.unique(sizes, return_counts=True)[1])
-    views = (am.render(torch.ones(2500, 224, 224, 1), plan, layout="NHWC")[:, 0] == 0).numpy()
-    for hole, size, row in zip(views, sizes.astype(int), plan.table(), strict=True):
+    few = am.Recipe([am.HideAndSeek()]).plan(range(150), size=(224, 224))
+    views = (am.render(torch.ones(150, 224, 224, 1), few, layout="NHWC")[:, 0] == 0).numpy()
+    for hole, size, row in zip(views, sizes[:150].astype(int), few.table(), strict=True):
         assert [kind for _, kind in row["erased"]] == ["hide and seek"] * bool(size)
         assert cells(hole, size).any() if size else not hole.any()
-    assert abs(views.mean() - 0.4) < 0.02
+    shares = views.mean((1, 2))
+    assert abs(shares.mean() - 0.4) < 4.5 * shares.std() / 150 ** 0.5
 
 
 def test_hidden_perhaps():
@@ -284,11 +286,11 @@ def test_lattices_that_cannot_be():
                        (lambda: am.GridMask((4.5, 5)), "whole number of pixels"), (lambda: am.GridMask(9), "two numbers"),
                        (lambda: am.GridMask(ratio=1.1), "GridMask.ratio: .*0 to 1"), (lambda: am.GridMask(mode=2), "0 to 1"),
                        (lambda: am.GridMask(degrees=-5), "degrees"), (lambda: am.GridMask(p=2), "probability"),
-                       (lambda: am.GridMask(value="random"), "GridMask.value: expected a number"),
-                       (lambda: am.HideAndSeek(value="uniform"), "HideAndSeek.value: expected a number"),
-                       (lambda: am.HideAndSeek(()), "1 to 64"), (lambda: am.HideAndSeek(range(65)), "1 to 64"),
+                       (lambda: am.GridMask(value="random"), "GridMask.value: expected a finite number"),
+                       (lambda: am.HideAndSeek(value="uniform"), "HideAndSeek.value: expected a finite number"),
+                       (lambda: am.HideAndSeek(()), "1 to 16"), (lambda: am.HideAndSeek(range(17)), "1 to 16"),
                        (lambda: am.HideAndSeek((-1, 4)), "whole number"), (lambda: am.HideAndSeek((4.5,)), "whole number"),
-                       (lambda: am.HideAndSeek(16), "1 to 64"), (lambda: am.HideAndSeek(hide_prob=1.5), "hide_prob.*probability"),
+                       (lambda: am.HideAndSeek(16), "1 to 16"), (lambda: am.HideAndSeek(hide_prob=1.5), "hide_prob.*probability"),
                        (lambda: am.Recipe([am.GridMask(value=(1, 2)), am.HideAndSeek(value=(1, 2, 3))]), "one length")):
         with pytest.raises(am.ArgumentError, match=text):
             make()
@@ -299,7 +301,7 @@ DAMAGE = [(COSINE, 1.5, "turn"), (SINE, float("nan"), "turn"), (ACROSS, 1e6, "sh
           (6, float("inf"), "value")]
 
 
-@pytest.mark.parametrize(("transform", "damage"), itertools.product(BOTH, DAMAGE))
+@pytest.mark.parametrize(("transform", "damage"), [*itertools.product(BOTH, DAMAGE)])
 def test_a_damaged_word_is_named(transform, damage):
     at, value, named = damage
     recipe = am.Recipe([transform])

@@ -47,8 +47,6 @@ def pairs(side: int) -> dict[str, Pair]:
         "FiveCrop": one(am.FiveCrop(side * 7 // 8), am.FiveCrop(side // 2)),
         "GaussianBlur": one(am.GaussianBlur(9, (0.5, 1.0)), am.GaussianBlur(17, (2.0, 4.0))),
         "GaussianNoise": one(am.GaussianNoise(sigma=0.05), am.GaussianNoise(sigma=0.25)),
-        "GridMask": one(am.GridMask((side // 4, side // 2), p=1), am.GridMask((side // 4, side // 2), 0.4, p=1)),
-        "HideAndSeek": one(am.HideAndSeek((side // 14, side // 7), 0.25), am.HideAndSeek((side // 7, side // 4))),
         "LetterBox": one(am.LetterBox(side), am.LetterBox((side, side // 2))),
         "MaskMix": one(am.MaskMix(), am.MaskMix("batch")),
         "MixUp": one(am.MixUp(0.2), am.MixUp(1.0)),
@@ -102,6 +100,8 @@ def pairs(side: int) -> dict[str, Pair]:
         "RandomZoomOut": ([am.RandomZoomOut(128, (1, 1.5)), am.Resize((side, side))],
                           [am.RandomZoomOut(128, p=1), am.Resize((side, side))]),
         "ScaleJitter": ([am.ScaleJitter(side, (0.8, 1.25)), am.CenterCrop(side)], [am.ScaleJitter(side), am.CenterCrop(side)]),
+        "GridMask": one(am.GridMask((side // 4, side // 2), p=1), am.GridMask((side // 4, side // 2), 0.4, p=1)),
+        "HideAndSeek": one(am.HideAndSeek((side // 14, side // 7), 0.25), am.HideAndSeek((side // 7, side // 4))),
     }
 
 

@@ -20,10 +20,11 @@ from typing import Any, cast
 
 from anamorph.core import checks
 from anamorph.images.transforms.base import Transform, lengths
-from anamorph.images.transforms.program import MAX_BRANCHES, Slot, apply, by_view, choice, slot
+from anamorph.images.transforms.program import Slot, apply, by_view, choice, slot
 
 NOISES = {"channel": 1, "random": 2, "uniform channel": 3, "uniform": 4}
 MAX_BOXES = 64  # in a row of the plan
+MAX_SIZES = 16  # of HideAndSeek's cells
 
 
 class _Erasing(Transform):
@@ -183,7 +184,7 @@ class HideAndSeek(_Erasing):
     2018).
 
     Args:
-        grid_sizes: sides of the cells in pixels, 1 to 64 of them, of which one is drawn for each sample, each as likely. 0: the
+        grid_sizes: sides of the cells in pixels, 1 to 16 of them, of which one is drawn for each sample, each as likely. 0: the
             sample stays whole.
         hide_prob: how likely a cell is hidden.
         value: a number or one per channel: 0..1 (for uint8 images too) where Normalize comes later or never, in
@@ -201,7 +202,7 @@ class HideAndSeek(_Erasing):
     def __post_init__(self) -> None:
         name = "HideAndSeek"
         where = f"{name}.grid_sizes"
-        sizes = checks.several(where, self.grid_sizes, range(1, MAX_BRANCHES + 1), f"1 to {MAX_BRANCHES} sides of cells")
+        sizes = checks.several(where, self.grid_sizes, range(1, MAX_SIZES + 1), f"1 to {MAX_SIZES} sides of cells")
         self._set(grid_sizes=tuple(checks.whole(where, size, 0, checks.MAX_SIDE, " of pixels") for size in sizes),
                   hide_prob=checks.probability(f"{name}.hide_prob", self.hide_prob))
         self._check(noise=False)
@@ -209,6 +210,6 @@ class HideAndSeek(_Erasing):
     def slots(self) -> list[Slot]:
         values, _ = self._value()
         bodies = [[slot("HIDE_AND_SEEK", [size, self.hide_prob, *values])] if size else [] for size in self.grid_sizes]
-        if not any(bodies):
+        if not self.p or not any(bodies):
             return []
         return apply(self.p, bodies[0]) if len(bodies) == 1 else choice(self.p, [1] * len(bodies), bodies)
