@@ -53,6 +53,7 @@ SINGLE = {
     "erasing, uniform": [am.CoarseDropout((1, 8), value="uniform", p=1.0), am.Normalize(0.4, 0.3),
                          am.CoarseDropout((3, 3), (1, 9), (4, 60), "uniform channel")],
     "erasing, normalised": [am.Normalize(0.4, 0.3), am.RandomErasing(1.0, value=-1.5)],
+    "cutout": [am.Cutout(13, (0.1, 0.5, 0.9)), am.Normalize(0.4, 0.3), am.Cutout(40, p=0.5)],
     "grid mask": [am.GridMask((5, 24)), am.RandomApply([am.GridMask((9, 9), 0.3, 30, 0, (0.1, 0.5, 0.9), 1.0)], 0.5)],
     "grid mask, normalised": [am.ColorJitter(0.4), am.Normalize(0.4, 0.3), am.GridMask((3, 40), 0.45, value=0.2, p=1.0),
                               am.MixUp()],

@@ -43,7 +43,8 @@ GOOD = {
                                                   "saturation", "hue")},
     "d": [(8, 24)], (am.GridMask, "ratio"): [0.25], (am.GridMask, "mode"): [0], "grid_sizes": [(8,), (0, 8, 24)],
     "hide_prob": [0.25],
-    **{(cls, "value"): [1, 0.5, (0.25, 0.5, 0.75)] for cls in (am.GridMask, am.HideAndSeek)},
+    **{(cls, "value"): [1, 0.5, (0.25, 0.5, 0.75)] for cls in (am.Cutout, am.GridMask, am.HideAndSeek)},
+    (am.Cutout, "size"): [8, 21],
     "startpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))], "endpoints": [((1, 0), (8, 0.5), (8, 8), (0, 8))],
 }
 SQUARE = ((0, 0), (8, 0), (8, 8), (0, 8))

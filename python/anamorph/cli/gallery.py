@@ -102,6 +102,7 @@ def pairs(side: int) -> dict[str, Pair]:
         "ScaleJitter": ([am.ScaleJitter(side, (0.8, 1.25)), am.CenterCrop(side)], [am.ScaleJitter(side), am.CenterCrop(side)]),
         "GridMask": one(am.GridMask((side // 4, side // 2), p=1), am.GridMask((side // 4, side // 2), 0.4, p=1)),
         "HideAndSeek": one(am.HideAndSeek((side // 14, side // 7), 0.25), am.HideAndSeek((side // 7, side // 4))),
+        "Cutout": one(am.Cutout(side // 6), am.Cutout(side // 2)),
     }
 
 

@@ -25,7 +25,7 @@ from anamorph.images.transforms.detection import (
     RandomZoomOut,
     ScaleJitter,
 )
-from anamorph.images.transforms.erase import CoarseDropout, GridMask, HideAndSeek, RandomErasing
+from anamorph.images.transforms.erase import CoarseDropout, Cutout, GridMask, HideAndSeek, RandomErasing
 from anamorph.images.transforms.fields import ElasticTransform, RandomField
 from anamorph.images.transforms.filters import GaussianBlur, GaussianNoise, RandomAdjustSharpness
 from anamorph.images.transforms.geometry import (
@@ -55,6 +55,7 @@ __all__ = [
     "ColorJitter",
     "CropAndPad",
     "CutMix",
+    "Cutout",
     "ElasticTransform",
     "FiveCrop",
     "FixedSizeCrop",

@@ -141,6 +141,31 @@ class CoarseDropout(_Erasing):
 
 
 @dataclass(frozen=True)
+class Cutout(_Erasing):
+    """A square whose middle is any pixel of the view is overwritten; what lies outside is cut off (DeVries and Taylor, "Improved
+    Regularization of Convolutional Neural Networks with Cutout", 2017).
+
+    Args:
+        size: the square's side in pixels: the authors' 16 for CIFAR-10, 8 for CIFAR-100, 20 for SVHN.
+        value: a number or one per channel: 0..1 (for uint8 images too) where Normalize comes later or never, in
+            normalised units where it came before: there 0 is the mean of the data set, the authors' choice.
+        p: probability.
+    """
+
+    size: int = 16
+    value: float | Sequence[float] = 0
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._set(size=checks.side("Cutout.size", self.size))
+        self._check(noise=False)
+
+    def slots(self) -> list[Slot]:
+        values, _ = self._value()
+        return apply(self.p, [slot("CUTOUT", [self.size, *values])])
+
+
+@dataclass(frozen=True)
 class GridMask(_Erasing):
     """Squares of a turned grid are overwritten (Chen et al., "GridMask Data Augmentation", 2020).
 
