@@ -163,6 +163,18 @@ def test_one_launch_renders_all_views_of_one_output_size(route):
     assert drawn - before == 2 and count() - drawn == (2 if route == "cpu" else 4)
 
 
+def test_recipes_that_do_not_fit_into_one_are_rendered_by_a_launch_each():
+    """A field before an IoU crop is refused in a list; here they are other views'."""
+    field = am.Recipe([am.RandomField(0.1), am.Resize((32, 32))])
+    crop = am.Recipe([am.RandomIoUCrop(), am.Resize((32, 32))])
+    boxes = torch.tensor([[[4.0, 5, 20, 30]]]).expand(4, 1, 4).contiguous()
+    plans = am.views(a=field, b=(crop, 2)).plan(IDS, size=SIZE, boxes=boxes)
+    views = am.render(pictures(), plans)
+    for name, k, plan in each(plans):
+        assert torch.equal(views[name][k], am.render(pictures(), plan))
+    assert len({plan.view for _, _, plan in each(plans)}) == 3
+
+
 # ---- shared geometry ----
 
 

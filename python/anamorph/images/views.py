@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,19 +113,27 @@ class Views:
                                    else f"{tuple(form)} and {tuple(other)}"))
         groups: list[_Group] = []
         used = 0
-        for names in alike.values():
+        for names, recipe in self._compiled(alike.values()):
             counts = {name: self.counts[name] or 1 for name in names}
             views = sum(counts.values())
             first = -(-used // views) * views  # a multiple, as ByView counts; and of other numbers than the groups before
             used = first + views
             if used > MAX_VIEW + 1:
                 raise ArgumentError(f"views: expected at most {MAX_VIEW + 1} views, given more than that")
-            recipe = self.recipes[names[0]]
-            if len(names) > 1:
-                recipe = Recipe(_together([self.recipes[n] for n in names], list(counts.values()), self.share_geometry),
-                                *recipe._options())
             groups.append(_Group(recipe, first, counts))
         return groups
+
+    def _compiled(self, alike: Iterable[list[str]]) -> Iterator[tuple[list[str], Recipe]]:
+        """Names of one output, and their recipe; alone those that would be too much for one: more slots than it may have, say."""
+        for names in alike:
+            recipes = [self.recipes[name] for name in names]
+            try:
+                yield names, recipes[0] if len(names) == 1 else Recipe(
+                    _together(recipes, [self.counts[name] or 1 for name in names], self.share_geometry), *recipes[0]._options())
+            except ArgumentError:
+                if self.share_geometry:
+                    raise
+                yield from ((names[i:i + 1], recipe) for i, recipe in enumerate(recipes))
 
     def plan(self, index: Any, *, size: Any, seed: int = 0, epoch: int | Tensor = 0, device: Any = None, boxes: Any = None,
              counts: Any = None, frames: int | None = None, change: str = "none", drift: float = 0.2) -> Plans:
