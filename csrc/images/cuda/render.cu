@@ -74,8 +74,8 @@ void render_cuda(const RenderArgs& a, void* stream) {
     by_source(a, [&](auto reads) {
         using R = decltype(reads);
         by_what_it_holds<R>(a, [&](auto holds) {
-            launch("render", render_kernel<R::C, typename R::Source, decltype(holds)::value>, unsigned(tiles * a.batch),
-                   THREADS, FieldTile::bytes(a.info), stream, a, int(tiles));
+            launch("render", render_kernel<R::C, typename R::Source, decltype(holds)::value>, unsigned(tiles * a.batch), THREADS,
+                   FieldTile::bytes(a.info), stream, a, int(tiles));
         });
     });
 }
