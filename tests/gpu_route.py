@@ -80,9 +80,11 @@ def planes(t, tensor, size, written):
 
 class Recipe(_native.Recipe):
     def plan(self, index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads, boxes=None, counts=None, *clips):
+        *clips, dials, moved = clips if len(clips) == 6 else (*clips, [], None)
         with trip() as t:
             super().plan(t.there(index), seed, t.there(epoch), view, h, w, t.there(sizes), out_h, out_w, t.and_back(rows),
-                         threads, t.there(boxes), t.there(counts), *clips)
+                         threads, t.there(boxes), t.there(counts), *(clips or (1, 0, 0.0, 1)), [t.there(d) for d in dials],
+                         t.and_back(moved))
 
     def render(self, rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, ready, *rest):
         with trip() as t:

@@ -112,19 +112,40 @@ void check_frames(int frames, int rows) {
         fail<ShapeError>("frames: expected clips that make ", rows, " rows together, given ", frames, " frames each");
 }
 
+Slot slot_of(const SlotTuple& given) {
+    auto& [op, n, k, flags, p] = given;
+    Slot s{op, n, k, flags, {}};
+    std::copy(p.begin(), p.end(), s.p);
+    return s;
+}
+
+// A ramp moves what is a share, a strength or a place, and nothing that says how much memory a row has.
+void check_ramp(const Slot& ramp, const std::vector<Slot>& program, size_t dials) {
+    if (ramp.op < 0 || size_t(ramp.op) >= dials || ramp.n < 0 || size_t(ramp.n) >= program.size() || ramp.k < 0 ||
+        ramp.k + RAMP > int(std::size(ramp.p)))
+        fail<ArgumentError>("ramps: expected one of the dials and a slot's numbers, given ", ramp.op, ", ", ramp.n, ", ", ramp.k);
+    const Slot& s = program[ramp.n];
+    for (int c = 0; c < RAMP; ++c) {
+        if (ramp.p[c] == 0.0 && ramp.p[RAMP + c] == 0.0) continue;
+        const int number = ramp.k + c;
+        if (s.op == OP_ORDER || (s.op == OP_ERASE && number == 9) || (s.op == OP_DROPOUT && number == 1) ||
+            (s.op == OP_CHOICE && number > 0))
+            fail<ArgumentError>("ramps: expected none for a number that counts, given number ", number, " of slot ", ramp.n);
+    }
+}
+
 class Recipe {
 public:
     Recipe(const std::vector<SlotTuple>& given, Floats4 mean, Floats4 std, int dtype, int channels, int classes, float smoothing,
-           float off, bool pairs)
-        : mean_(mean), std_(std), dtype_(dtype), channels_(channels), classes_(classes), smoothing_(smoothing), off_(off),
-          pairs_(pairs) {
-        if (int64_t(given.size()) > MAX_SLOTS)
-            fail<ArgumentError>("transforms: expected at most ", int64_t(MAX_SLOTS), " slots, given ", given.size());
-        for (auto& [op, n, k, flags, p] : given) {
-            Slot s{op, n, k, flags, {}};
-            std::copy(p.begin(), p.end(), s.p);
-            slots_.push_back(s);
-        }
+           float off, bool pairs, const std::vector<SlotTuple>& ramps, const std::vector<std::pair<double, double>>& dials)
+        : dials_(dials), ramps_(int(ramps.size())), mean_(mean), std_(std), dtype_(dtype), channels_(channels), classes_(classes),
+          smoothing_(smoothing), off_(off), pairs_(pairs) {
+        if (int64_t(given.size() + ramps.size()) > MAX_SLOTS)
+            fail<ArgumentError>("transforms: expected at most ", int64_t(MAX_SLOTS), " slots",
+                                ramps.empty() ? "" : " and slots that schedules move", ", given ", given.size() + ramps.size());
+        if (dials.size() > MAX_DIALS)
+            fail<ArgumentError>("transforms: expected at most ", int(MAX_DIALS), " schedules, given ", dials.size());
+        for (auto& each : given) slots_.push_back(slot_of(each));
         Needs needs = analyse(slots_, 0, int(slots_.size()), 0);
         if (needs.mixes > 1)
             fail<ArgumentError>("transforms: expected at most one mixing transform for a sample, given ", needs.mixes,
@@ -150,7 +171,9 @@ public:
             if (s.op == OP_SHARPNESS || s.op == OP_GAUSSIAN_BLUR) info_.ready_planes = std::max(info_.ready_planes, 2);
             if (s.op == OP_CHAINS) info_.ready_planes = 3;
         }
+        for (auto& each : ramps) check_ramp(slot_of(each), slots_, dials.size());
         slots_.push_back(Slot{});  // plan_row looks one slot ahead
+        for (auto& each : ramps) slots_.push_back(slot_of(each));
         for (int c = 0; c < 4; ++c) {
             scale_[c] = 1.0f / std_[c];
             bias_[c] = -mean_[c] / std_[c];
@@ -171,6 +194,8 @@ public:
     }
     const RecipeInfo& row_info() const { return info_; }
     int row_words() const { return info_.row_words; }
+    // Of the int64 memory that planning a row needs beside it.
+    int64_t moved_words() const { return ramps_ ? int64_t(info_.slots + 1) * int64_t(sizeof(Slot) / 8) : 0; }
     // Of the memory that rendering on a GPU needs beside the output.
     int64_t ready_floats(int64_t batch, int channels, int h, int w) const {
         return info_.most.wholes ? anamorph::ready_floats(info_.ready_planes, batch, channels, h, w) : 0;
@@ -178,7 +203,7 @@ public:
 
     void plan(py::handle index, uint64_t seed, py::handle epoch, int view, int64_t h, int64_t w, py::handle sizes, int out_h,
               int out_w, py::handle rows, int threads, py::handle boxes, py::handle box_counts, int frames, int change,
-              double drift, int views) const {
+              double drift, int views, const std::vector<py::object>& dials, py::handle moved) const {
         Tensor ids(index, "index"), words(rows, "rows");
         ids.need_dims(1, "[B]");
         ids.need_dtype(kDLInt, 64);
@@ -202,6 +227,8 @@ public:
         if (words.size(0) != int64_t(views) * a.batch)
             fail<ShapeError>("rows: expected ", views, " views of ", a.batch, " samples, given ", words.shape_text());
         a.rows = words.data<int32_t>();
+        std::vector<Tensor> schedules;  // kept for the call
+        turn(a, dials, moved, words, schedules);
         std::optional<Tensor> cell, each;
         if (PyLong_Check(epoch.ptr())) {
             a.epoch = py::cast<uint32_t>(epoch);
@@ -250,6 +277,38 @@ public:
         if (a.sizes && !words.cuda())
             for (int i = 0; i < a.batch; ++i) check_side("size", a.sizes[2 * i], a.sizes[2 * i + 1]);
         run(rows, words, [&](void* stream) { plan_cuda(a, stream); }, [&] { plan_cpu(a, threads); });
+    }
+
+    // The dials: numbers, or float32 tensors of one, or of one for each sample (of clips each clip).
+    void turn(PlanArgs& a, const std::vector<py::object>& dials, py::handle moved, const Tensor& words,
+              std::vector<Tensor>& kept) const {
+        if (dials.size() != dials_.size())
+            fail<ArgumentError>("dials: expected ", dials_.size(), " numbers or tensors, given ", dials.size());
+        a.ramps = ramps_;
+        if (!ramps_) return;
+        const int64_t samples = a.batch / a.frames;
+        for (size_t d = 0; d < dials.size(); ++d) {
+            Dial& dial = a.dials[d] = Dial{nullptr, 0, 0.0, dials_[d].first, dials_[d].second};
+            if (PyFloat_Check(dials[d].ptr())) {
+                dial.value = py::cast<double>(dials[d]);
+                continue;
+            }
+            const Tensor& t = kept.emplace_back(dials[d], "schedule");
+            t.need_dtype(kDLFloat, 32);
+            t.need_device(words);
+            t.need_contiguous();
+            if (t.count() != 1 && t.count() != samples)
+                fail<ShapeError>("schedule: expected one number, or one for each of ", samples, " samples, given ", t.shape_text());
+            dial.at = t.data<float>();
+            dial.stride = t.count() != 1;
+        }
+        const Tensor& own = kept.emplace_back(moved, "moved");
+        own.need_dtype(kDLInt, 64);
+        own.need_device(words);
+        own.need_contiguous();
+        if (own.count() != words.size(0) * moved_words())
+            fail<ShapeError>("moved: expected ", words.size(0) * moved_words(), " words, given ", own.shape_text());
+        a.moved = reinterpret_cast<Slot*>(own.data<int64_t>());
     }
 
     // images: [B, H, W, C] or [B, C, H, W] (channels_first), of clips [B, T, ..]; or, with `table` (int64 [3, B]: byte offsets,
@@ -394,6 +453,8 @@ private:
     }
 
     std::vector<Slot> slots_;
+    std::vector<std::pair<double, double>> dials_;  // low, high
+    int ramps_;
     RecipeInfo info_;
     Floats4 mean_, std_, scale_, bias_;
     int dtype_, channels_, classes_;
@@ -405,16 +466,20 @@ private:
 
 void bind_images(py::module_& m) {
     py::class_<Recipe>(m, "Recipe")
-        .def(py::init<const std::vector<SlotTuple>&, Floats4, Floats4, int, int, int, float, float, bool>(), py::arg("slots"),
-             py::arg("mean"), py::arg("std"), py::arg("dtype"), py::arg("channels"), py::arg("classes"), py::arg("smoothing"),
-             py::arg("off"), py::arg("pairs"))
+        .def(py::init<const std::vector<SlotTuple>&, Floats4, Floats4, int, int, int, float, float, bool,
+                      const std::vector<SlotTuple>&, const std::vector<std::pair<double, double>>&>(),
+             py::arg("slots"), py::arg("mean"), py::arg("std"), py::arg("dtype"), py::arg("channels"), py::arg("classes"),
+             py::arg("smoothing"), py::arg("off"), py::arg("pairs"), py::arg("ramps") = std::vector<SlotTuple>{},
+             py::arg("dials") = std::vector<std::pair<double, double>>{})
         .def("info", &Recipe::info)
         .def_property_readonly("row_words", &Recipe::row_words)
+        .def_property_readonly("moved_words", &Recipe::moved_words)
         .def("ready_floats", &Recipe::ready_floats)
         .def("plan", &Recipe::plan, py::arg("index"), py::arg("seed"), py::arg("epoch"), py::arg("view"), py::arg("h"),
              py::arg("w"), py::arg("sizes"), py::arg("out_h"), py::arg("out_w"), py::arg("rows"), py::arg("threads"),
              py::arg("boxes") = py::none(), py::arg("counts") = py::none(), py::arg("frames") = 1, py::arg("change") = 0,
-             py::arg("drift") = 0.0, py::arg("views") = 1)
+             py::arg("drift") = 0.0, py::arg("views") = 1, py::arg("dials") = std::vector<py::object>{},
+             py::arg("moved") = py::none())
         .def("render", &Recipe::render)
         .def("carry", [](const Recipe& r, py::args args) { carry_planes(r.row_info(), args); })
         .def("boxes", [](const Recipe& r, py::args args) { carry_boxes(r.row_info(), args); })
@@ -444,6 +509,8 @@ void bind_images(py::module_& m) {
     m.attr("FIELD") = field;
     m.attr("MAX_KNOTS") = int(MAX_KNOTS);
     m.attr("MAX_LAYERS") = int(MAX_LAYERS);
+    m.attr("MAX_DIALS") = int(MAX_DIALS);
+    m.attr("RAMP") = int(RAMP);
     m.attr("MAX_BLUR") = int(MAX_BLUR);
     py::dict ops;
     py::set colors, geometry;

@@ -166,8 +166,25 @@ struct Permutation {
     }
 };
 
+// What a schedule says: a number for all samples, or in memory one for each of them.
+struct Dial {
+    const float* at;  // null: value
+    int32_t stride;   // 0: one for all
+    double value, low, high;
+
+    // How far it is from its low end to its high one. What lies beyond an end is taken for it, and no number for the low one.
+    AM_HD double share(int i) const {
+        const double t = ((at ? double(at[int64_t(i) * stride]) : value) - low) / (high - low);
+        return t > 0.0 ? exact::minimum(t, 1.0) : 0.0;
+    }
+};
+
+// Which numbers a dial moves: a slot behind the program. op: the dial; n: whose numbers, and k: from which one on RAMP of them;
+// p: what each gets at the low end, then what each gets at the high one.
+enum : int { MAX_DIALS = 8, RAMP = 6 };
+
 struct PlanArgs {
-    const Slot* slots;
+    const Slot* slots;  // the program, one that is never run, then the ramps
     RecipeInfo info;
     const int64_t* index;       // [B]
     const int64_t* sizes;       // [B, 2] height, width; null: source_h, source_w
@@ -184,6 +201,9 @@ struct PlanArgs {
     int32_t frames = 1;  // of a clip; its rows follow each other
     Change change = CHANGE_NONE;
     double drift = 0.0;
+    int32_t ramps = 0;
+    Dial dials[MAX_DIALS];
+    Slot* moved;  // [views * B, slots + 1]: where there are ramps, each row's own program
 };
 
 // One branch list being run: control slots nest at most this deep (checked when the recipe is built).
@@ -232,6 +252,7 @@ AM_HD int output_size(int fixed, double view) { return fixed > 0 ? fixed : int(v
 
 struct RowWriter {
     const PlanArgs& a;
+    const Slot* slots;
     int i;
     int32_t* own;  // its row
     int32_t* row;  // of the layer being written
@@ -839,19 +860,19 @@ struct RowWriter {
 
     // The branch of the choice at slot `at`: by the weights, or by the number of the view.
     AM_HD int chosen(int at, Draw& d) const {
-        const Slot& s = a.slots[at];
+        const Slot& s = slots[at];
         const double u = s.flags & SLOT_BY_VIEW ? double(number % uint32_t(s.p[1])) : d.still();
         int b = 0;
-        for (++at; b < s.k - 1 && u >= a.slots[at].p[0]; ++b) at += 1 + a.slots[at].n;
+        for (++at; b < s.k - 1 && u >= slots[at].p[0]; ++b) at += 1 + slots[at].n;
         return b;
     }
 
     // The same where each is drawn by its weight, among those that are left.
     AM_HD int ordered_by_weights(int at, Draw& d, unsigned char* order) const {
-        const Slot& s = a.slots[at];
+        const Slot& s = slots[at];
         const int count = int(s.p[0] + d.pick(s.p[1] - s.p[0] + 1.0));
         for (int b = 0; b < s.k; ++b) order[b] = (unsigned char)b;
-        auto weight = [&](int b) { return a.slots[branch_start(a.slots, at + 1, order[b])].p[0]; };
+        auto weight = [&](int b) { return slots[branch_start(slots, at + 1, order[b])].p[0]; };
         for (int b = 0; b < count; ++b) {
             double left = 0.0, seen = 0.0;
             for (int c = b; c < s.k; ++c) left = left + weight(c);
@@ -932,7 +953,7 @@ struct RowWriter {
 
     // The chains' shares of what is blended are Dirichlet's (p[0], p[0], ..), theirs altogether Beta's (p[1], p[1]).
     AM_HD void blend_chains(int at, uint32_t again, const Aside& fork) {
-        const Slot& s = a.slots[at];
+        const Slot& s = slots[at];
         Draw d;
         begin(d, a.index[i], number, at, again);
         row = own;
@@ -976,14 +997,14 @@ struct RowWriter {
                 } else {
                     if (f.chains && f.next == 0) fork.keep(view);
                     if (f.replace) again = again * (MAX_BRANCHES + 1) + uint32_t(f.next) + 1;
-                    int b = branch_start(a.slots, f.first, f.order[f.next++]);
+                    int b = branch_start(slots, f.first, f.order[f.next++]);
                     if (f.chains) begin_chain(fork, f.next);
                     at = b + 1;
-                    f.until = b + 1 + a.slots[b].n;
+                    f.until = b + 1 + slots[b].n;
                 }
             }
             if (at >= a.info.slots) break;
-            const Slot& s = a.slots[at];
+            const Slot& s = slots[at];
             Draw d;
             begin(d, id_for(s.flags), s.flags & SLOT_EVERY_VIEW ? 0 : number, at, again);
             if (s.op == OP_APPLY) {
@@ -1008,7 +1029,7 @@ struct RowWriter {
                 }
                 f.until = at = -1;  // let the loop above pick the first branch
             } else {
-                apply(s, a.slots[at + 1], d);
+                apply(s, slots[at + 1], d);
                 at += 1 + s.n;  // n: slots that only hold more numbers of this one
             }
         }
@@ -1016,10 +1037,24 @@ struct RowWriter {
     }
 };
 
+// A row's own program: the recipe's, with the numbers that the dials have moved.
+AM_HD const Slot* moved_slots(const PlanArgs& a, int at, int clip) {
+    Slot* own = a.moved + int64_t(at) * (a.info.slots + 1);
+    for (int s = 0; s <= a.info.slots; ++s) own[s] = a.slots[s];
+    for (int r = 1; r <= a.ramps; ++r) {
+        const Slot& ramp = a.slots[a.info.slots + r];
+        const double t = a.dials[ramp.op].share(clip);
+        double* p = own[ramp.n].p + ramp.k;
+        for (int c = 0; c < RAMP; ++c) p[c] = p[c] + (ramp.p[c] * (1.0 - t) + ramp.p[RAMP + c] * t);
+    }
+    return own;
+}
+
 AM_HD void plan_row(const PlanArgs& a, int at) {
     const int view = at / a.batch, i = at - view * a.batch, clip = i / a.frames;
+    const Slot* slots = a.ramps ? moved_slots(a, at, clip) : a.slots;
     int32_t* row = a.rows + int64_t(at) * a.info.row_words;
-    RowWriter r{a, i, row, row, {}, 0, clip, i - clip * a.frames, a.view + uint32_t(view)};
+    RowWriter r{a, slots, i, row, row, {}, 0, clip, i - clip * a.frames, a.view + uint32_t(view)};
     r.run();
 }
 

@@ -27,6 +27,8 @@ from anamorph.data import Loader, coco
 from anamorph.images import *  # noqa: F403
 from anamorph.images import presets
 from anamorph.images.transforms import *  # noqa: F403
+from anamorph.images.transforms.base import Scheduled
+from anamorph.images.transforms.schedule import Schedule
 from anamorph.training import *  # noqa: F403
 from anamorph.training import corruptions
 
@@ -106,5 +108,6 @@ for _name in images.__all__:
 for _name in {*__all__} - {"coco", "corruptions", "images", "presets", "training"}:
     globals()[_name].__module__ = __name__
 
-# Plans and recipes are made of these alone, so torch.load reads them with its default weights_only=True.
-torch.serialization.add_safe_globals([*_old_names, *(getattr(images, _name) for _name in images.__all__)])
+# Plans and recipes are made of these alone, so torch.load reads them with its default weights_only=True; but for a schedule's
+# function, which is the user's.
+torch.serialization.add_safe_globals([*_old_names, *(getattr(images, _name) for _name in images.__all__), Schedule, Scheduled])

@@ -29,8 +29,10 @@ if FOUND:
         nothing but the tensors of the call."""
 
         def plan(self, index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads, boxes=None, counts=None, *clips):
-            inputs = {"index": index, "epoch": epoch, "size": sizes, "boxes": boxes, "counts": counts}
-            with memory(inputs, {"rows": rows}):
+            dials, moved = clips[4:] or ([], None)
+            inputs = {"index": index, "epoch": epoch, "size": sizes, "boxes": boxes, "counts": counts,
+                      **{f"schedule {i}": dial for i, dial in enumerate(dials)}}
+            with memory(inputs, {"rows": rows, "programs": moved}):
                 super().plan(index, seed, epoch, view, h, w, sizes, out_h, out_w, rows, threads, boxes, counts, *clips)
 
         def render(self, rows, images, first, table, channels, dtype, out, labels, soft, y_b, lam, mask, share, ready, *rest):

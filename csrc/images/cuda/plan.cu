@@ -24,16 +24,17 @@ __global__ void __launch_bounds__(THREADS) plan_kernel(const __grid_constant__ P
 
 template <int N> void draw(const PlanArgs& args, void* stream) {
     Program<N> program{};
-    std::memcpy(program.slots, args.slots, sizeof(Slot) * (args.info.slots + 1));  // plan_row looks one slot ahead
+    std::memcpy(program.slots, args.slots, sizeof(Slot) * (args.info.slots + 1 + args.ramps));  // plan_row looks one slot ahead
     launch("plan", plan_kernel<N>, unsigned(args.batch * args.views + THREADS - 1) / THREADS, THREADS, 0, stream, program, args);
 }
 
 }  // namespace
 
 void plan_cuda(const PlanArgs& args, void* stream) {
-    if (args.info.slots < 32) draw<32>(args, stream);         // 3.5 KB of parameters
-    else if (args.info.slots < 257) draw<257>(args, stream);  // 28 KB; the limit is 32,764 bytes
-    else fail<ArgumentError>("transforms: expected at most 256 slots, given ", args.info.slots);
+    const int slots = args.info.slots + args.ramps;
+    if (slots < 32) draw<32>(args, stream);         // 3.5 KB of parameters
+    else if (slots < 257) draw<257>(args, stream);  // 28 KB; the limit is 32,764 bytes
+    else fail<ArgumentError>("transforms: expected at most 256 slots, given ", slots);
 }
 
 }  // namespace anamorph

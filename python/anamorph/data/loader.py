@@ -150,6 +150,8 @@ class Loader:
             by ``ImageFolder`` whatever one asks for.
         change, drift: how the views of a clip's frames differ, as of ``Recipe.plan``; by default not at all.
 
+    Where the recipe has :func:`anamorph.schedule`, ``step`` is the number of the batch in the pass, from 0.
+
     Raises:
         ArgumentError, ShapeError, DtypeError: an argument is not what it should be.
         DeviceError: ``device`` is not available.
@@ -593,7 +595,8 @@ class Loader:
         change = dict(self._change, frames=batch.frames) if batch.frames else {}
         if not batch.frames and self._change["change"] != "none":
             raise ArgumentError(f"change: expected 'none' for single pictures, given {self._change['change']!r}")
-        return self.recipe.plan(batch.ids, seed=self.seed, epoch=epoch, size=self._sizes(batch), device=self.device, **change)
+        return self.recipe.plan(batch.ids, seed=self.seed, epoch=epoch, step=batch.number, size=self._sizes(batch),
+                                device=self.device, **change)
 
     def _sizes(self, batch: Batch) -> tuple[int, int] | torch.Tensor:
         """(H, W) when all images agree, which the host knows, else int64 [B, 2] on the device."""

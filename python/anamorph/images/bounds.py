@@ -18,9 +18,13 @@ class Reach(NamedTuple):
     span: float
 
 
-def reach(slots: Sequence[Slot], side: float) -> Reach:
-    """The furthest that the program may bring a picture whose longest side is ``side``."""
-    return _run(slots, 0, len(slots), Reach(side, 0.0))
+def reach(programs: Sequence[Sequence[Sequence[Slot]]], side: float) -> Reach:
+    """The furthest that programs may bring a picture whose longest side is ``side``: one after the other, each of them one of
+    several (where schedules move it)."""
+    view = Reach(side, 0.0)
+    for several in programs:
+        view = _furthest(*(_run(slots, 0, len(slots), view) for slots in several))
+    return view
 
 
 def has_antialias(slots: Sequence[Slot]) -> bool:

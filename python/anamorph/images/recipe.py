@@ -13,7 +13,7 @@ from torch import Tensor
 
 from anamorph import _native
 from anamorph.core import checks
-from anamorph.core.errors import ArgumentError, DeviceError, ShapeError
+from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.core.lease import hold
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_device, as_integers, as_tensor
@@ -23,14 +23,16 @@ from anamorph.images.frames import check_change, every_frame, flat
 from anamorph.images.picture import CODES, as_batch
 from anamorph.images.plan import MAX_VIEW, Plan
 from anamorph.images.render import FOURS, render
-from anamorph.images.transforms.base import Transform
+from anamorph.images.transforms.base import Scheduled, Transform, settings
 from anamorph.images.transforms.color import Normalize
 from anamorph.images.transforms.compose import chain_size, check_list, leaves
 from anamorph.images.transforms.filters import GaussianNoise
 from anamorph.images.transforms.mix import MaskMix
 from anamorph.images.transforms.program import IN_ORDER, NORMALISED, REPLACE, Slot, view_size
+from anamorph.images.transforms.schedule import Schedule
 
 MAX_EPOCH = 2**32 - 1  # a plan's key has one word for it
+MAX_STEP = 2**63 - 1
 
 # Colour that is defined on grey or red, green and blue, as in torchvision: a fourth channel would be taken for a colour.
 GREY_OR_RGB = ("BRIGHTNESS", "CONTRAST", "CONTRAST_MIDGRAY", "SATURATION", "HUE", "GRAYSCALE", "FIELD_BRIGHTNESS",
@@ -78,14 +80,17 @@ class Recipe:
         #: Normalize's numbers, one for each channel (or one for all); None without it.
         self.mean = cast(tuple[float, ...], normalize.mean) if normalize else None
         self.std = cast(tuple[float, ...], normalize.std) if normalize else None
-        #: The compiled program.
+        #: The compiled program; where schedules move it, in the middle of their ranges.
         self.slots = _compile(self.transforms)
+        self._programs = _programs(self.transforms)
+        self._schedules, base, ramps = _moving(self.transforms, self.slots)
+        every = [t for each in settings(self.transforms) for t in each]
 
         _check_chains(self.transforms)
-        _check_reach(self.slots)
-        _check_finite(self.transforms, self.mean, self.std, dtype)
+        _check_reach(self._programs)
+        _check_finite(every, self.mean, self.std, dtype)
         #: Why it cannot render float pictures, if so.
-        self._no_floats = _float_pictures(self.transforms, self.slots)
+        self._no_floats = _float_pictures(every, self.slots)
         ops = {s.op for s in self.slots}
         self._boxed = _native.OPS["IOU_CROP"] in ops
         if self._boxed and _native.OPS["FIELD"] in [s.op for s in self.slots][:_last(self.slots, "IOU_CROP")]:
@@ -111,8 +116,9 @@ class Recipe:
         #: That its numbers are for; 0: any.
         self._channels = channels.pop() if channels else 0
         self._natives = [
-            _native.Recipe(self.slots, _numbers(self.mean, 0.0, k), _numbers(self.std, 1.0, k), self._code,
-                           min(max(self._channels - k, 0), FOURS), self.num_classes or 0, self.label_smoothing, off, self._pairs)
+            _native.Recipe(base, _numbers(self.mean, 0.0, k), _numbers(self.std, 1.0, k), self._code,
+                           min(max(self._channels - k, 0), FOURS), self.num_classes or 0, self.label_smoothing, off, self._pairs,
+                           ramps, [(s.low, s.high) for s in self._schedules])
             for k in range(0, self._channels or 1, FOURS)]
         self._native = self._natives[0]
         self._row_words: int = self._native.row_words
@@ -127,6 +133,8 @@ class Recipe:
     def fingerprint(self) -> int:
         """A 63-bit number of the program and the output's form: a plan fits recipes of the same number."""
         text = repr((self.slots, self.mean, self.std, str(self.dtype)))
+        if self._schedules:  # their ranges, not what they say
+            text += repr(self._programs)
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -150,9 +158,9 @@ class Recipe:
 
     def plan(self, index: Any, *, size: Any, seed: int = 0, epoch: int | Tensor = 0, view: int = 0,
              device: Any = None, boxes: Any = None, counts: Any = None, frames: int | None = None, change: str = "none",
-             drift: float = 0.2) -> Plan:
-        """Draw what happens to a batch: a pure function of (recipe, seed, epoch, sample id, view), and of clips of ``frames``,
-        ``change`` and ``drift``.
+             drift: float = 0.2, step: int | Tensor = 0) -> Plan:
+        """Draw what happens to a batch: a pure function of (recipe, seed, epoch, sample id, view), of clips also of ``frames``,
+        ``change`` and ``drift``, and of what the recipe's schedules then say.
 
         Args:
             index: the sample ids, int64 ``[B]``: a tensor, an array or a list. The plan keeps a copy (one small one on the
@@ -175,6 +183,7 @@ class Recipe:
                 numbers move: docs/video.md.
             drift: of a smooth clip, in [0, 1]: how far from the first frame to the last a number moves at most, as a share of its
                 range; each at a speed of its own, up to that.
+            step: for the functions of :func:`anamorph.schedule`: 0 or more, or, as ``epoch``, a tensor on the plan's device.
 
         Returns:
             A :class:`Plan` of B rows, of clips B * T. One launch, no synchronisation.
@@ -182,10 +191,10 @@ class Recipe:
         Raises:
             ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
         """
-        return self._draw(index, size, seed, epoch, view, device, boxes, counts, frames, change, drift)
+        return self._draw(index, size, seed, epoch, view, device, boxes, counts, frames, change, drift, step)
 
     def _draw(self, index: Any, size: Any, seed: int, epoch: int | Tensor, view: int, device: Any, boxes: Any, counts: Any,
-              frames: int | None, change: str, drift: float, views: int = 1) -> Plan:
+              frames: int | None, change: str, drift: float, step: int | Tensor, views: int = 1) -> Plan:
         """The plan of one view, or of several: rows ``[views * B, words]`` for B ids, of which :class:`Plans` knows."""
         where = None if device is None else as_device(device)
         foreign: list[Tensor] = []
@@ -203,15 +212,8 @@ class Recipe:
             seed = checks.whole("seed", seed, 0, 2**64 - 1)
         if type(view) is not int or not 0 <= view < 4096:
             view = checks.whole("view", view, 0, MAX_VIEW)
-        if isinstance(epoch, Tensor):
-            epoch = as_tensor("epoch", epoch)
-            if epoch.device != where:
-                raise DeviceError(f"epoch: expected a number or a tensor on {where}, given one on {epoch.device}")
-            if not epoch.is_cuda and epoch.numel() == 1 and epoch.dtype == torch.int64:
-                checks.whole("epoch", epoch.item(), 0, MAX_EPOCH)
-            epoch = epoch.clone()
-        elif type(epoch) is not int or not 0 <= epoch < 1 << 32:
-            epoch = checks.whole("epoch", epoch, 0, MAX_EPOCH)
+        if type(epoch) is not int or not 0 <= epoch < 1 << 32:
+            epoch = _cell("epoch", epoch, where, MAX_EPOCH)
 
         if frames is not None and clips is not None:
             self._check_clips(change)
@@ -229,17 +231,27 @@ class Recipe:
             out = self._output(sizes)
             each = to_device(sizes, where)
         rows = torch.empty((views * len(index), self._row_words), dtype=torch.int32, device=where)
-        if boxes is None and not self._boxed and frames is None and views == 1:
+        if boxes is None and not self._boxed and frames is None and views == 1 and not self._schedules:
+            if type(step) is not int or step < 0:
+                _cell("step", step, where, MAX_STEP)
             self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads())
         else:
+            moved = self._moved(epoch, _cell("step", step, where, MAX_STEP), shape[0], rows)
             if frames is not None:
                 boxes, counts = (flat(name, given, shape[0], frames) for name, given in (("boxes", boxes), ("counts", counts)))
             objects = self._objects(boxes, counts, rows[:len(index)]) if boxes is not None or self._boxed else None
             self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads(),
-                              objects and objects.data, objects and objects.counts, *(clips or (1, 0, 0.0)), views)
+                              objects and objects.data, objects and objects.counts, *(clips or (1, 0, 0.0)), views, *moved)
         if foreign or rows.is_cuda:
             hold(foreign)
         return Plan._drawn(self, rows, index, seed, epoch, view, size if sizes is None else sizes, out, frames)
+
+    def _moved(self, epoch: int | Tensor, step: int | Tensor, count: int, rows: Tensor) -> tuple[list[float | Tensor], Any]:
+        """What its schedules say for a plan of ``count`` samples, and memory for the programs of its rows."""
+        if not self._schedules:
+            return [], None
+        values = [s.value(epoch, step, count, rows.device) for s in self._schedules]
+        return values, torch.empty((len(rows), self._native.moved_words), dtype=torch.int64, device=rows.device)
 
     def _check_clips(self, change: str) -> None:
         """A clip has one label, so one partner."""
@@ -263,7 +275,7 @@ class Recipe:
             return self.plan(index, size=size, seed=seed, device=device)
         index = to_device(index, device)
         rows = torch.empty((1, self._row_words), dtype=torch.int32, device=device)
-        self._native.plan(index, seed, 0, 0, *size, None, 0, 0, rows, 1)
+        self._native.plan(index, seed, 0, 0, *size, None, 0, 0, rows, 1, None, None, 1, 0, 0.0, 1, *self._moved(0, 0, 1, rows))
         return Plan._drawn(self, rows, index, seed, 0, 0, size, _within(size, view_size(rows)), None)
 
     def __call__(self, image: Any, *, seed: int | None = None) -> Tensor:
@@ -314,7 +326,7 @@ class Recipe:
 
     def _furthest(self, side: int) -> tuple[float, float]:
         """For sources of at most ``side`` pixels: how many of theirs a pixel of the views may span, and their widest filter."""
-        span = reach(self.slots, side).span
+        span = reach(self._programs, side).span
         stretch = 10**span * (1 + 1e-6) if span < math.log10(_native.MAX_WORD) else _native.MAX_WORD  # rows are float32
         return stretch, stretch if has_antialias(self.slots) else 1.0
 
@@ -448,9 +460,9 @@ def _blends(slots: Sequence[Slot], at: int, end: int, blended: bool) -> bool | N
     return blended
 
 
-def _check_reach(slots: Sequence[Slot]) -> None:
+def _check_reach(programs: Sequence[Sequence[Sequence[Slot]]]) -> None:
     """Maps that shrink without end would overflow; what depends on the draw is clamped when it is drawn (plan.h)."""
-    span = reach(slots, checks.MAX_SIDE).span
+    span = reach(programs, checks.MAX_SIDE).span
     if math.log10(_native.MAX_WORD) < span < math.inf:
         raise ArgumentError(f"transforms: expected scales that shrink a picture by at most {_native.MAX_WORD:g} altogether, "
                             f"given some that may by 1e+{span:.0f}")
@@ -509,3 +521,45 @@ def _compile(transforms: Sequence[Transform]) -> list[Slot]:
         slots += [s._replace(flags=s.flags | normalised) if s.op in ERASES else s for s in t.slots()]
     return slots
 
+
+def _programs(transforms: Sequence[Transform]) -> list[list[list[Slot]]]:
+    """The program in parts, each with what it may be: one that schedules move is what it is at their ends, or between."""
+    parts: list[list[list[Slot]]] = [[[]]]
+    for each in settings(transforms):
+        if len(each) > 1:
+            parts += [[t.slots() for t in each], [[]]]
+        else:
+            parts[-1][0].extend(each[0].slots())
+    return parts
+
+
+def _moving(transforms: Sequence[Transform], slots: Sequence[Slot]) -> tuple[list[Schedule], list[Slot], list[Slot]]:
+    """The schedules; the program without the numbers that they move; and the ramps that do it."""
+    base = list(slots)
+    ramps: list[Slot] = []
+    found: dict[Schedule, int] = {}
+    at = 0
+    for t in transforms:
+        count = len(t.slots())
+        if isinstance(t, Scheduled):
+            own, moves = t.ramps()
+            base[at:at + count] = [s._replace(numbers=o.numbers) for s, o in zip(base[at:at + count], own, strict=True)]
+            dials = [found.setdefault(s, len(found)) for s in t.schedules]
+            ramps += [m._replace(op=dials[m.op], count=at + m.count) for m in moves]
+        at += count
+    return list(found), base, ramps
+
+
+def _cell(name: str, given: int | Tensor, where: torch.device, most: int) -> int | Tensor:
+    """A number of at most so much; or a tensor on ``where`` that holds one, read when the plan is drawn."""
+    if not isinstance(given, Tensor):
+        return checks.whole(name, given, 0, most)
+    given = as_tensor(name, given)
+    if given.device != where:
+        raise DeviceError(f"{name}: expected a number or a tensor on {where}, given one on {given.device}")
+    if given.numel() != 1 or given.dtype != torch.int64:
+        raise (ShapeError if given.dtype == torch.int64 else DtypeError)(
+            f"{name}: expected a number, or an int64 tensor of one, given {given.dtype} {list(given.shape)}")
+    if not given.is_cuda:
+        checks.whole(name, given.item(), 0, most)
+    return given.clone()

@@ -136,7 +136,8 @@ class Views:
                 yield from ((names[i:i + 1], recipe) for i, recipe in enumerate(recipes))
 
     def plan(self, index: Any, *, size: Any, seed: int = 0, epoch: int | Tensor = 0, device: Any = None, boxes: Any = None,
-             counts: Any = None, frames: int | None = None, change: str = "none", drift: float = 0.2) -> Plans:
+             counts: Any = None, frames: int | None = None, change: str = "none", drift: float = 0.2,
+             step: int | Tensor = 0) -> Plans:
         """Draw all views of a batch, as :meth:`anamorph.Recipe.plan` draws one: one launch for those of one output size.
 
         Returns:
@@ -150,7 +151,7 @@ class Views:
         boxed = any(group.recipe._boxed for group in self._groups)
         for group in self._groups:
             objects, some = (boxes, counts) if group.recipe._boxed or not boxed else (None, None)
-            drawn = group.recipe._draw(index, size, seed, epoch, group.first, device, objects, some, frames, change, drift,
+            drawn = group.recipe._draw(index, size, seed, epoch, group.first, device, objects, some, frames, change, drift, step,
                                        group.views)
             groups.append((drawn, group.counts))
         return Plans(self.counts, groups)

@@ -56,7 +56,8 @@ class RandAugment(_Policy):
 
     Args:
         num_ops: how many for a sample.
-        magnitude: the strength: of torchvision's bins one, from 0; else in tenths of each op's range (and beyond, for "paper").
+        magnitude: the strength: of torchvision's bins one, from 0, or between two; else in tenths of each op's range (and beyond,
+            for "paper"). A schedule may move it, but for "paper", whose square has whole pixels.
         num_magnitude_bins: of torchvision's convention.
         interpolation: of the geometric ops: "nearest", "bilinear" or "bicubic"; of timm's also "random", one of the last two.
         fill: what is seen outside the picture, a number or one for each channel, in the input's units.
@@ -70,7 +71,7 @@ class RandAugment(_Policy):
     """
 
     num_ops: int = 2
-    magnitude: int = 9
+    magnitude: float = 9
     num_magnitude_bins: int = 31
     interpolation: str = "nearest"
     fill: float | Sequence[float] = 0
@@ -82,7 +83,7 @@ class RandAugment(_Policy):
                   num_ops=checks.whole("RandAugment.num_ops", self.num_ops, 0, program.MAX_BRANCHES),
                   num_magnitude_bins=checks.whole("RandAugment.num_magnitude_bins", self.num_magnitude_bins, 2, 1 << 20))
         most = {"torchvision": self.num_magnitude_bins - 1, "timm": 10, "paper": 30, "fixmatch": 30}[self.convention]
-        self._set(magnitude=checks.whole("RandAugment.magnitude", self.magnitude, 0, most))
+        self._set(magnitude=checks.number("RandAugment.magnitude", self.magnitude, 0, most))
         self._check((*WARPS, "random") if self.convention == "timm" else WARPS)
 
     def slots(self) -> list[Slot]:
