@@ -11,8 +11,10 @@ from anamorph.images.ragged import Ragged
 from anamorph.images.recipe import Recipe
 from anamorph.images.render import render
 from anamorph.images.transforms import *  # noqa: F403
+from anamorph.images.transforms.schedule import schedule
 from anamorph.images.views import Views, views
 
 __all__ = ["InstancePaste", "Mosaic", "Plan", "Plans", "Ragged", "Recipe", "SimpleCopyPaste", "Views", "correspondence",
-           "jensen_shannon_loss", "overlap_boxes", "pixpro_mask", "render", "views"]
+           "jensen_shannon_loss", "overlap_boxes", "pixpro_mask", "render", "schedule",
+           "views"]
 __all__ += transforms.__all__

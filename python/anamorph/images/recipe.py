@@ -333,6 +333,11 @@ class Recipe:
     def _options(self) -> tuple[Any, ...]:
         return self.dtype, self.num_classes, self.label_smoothing, self.labels, self.memory_format, self.multi_label
 
+    @property
+    def _of_the_batch(self) -> bool:
+        """Is a view also a function of its batch: by a partner that is there, or by its number in the epoch?"""
+        return self._mixes or bool(self._schedules)
+
     def _with_classes(self, num_classes: int) -> Recipe:
         dtype, _, *rest = self._options()
         return Recipe(self.transforms, dtype, num_classes, *rest)

@@ -185,6 +185,10 @@ class Views:
         return any(r._mixes for r in self.recipes.values())
 
     @property
+    def _of_the_batch(self) -> bool:
+        return any(r._of_the_batch for r in self.recipes.values())
+
+    @property
     def _fixed(self) -> bool:
         return all(r._fixed is not None for r in self.recipes.values())
 

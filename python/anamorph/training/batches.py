@@ -87,7 +87,7 @@ def together(plans: Sequence[Plan], which: Tensor | None = None) -> Plan:
 
 def drawn(recipe: Recipe, ids: Tensor, size: Any, seed: int, epoch: int | Tensor, first: int, views: int) -> Plan:
     """Views ``first`` .. ``first + views - 1`` of a recipe in the same form, drawn in one launch."""
-    plan = recipe._draw(ids, size, seed, epoch, first, None, None, None, None, "none", 0.0, views)
+    plan = recipe._draw(ids, size, seed, epoch, first, None, None, None, None, "none", 0.0, 0, views)
     return _standing(plan, plan.rows.unflatten(0, (views, -1)).transpose(0, 1))
 
 

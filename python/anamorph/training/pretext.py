@@ -17,7 +17,7 @@ from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DtypeError, ShapeError
 from anamorph.core.tensors import as_integers
 from anamorph.images.recipe import Recipe
-from anamorph.images.transforms.base import Size, Transform
+from anamorph.images.transforms.base import Size, Transform, plain
 from anamorph.images.transforms.compose import leaves
 from anamorph.images.transforms.geometry import RandomHorizontalFlip, RandomVerticalFlip
 from anamorph.images.transforms.program import Slot, slot
@@ -88,7 +88,7 @@ class RotationPretext:
         if recipe._mixes:
             raise ArgumentError("RotationPretext.recipe: expected one that does not mix, whose views have one turn, given one "
                                 "that does")
-        flips = [t for t in recipe.transforms if isinstance(t, _FLIPS)] if order == "flip first" else []
+        flips = [t for t in recipe.transforms if isinstance(plain(t), _FLIPS)] if order == "flip first" else []
         rest = [t for t in recipe.transforms if t not in flips]
         for t in leaves(rest):
             if isinstance(t, D4 | RandomRotate90 | Transpose):
@@ -102,7 +102,7 @@ class RotationPretext:
         return f"RotationPretext({self.recipe!r}, order={self.order!r}, turns={self.turns!r})"
 
     def __call__(self, images: Any, *, index: Any, seed: int = 0, epoch: int = 0, view: int = 0,
-                 layout: str | None = None) -> tuple[Tensor, Tensor]:
+                 layout: str | None = None, step: int = 0) -> tuple[Tensor, Tensor]:
         """The views of a batch and their labels, in one launch of the render.
 
         Args:
@@ -110,6 +110,7 @@ class RotationPretext:
             index: the sample ids, integers ``[B]``.
             seed, epoch, view: as a plan's, view 0 to 1023.
             layout: "NHWC" or "NCHW", where the shape fits both; of a list, its pictures' without the N.
+            step: for the recipe's schedules, as a plan's.
 
         Returns:
             Views ``[B * 4, C, h, w]`` of the recipe's dtype, row b * 4 + k picture b turned k times, each with draws of its own,
@@ -122,7 +123,8 @@ class RotationPretext:
         view = checks.whole("view", view, 0, 1023)
         key = philox.key(index, seed, epoch, view, pictures.device, len(pictures))
         ids = key.index
-        plans = [r.plan(ids, size=pictures.size, seed=seed, epoch=epoch, view=4 * view + k) for k, r in enumerate(self._recipes)]
+        plans = [r.plan(ids, size=pictures.size, seed=seed, epoch=epoch, view=4 * view + k, step=step)
+                 for k, r in enumerate(self._recipes)]
         sizes = {plan.output_size for plan in plans}
         if len(sizes) > 1:
             raise ShapeError("images: expected square pictures, or a recipe whose output has one size, given pictures of "

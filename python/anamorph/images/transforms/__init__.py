@@ -42,7 +42,6 @@ from anamorph.images.transforms.geometry import (
 from anamorph.images.transforms.mix import CutMix, MaskMix, MixUp, ResizeMix
 from anamorph.images.transforms.pads import CropAndPad, LetterBox, Pad, PadIfNeeded, PadToSquare
 from anamorph.images.transforms.policies import AugMix, AutoAugment, RandAugment, TrivialAugmentWide, auto_augment
-from anamorph.images.transforms.schedule import schedule
 from anamorph.images.transforms.turns import D4, RandomRotate90, Transpose
 from anamorph.images.transforms.views import FiveCrop, TenCrop
 from anamorph.images.transforms.warps import Perspective, Warp
@@ -114,5 +113,4 @@ __all__ = [
     "TrivialAugmentWide",
     "Warp",
     "auto_augment",
-    "schedule",
 ]

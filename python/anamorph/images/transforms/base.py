@@ -143,6 +143,11 @@ class Scheduled(Transform):
         return f"{self.kind.__name__}({', '.join(f'{name}={a!r}' for name, a in self.arguments.items())})"
 
 
+def plain(transform: Transform) -> Transform:
+    """The transform itself; with schedules in it, as it is in the middle of their ranges."""
+    return transform.middle if isinstance(transform, Scheduled) else transform
+
+
 def settings(transforms: Sequence[Transform]) -> Iterator[list[Transform]]:
     """Each transform of a list with its schedules at both ends and between; of one without, itself."""
     for t in transforms:

@@ -9,7 +9,7 @@ from typing import Any, cast
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError
 from anamorph.images.transforms import program
-from anamorph.images.transforms.base import Mixer, Size, Transform, mode_flags
+from anamorph.images.transforms.base import Mixer, Size, Transform, mode_flags, plain
 from anamorph.images.transforms.color import Normalize
 from anamorph.images.transforms.program import EVERY_VIEW, IN_ORDER, MAX_BRANCHES, REPLACE, Slot
 
@@ -39,7 +39,7 @@ def chain_slots(transforms: Sequence[Transform]) -> list[Slot]:
 
 def leaves(transforms: Sequence[Transform]) -> Iterator[Transform]:
     """The transforms that are not made of others."""
-    for t in transforms:
+    for t in map(plain, transforms):
         if isinstance(t, Composite):
             yield from leaves(t.transforms)
         else:
