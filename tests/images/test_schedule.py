@@ -181,6 +181,13 @@ def test_what_is_written_into_a_tensor_is_what_the_next_plan_reads():
         assert torch.equal(rows, plan(am.Recipe([am.RandAugment(2, number)])).rows)
 
 
+def test_an_end_may_be_what_float32_makes_of_it():
+    ends = tensor(0.1, 0.7)  # 0.1 becomes a little more, 0.7 a little less
+    for low, high, end in ((0, 0.1, ends[:1]), (0.7, 1, ends[1:])):
+        recipe = am.Recipe([am.RandomErasing(am.schedule(end, low, high))])
+        assert torch.equal(plan(recipe).rows, plan(am.Recipe([am.RandomErasing(high if high < 1 else low)])).rows)
+
+
 @pytest.mark.parametrize("number", [-3.0, 70.0, float("nan"), float("inf"), float("-inf")])
 def test_on_a_device_numbers_beyond_an_end_are_taken_for_it(number):
     """Which cannot be seen there before the kernel; the native call is what a GPU's plan comes to."""

@@ -81,8 +81,9 @@ class Schedule:
             raise ShapeError(f"schedule: expected one number, or [{count}] for {count} samples, given shape {list(given.shape)}")
         given = given.detach().to(torch.float32).contiguous()
         if where.type == "cpu":
-            checks.number("schedule", given.min().item(), self.low, self.high)
-            checks.number("schedule", given.max().item(), self.low, self.high)
+            low, high = torch.tensor([self.low, self.high], dtype=torch.float32, device="cpu").tolist()  # as it holds them
+            checks.number("schedule", given.min().item(), low, high)
+            checks.number("schedule", given.max().item(), low, high)
         return given
 
     def __eq__(self, other: object) -> bool:
