@@ -129,7 +129,7 @@ void check_ramp(const Slot& ramp, const std::vector<Slot>& program, size_t dials
         if (ramp.p[c] == 0.0 && ramp.p[RAMP + c] == 0.0) continue;
         const int number = ramp.k + c;
         if (s.op == OP_ORDER || (s.op == OP_ERASE && number == 9) || (s.op == OP_DROPOUT && number == 1) ||
-            (s.op == OP_CHOICE && number > 0))
+            (s.op == OP_CHOICE && (s.flags & SLOT_BY_VIEW) && number == 1))
             fail<ArgumentError>("ramps: expected none for a number that counts, given number ", number, " of slot ", ramp.n);
     }
 }

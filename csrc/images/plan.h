@@ -861,7 +861,7 @@ struct RowWriter {
     // The branch of the choice at slot `at`: by the weights, or by the number of the view.
     AM_HD int chosen(int at, Draw& d) const {
         const Slot& s = slots[at];
-        const double u = s.flags & SLOT_BY_VIEW ? double(number % uint32_t(s.p[1])) : d.still();
+        const double u = s.flags & SLOT_BY_VIEW ? double(number % uint32_t(s.p[1])) : d.still() * s.p[1];
         int b = 0;
         for (++at; b < s.k - 1 && u >= slots[at].p[0]; ++b) at += 1 + slots[at].n;
         return b;

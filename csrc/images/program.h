@@ -12,8 +12,9 @@ constexpr double MAX_WORD = 0x1p100;  // of a row's floats: what is drawn beyond
 
 // The ops, one line each, and all there is to say of one beside its arithmetic: Python's OPS, the analysis of a recipe and the
 // dispatch of colour steps come from here. Its code stands in the files of plans. The counts: what it may add to a row at most.
-// Control ops run the slots that belong to them. APPLY: with probability p[0]. CHOICE: with probability p[0] one of k branches.
-// ORDER: p[0] to p[1] of k branches, in a random order. BRANCH heads a branch; p[0]: its cumulative probability in a CHOICE.
+// Control ops run the slots that belong to them. APPLY: with probability p[0]. CHOICE: with probability p[0] one of k branches, by
+// weights with the sum p[1]. ORDER: p[0] to p[1] of k branches, in a random order. BRANCH heads a branch; p[0]: in a CHOICE the
+// weights as far as it.
 // CHAINS: its slots k times over, each on the view as it was before; what they make is blended (AugMix).
 // A colour op is also the op code of the row's step, and its number is drawn by plan.h's `argument`. What its number alone does not say
 // of a policy's geometry (SHEAR_X .. ROTATE_BY) is in the matrix; the step says what was drawn, and changes no pixel.

@@ -355,7 +355,7 @@ class Row:
     def chosen(self, heads: list[int], flags: int, p, d: Draw) -> list[int]:
         if d.still() >= p[0]:
             return []
-        u = self.key[2] % int(p[1]) if flags & BY_VIEW else d.still()
+        u = self.key[2] % int(p[1]) if flags & BY_VIEW else d.still() * p[1]
         return [next((h for h in heads[:-1] if u < self.slots[h][4][0]), heads[-1])]
 
     def apply(self, op: int, at: int, d: Draw) -> None:

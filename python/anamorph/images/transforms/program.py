@@ -64,12 +64,9 @@ def branches(bodies: Sequence[Sequence[Slot]], numbers: Sequence[float] = ()) ->
 
 def choice(p: float, weights: Sequence[float], bodies: Sequence[Sequence[Slot]], flags: int = 0) -> list[Slot]:
     """With probability ``p`` one of the bodies, drawn by ``weights``."""
-    total, seen, cumulative = sum(weights), 0.0, []
-    for weight in weights:
-        seen += weight
-        cumulative.append(seen / total)
-    block = branches(bodies, cumulative)
-    return [slot("CHOICE", [p], count=len(block), k=len(bodies), flags=flags), *block]
+    sums = list(accumulate(weights))
+    block = branches(bodies, sums)
+    return [slot("CHOICE", [p, sums[-1]], count=len(block), k=len(bodies), flags=flags), *block]
 
 
 def by_view(bodies: Sequence[Sequence[Slot]], counts: Sequence[int] = ()) -> list[Slot]:
