@@ -324,21 +324,22 @@ AM_HD float left_of(float* box, const float* hole) {
 }
 
 // The box of what is shown of a box, and how much of it that is. `from`: what may be shown of where it is; `into`: where it goes.
-AM_HD float carried_box(const Maps& m, const FieldTable& table, const float* box, bool undo, bool tight, const float* source,
-                        float* out) {
+AM_HD double carried_box(const Maps& m, const FieldTable& table, const float* box, bool undo, bool tight, const float* source,
+                         float* out) {
     const float *from = undo ? m.region : m.seen, *into = undo ? source : m.region;
-    const float whole = (box[2] - box[0]) * (box[3] - box[1]);
+    // A box may be as large as float32 is, and its area is then not of float32.
+    const double whole = (double(box[2]) - double(box[0])) * (double(box[3]) - double(box[1]));
     float kept[4];
     for (int i = 0; i < 4; ++i) kept[i] = i < 2 ? max_(box[i], from[i]) : min_(box[i], from[i]);
     for (int i = 0; i < 4; ++i) out[i] = 0.0f;
-    if (!(whole > 0.0f) || !(kept[0] < kept[2] && kept[1] < kept[3])) return 0.0f;
-    float share;
+    if (!(whole > 0.0) || !(kept[0] < kept[2] && kept[1] < kept[3])) return 0.0;
+    double share;
     Polygon p;
     if (!m.field.moves) {  // a line stays one: it can be cut before it is mapped, where the areas are
         const float* map = undo ? m.reading.m : m.back;
         p.of_box(kept, 1);
         p.cut_before(map, into);
-        share = p.area() / whole;
+        share = double(p.area()) / whole;
         if (!tight) {
             p.of_box(kept, 1);
             p.cut_before(map, nullptr);
@@ -360,28 +361,30 @@ AM_HD float carried_box(const Maps& m, const FieldTable& table, const float* box
         p = mapped;
         const float before = p.area();
         mapped.cut(into);
-        share = before > 0.0f ? mapped.area() / before : 0.0f;
-        share = share * ((kept[2] - kept[0]) * (kept[3] - kept[1]) / whole);
+        share = before > 0.0f ? double(mapped.area() / before) : 0.0;
+        share = share * (double((kept[2] - kept[0]) * (kept[3] - kept[1])) / whole);
         if (tight) p = mapped;
     }
-    if (p.n < 3 || !(share > 0.0f)) return 0.0f;
+    if (p.n < 3 || !(share > 0.0)) return 0.0;
     p.bounds(out);
     for (int i = 0; i < 4; ++i) out[i] = clamp_(out[i], into[i % 2], into[i % 2 + 2]);
-    if (!undo) share = share * left_of(out, m.hole);
+    if (!undo) share = share * double(left_of(out, m.hole));
     return share;
 }
 
 // Box k of sample i; of recipes that mix the partner's are behind the own ones.
 AM_HD void carry_box(const BoxArgs& a, const Maps& m, const FieldTable& table, int64_t in, int64_t to, bool there,
                      const float* source) {
-    float out[4] = {0.0f, 0.0f, 0.0f, 0.0f}, share = 0.0f;
+    float out[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    double share = 0.0;
     if (there) share = carried_box(m, table, a.in + 4 * in, a.undo, a.tight, source, out);
     const float w = out[2] - out[0], h = out[3] - out[1];
-    bool keep = share > 0.0f && share >= a.min_visible && w >= a.min_size && h >= a.min_size && w * h >= a.min_area;
-    if (keep && a.middles) {
-        const float* box = a.in + 4 * in;
+    bool keep = share > 0.0 && float(share) >= a.min_visible && w >= a.min_size && h >= a.min_size && w * h >= a.min_area;
+    if (keep && a.middles) {  // on the border it is not in the view, nor was it where the crop was drawn
+        const float *box = a.in + 4 * in, *r = m.region, rounding = 1e-3f;
         float x, y;
-        keep = to_view(m, table, 0.5f * (box[0] + box[2]), 0.5f * (box[1] + box[3]), x, y) && holds(m.region, x, y);
+        keep = to_view(m, table, 0.5f * (box[0] + box[2]), 0.5f * (box[1] + box[3]), x, y) && x > r[0] + rounding &&
+               y > r[1] + rounding && x < r[2] - rounding && y < r[3] - rounding;
     }
     for (int c = 0; c < 4; ++c) a.out[4 * to + c] = keep ? out[c] : 0.0f;
     a.keep[to] = keep;

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -74,6 +75,35 @@ def test_polygons_are_pycocotools_to_the_pixel(corners):
         assert mask.dtype == np.uint8 and np.array_equal(mask, their_mask(polygons, size)), (polygons, size)
         filled += 0 < mask.sum() < h * w
     assert filled > 50
+
+
+def star(size, count):
+    """A polygon whose sides go to and fro between the middle of a picture and its border."""
+    h, w = size
+    angle, radius = np.linspace(0, 2 * np.pi, count, endpoint=False), np.where(np.arange(count) % 2, 0.5, 0.05)
+    return np.stack([w / 2 + w * radius * np.cos(angle), h / 2 + h * radius * np.sin(angle)], 1).ravel().tolist()
+
+
+@pytest.mark.parametrize("size", [(3000, 2500), (40, 20000), (20000, 40)])
+def test_large_polygons_are_pycocotools_to_the_pixel(size):
+    """Sides of ten thousands of steps, nearly upright or level."""
+    random = np.random.default_rng(0)
+    corners = random.uniform(-0.2, 1.2, (300, 2)) * size[::-1]
+    for polygon in (star(size, 300), corners.ravel().tolist(), corners.round().ravel().tolist()):
+        mask = mask_of("", [polygon], size)
+        assert np.array_equal(mask, their_mask([polygon], size)) and 0.01 < mask.mean() < 0.99
+
+
+def test_a_large_polygon_takes_what_its_picture_takes():
+    """Not what following all of its sides in fifths of a pixel takes, which is a hundred times as much."""
+    size, count = (3000, 3000), 2000
+    polygon = star(size, count)
+    tracemalloc.start()
+    mask = mask_of("", [polygon], size)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    crossings = count * 0.45 * size[1] * 2 / np.pi  # of the middles of columns, 8 bytes each
+    assert mask.any() and most < 4 * mask.nbytes + 5 * 8 * crossings + (1 << 24)
 
 
 def test_text_is_pycocotools_to_the_letter():
@@ -358,6 +388,9 @@ BAD = {
     "one category": (lambda: am.coco.targets([], SIZE, categories=3), am.ArgumentError, "a list of category ids"),
     "no box": (without("bbox"), am.ArgumentError, r"annotations\[0\] \(id 5\).*'bbox'"),
     "no category": (without("category_id"), am.ArgumentError, "'category_id'"),
+    "an area beyond float32": (of(area=1e40), am.ArgumentError, r"\['area'\]: expected a finite number"),
+    "a box of such an area": (lambda: am.coco.targets([{"bbox": [0, 0, 1e20, 1e20], "category_id": 1}], SIZE), am.ArgumentError,
+                              r"annotations\[0\]\['bbox'\]: expected a box whose area float32 holds, given 1e\+40"),
     "no segmentation": (without("segmentation"), am.ArgumentError, "'segmentation'"),
     "box of three": (of(bbox=[1, 2, 3]), am.ArgumentError, "width, height"),
     "box of corners": (of(bbox=[10, 8, -3, 5]), am.ArgumentError, "neither side below 0"),

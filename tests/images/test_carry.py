@@ -774,7 +774,93 @@ def test_what_comes_back_lies_on_the_canvas_of_its_source():
     for plan, sizes in ((VARIED, [(60, 80), (50, 44)]), (am.Recipe([am.CenterCrop(32)]).plan(range(2), size=SIZE), [SIZE] * 2)):
         assert [b.canvas_size for b in plan.undo_boxes([boxes] * 2)[0]] == sizes
         assert [p.canvas_size for p in plan.undo_keypoints([points] * 2)[0]] == sizes
-        assert [b.canvas_size for b in plan.apply_boxes([boxes] * 2)[0]] == [(32, 32)] * 2
+        mine = [tv_tensors.wrap(torch.tensor([[1.0, 1, 5, 5]]), like=boxes, canvas_size=size) for size in sizes]
+        assert [b.canvas_size for b in plan.apply_boxes(mine)[0]] == [(32, 32)] * 2
+
+
+def canvas(kind, size=(30, 44), batch=()):
+    from torchvision import tv_tensors
+
+    if kind == "points":
+        return tv_tensors.KeyPoints(torch.full((*batch, 1, 2), 9.0), canvas_size=size)
+    return tv_tensors.BoundingBoxes(torch.tensor([3.0, 3, 9, 9]).expand(*batch, 1, 4), format="XYXY", canvas_size=size)
+
+
+IOU = am.Recipe([am.RandomIoUCrop(), am.Resize((8, 8))])
+ON_SIZE = [canvas("boxes", SIZE)] * 3
+CANVASES = {
+    "boxes": (lambda: PLAN.apply_boxes([*ON_SIZE, canvas("boxes")]), "boxes[3]", SIZE),
+    "points as one tensor": (lambda: PLAN.apply_keypoints(canvas("points", batch=(4,))), "points", SIZE),
+    "the other sample's": (lambda: VARIED.apply_boxes([canvas("boxes", SIZE)] * 2), "boxes[1]", (50, 44)),
+    "points": (lambda: PLAN.apply_keypoints([canvas("points")] * 4), "points[0]", SIZE),
+    "positions": (lambda: PLAN.to_view([canvas("points")] * 4), "points[0]", SIZE),
+    "boxes of views": (lambda: VARIED.undo_boxes([canvas("boxes")] * 2), "boxes[0]", (32, 32)),
+    "points of views": (lambda: VARIED.undo_keypoints([canvas("points")] * 2), "points[0]", (32, 32)),
+    "targets": (lambda: PLAN.apply_targets([*({"boxes": b} for b in ON_SIZE), {"boxes": canvas("boxes")}]), "targets[3]['boxes']",
+                SIZE),
+    "keypoints of targets": (lambda: PLAN.apply_targets([{"boxes": b, "keypoints": canvas("points", batch=(1,))}
+                                                         for b in [*ON_SIZE, ON_SIZE[0]]]), "targets[0]['keypoints']", SIZE),
+    "for RandomIoUCrop": (lambda: IOU.plan([0], size=SIZE, boxes=[canvas("boxes")]), "boxes[0]", SIZE),
+}
+
+
+@pytest.mark.parametrize("name", CANVASES)
+def test_another_canvas_than_the_plans(name):
+    """Whose boxes would be taken for those of a picture of another size."""
+    call, where, expected = CANVASES[name]
+    with pytest.raises(am.ShapeError) as error:
+        call()
+    said, given = str(error.value), SIZE if name == "the other sample's" else (30, 44)
+    assert said.startswith(f"{where}: expected canvas_size {expected}, ") and said.endswith(f"given {given}")
+
+
+TARGET = {"boxes": torch.tensor([[3.0, 3, 9, 9]]), "masks": torch.ones(1, *SIZE, dtype=torch.uint8),
+          "keypoints": torch.full((1, 2, 2), 5.0)}
+TARGETS = {
+    "boxes that are no numbers": ({"boxes": torch.full((1, 4), math.nan)}, "targets[1]['boxes']: expected finite"),
+    "boxes of three": ({"boxes": torch.zeros(1, 3)}, "targets[1]['boxes']: expected [N, 4]"),
+    "boxes of bools": ({"boxes": torch.ones(1, 4).bool()}, "targets[1]['boxes']: expected numbers"),
+    "boxes of text": ({"boxes": "boxes"}, "targets[1]['boxes']: expected"),
+    "no boxes": ({"boxes": None}, "targets[1]['boxes']: expected"),
+    "masks of floats": ({"masks": torch.ones(1, *SIZE)}, "targets[1]['masks']: expected integers"),
+    "masks of another dtype": ({"masks": torch.ones(1, *SIZE).bool()}, "targets[1]['masks']: expected torch.uint8"),
+    "masks of another size": ({"masks": torch.ones(1, 9, 9).byte()}, "targets[1]['masks']: expected [N, 60, 80]"),
+    "masks of text": ({"masks": "masks"}, "targets[1]['masks']: expected"),
+    "points that are infinite": ({"keypoints": torch.full((1, 2, 2), math.inf)}, "targets[1]['keypoints']: expected finite"),
+    "points of bools": ({"keypoints": torch.ones(1, 2, 2).bool()}, "targets[1]['keypoints']: expected numbers"),
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_is_wrong_in_targets_is_called_as_it_was_given(name):
+    entries, message = TARGETS[name]
+    with pytest.raises(am.AnamorphError) as error:
+        PLAN.apply_targets([TARGET, {**TARGET, **entries}, TARGET, TARGET])
+    assert str(error.value).startswith(message)
+
+
+def test_two_formats_and_a_given_mask_are_those_of_targets():
+    for plan, boxes in ((PLAN, canvas("boxes", SIZE)), (MASKED, TARGET["boxes"])):
+        with pytest.raises(am.ArgumentError, match=r"^targets: expected"):
+            plan.apply_targets([{"boxes": TARGET["boxes"]}, *[{"boxes": boxes}] * 3])
+
+
+@pytest.mark.parametrize("side", [1e19, 1e20, 1e30, 1e38, 3e38])
+def test_boxes_as_large_as_float32_is(route, side):
+    """Their areas are not of float32. Such a box holds the whole view, of which it is next to nothing."""
+    big, small = [-side, -side, side, side], [30.0, 20, 50, 40]
+    for transforms in ([am.CenterCrop((30, 40))], [am.RandomRotation(20, "bilinear")], [am.RandomField(0.01)]):
+        plan = plan_of(transforms, 1)
+        boxes, keep = plan.apply_boxes(torch.tensor([[big, small]]))
+        assert keep.tolist() == [[True, True]], transforms
+        if transforms[0] == am.CenterCrop((30, 40)):
+            assert boxes.tolist() == [[[0, 0, 40, 30], [10, 5, 30, 25]]]
+        assert plan.apply_boxes(torch.tensor([[big, small]]), min_visibility=1e-3)[1].tolist() == [[False, True]]
+    plan = plan_of([am.CenterCrop((30, 40))], 1)
+    back, keep = plan.undo_boxes(torch.tensor([[big]]))
+    assert bool(keep) and back.tolist() == [[[20, 15, 60, 45]]]
+    aside = [-100.0, -100, side, side]  # whose middle is far away; the other one's is the source's corner
+    assert plan_of([am.Pad(10)], 1).apply_boxes(torch.tensor([[big, aside]]), middles=True)[1].tolist() == [[True, False]]
 
 
 # ---- findings of readers who tried to break it ----
@@ -834,6 +920,43 @@ def test_random_iou_crop_keeps_the_boxes_that_torchvisions_keeps(route):
     middle = plan.to_view((boxes[..., :2] + boxes[..., 2:]) / 2)
     inside = ((middle >= 0) & (middle < 30)).all(-1)
     assert torch.equal(keep, seen & inside) and bool((seen & ~inside).any())
+
+
+def test_random_iou_crop_gives_the_boxes_that_torchvision_gives(route, monkeypatch):
+    """torchvision's own code, given for its random numbers those that make the crop that the plan drew. Whole numbers, so that
+    middles lie on the border of many a crop."""
+    from torchvision import tv_tensors
+
+    boxes = torch.randint(0, 30, (12, 4), generator=torch.Generator().manual_seed(2)).float()
+    boxes[:, 2:] += boxes[:, :2] + 2
+    boxes[4] = torch.tensor([0.0, 0, W, H])  # whose middle most crops have
+    count, given = 300, {"image": tv_tensors.Image(torch.zeros(1, *SIZE)),
+                         "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=SIZE)}
+    recipe = am.Recipe([am.RandomIoUCrop(sampler_options=[0.0]), am.Resize((48, 64))])
+    plan = recipe.plan(range(count), size=SIZE, boxes=[given["boxes"]] * count)
+    found, keep = plan.apply_boxes(boxes.repeat(count, 1, 1), min_size=0, min_area=0)
+    corners = plan.to_source(torch.tensor([[[0.0, 0], [64, 48]]]).repeat(count, 1, 1))
+    borders = 0
+    for i, ((left, top), (right, bottom)) in enumerate(corners.round().int().tolist()):
+        w, h = right - left, bottom - top
+        if (w, h) == (W, H):
+            continue
+        sizes, places = [(w + 0.5) / W, (h + 0.5) / H], [(at + 0.5) / max(room, 1) for at, room in ((left, W - w), (top, H - h))]
+        numbers = iter([[(s - 0.3) / 0.7 for s in sizes], places])
+        monkeypatch.setattr(torch, "rand", lambda *_, numbers=numbers: torch.tensor(next(numbers), dtype=torch.float64))
+        theirs = V2.RandomIoUCrop(sampler_options=[0.0])(given)
+        monkeypatch.undo()
+        assert theirs["image"].shape == (1, h, w) and next(numbers, None) is None
+        corner = torch.tensor([left, top] * 2)
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2 - corner[:2]
+        far = torch.tensor([w, h])
+        on = ((middle == 0) | (middle == far)).any(1) & ((middle >= 0) & (middle <= far)).all(1)
+        kept = (theirs["boxes"] != 0).any(1)
+        borders += int(on.sum())
+        assert torch.equal(keep[i], kept), (i, left, top, w, h)
+        expected = theirs["boxes"].as_subclass(torch.Tensor) * torch.tensor([64 / w, 48 / h] * 2)
+        assert (found[i] - expected).abs().max() < 1e-3
+    assert borders > 20
 
 
 def test_entries_are_the_objects_where_they_are_so_in_every_target():

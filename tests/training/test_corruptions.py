@@ -345,6 +345,14 @@ def test_named_errors(name, case):
         call(getattr(corruptions, name))
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("images, index", [("a.jpg", [0, 1]), (IMAGES.float(), [0, 1]), (IMAGES, [0.5, 1]), (IMAGES, [0]),
+                                           (IMAGES, [[0], [1]])])
+def test_errors_say_whose_argument_it_is(name, images, index):
+    with pytest.raises(am.AnamorphError, match=rf"^{name}\.{'index' if images is IMAGES else 'images'}: expected"):
+        getattr(corruptions, name)(images, 1, index=index)
+
+
 @pytest.mark.parametrize("name", NOISE)
 def test_noise_needs_ids(name):
     with pytest.raises(am.ArgumentError, match=f"{name}.index: expected the sample ids"):

@@ -286,7 +286,7 @@ BAD = {
     "ids": (run(index=[1, 2]), am.ShapeError, "5 sample ids"),
     "ints": (run(images=IMAGES.int()), am.DtypeError, "images: expected uint8"),
     "one picture": (run(images=IMAGES[0]), am.ShapeError, r"images: expected \[B, H, W, C\]"),
-    "empty": (run(images=IMAGES[:0]), am.ShapeError, "at least one picture"),
+    "empty": (run(images=IMAGES[:0]), am.ShapeError, "B >= 1 pictures"),
     "pixels": (run(pixelwise()), am.ShapeError, "dense=True takes predictions of pixels"),
     "no pixels": (run(dense=True), am.ShapeError, r"expected predictions \[5, K, 16, 16\]"),
     "coarse pixels": (run(nn.Conv2d(3, 4, 2, 2), dense=True), am.ShapeError, r"given \[5, 4, 8, 8\]"),

@@ -32,18 +32,22 @@ def parser() -> argparse.ArgumentParser:
 
     replay = commands.add_parser("replay", help="any view that a training run has seen, bit for bit", formatter_class=Help)
     replay.add_argument("--data", required=True, metavar="SOURCE", help="the run's image folder or tar files")
-    replay.add_argument("--recipe", required=True, metavar="FILE.py:NAME", help="a Recipe, or a function making one")
+    replay.add_argument("--recipe", required=True, metavar="FILE.py:NAME", help="a Recipe or views, or a function making them")
     replay.add_argument("--index", type=int, required=True, help="the sample's number in the source")
     replay.add_argument("--seed", type=int, default=0, help="of the run")
     replay.add_argument("--epoch", type=int, default=0, help="of the run")
-    replay.add_argument("-o", "--output", default="view.png", help="a .png to look at, or a .pt or .npy with the exact numbers")
-    replay.add_argument("--batch-size", type=int, metavar="N", help="of the run; for a recipe that mixes, as the next three")
+    replay.add_argument("-o", "--output", default="view.png", help="a .png to look at, or a .pt or .npy with the exact numbers; "
+                        "of views one for each, -NAME added to its name")
+    replay.add_argument("--batch-size", type=int, metavar="N", help="of the run; for a recipe that mixes, as the next five")
     replay.add_argument("--shard", default="0/1", metavar="RANK/WORLD", help="of the run")
     replay.add_argument("--in-order", action="store_true", help="the run did not shuffle")
     replay.add_argument("--drop-last", action="store_true", help="the run left out the last incomplete batch")
+    replay.add_argument("--no-pad", action="store_true", help="the run gave every sample once, whether ranks were even or not")
+    replay.add_argument("--on-error", default="raise", choices=["raise", "skip"], help="of the run")
     replay.add_argument("--decoder", default="auto", choices=["auto", "dali", "pillow"], help="of the run")
     replay.add_argument("--channels", type=int, default=3, choices=[1, 3], help="of the run")
     replay.add_argument("--exif", action="store_true", help="the run turned files as their orientation says")
+    replay.add_argument("--device", default="cpu", help="of the run; a GPU decodes and rounds in its own way")
 
     gallery = commands.add_parser("gallery", help="a picture of what each transform does", formatter_class=Help)
     gallery.add_argument("-o", "--output", default="gallery", metavar="FOLDER", help="where the PNGs go")
@@ -106,8 +110,8 @@ def run(arguments: Sequence[str]) -> int:
             from anamorph.cli.replay import replay
 
         del options.command
-        path, sentence = replay(options.__dict__.pop("data"), options.__dict__.pop("recipe"), **vars(options))
-        print(f"{path}: {sentence}")
+        for path, sentence in replay(options.__dict__.pop("data"), options.__dict__.pop("recipe"), **vars(options)):
+            print(f"{path}: {sentence}")
     elif options.command == "gallery":
         with extra("bench", "anamorph gallery"):
             from anamorph.cli.gallery import gallery

@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,8 @@ MOST_PIXELS = 2**26  # of a sheet; Pillow warns of larger pictures when it opens
 PAPER, INK, FAINT = (250, 249, 246), (32, 34, 38), (128, 130, 136)
 
 
-def load_recipe(spec: str) -> am.Recipe:
-    """The recipe that ``FILE.py:NAME`` names: a ``Recipe``, or a function without arguments that makes one."""
+def load_recipe(spec: str, kinds: tuple[type, ...] = (am.Recipe,)) -> Any:
+    """The recipe that ``FILE.py:NAME`` names, of one of ``kinds``, or made by a function without arguments."""
     path, _, name = spec.rpartition(":")
     if not path or not name:
         raise am.ArgumentError(f"--recipe wants FILE.py:NAME, got {spec!r}")
@@ -41,15 +42,15 @@ def load_recipe(spec: str) -> am.Recipe:
     try:
         loader.loader.exec_module(module)
         found = getattr(module, name, module)
-        recipe = found() if callable(found) and not isinstance(found, am.Recipe) else found
+        recipe = found() if callable(found) and not isinstance(found, kinds) else found
     except (Exception, SystemExit) as error:  # whatever a user's file may raise becomes one line
         raise am.ArgumentError(f"{spec}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)
     if recipe is module:
         raise am.ArgumentError(f"{path} defines no {name!r}")
-    if not isinstance(recipe, am.Recipe):
-        raise am.ArgumentError(f"{spec} is a {type(recipe).__name__}, not a Recipe")
+    if not isinstance(recipe, kinds):
+        raise am.ArgumentError(f"{spec} is a {type(recipe).__name__}, not a {' or '.join(kind.__name__ for kind in kinds)}")
     return recipe
 
 

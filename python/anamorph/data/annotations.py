@@ -62,7 +62,9 @@ def targets(annotations: Sequence[Mapping[str, Any]], size: tuple[int, int], *, 
         boxes.append(_box(where, a))
         mask = mask_of(f"{where}['segmentation']", _entry(where, a, "segmentation"), (height, width)) if masks else None
         measured = boxes[-1][2] * boxes[-1][3] if mask is None else np.count_nonzero(mask)
-        areas.append(checks.number(f"{where}['area']", a.get("area", measured), 0))
+        if "area" in a:
+            measured = checks.number(f"{where}['area']", a["area"], 0)
+        areas.append(checks.number(f"{where}['bbox']", measured, 0, expected="a box whose area float32 holds"))
         crowd = a.get("iscrowd", 0)
         crowds.append(checks.whole(f"{where}['iscrowd']", int(crowd) if isinstance(crowd, bool) else crowd, 0, 1))
         if mask is not None:

@@ -14,20 +14,21 @@ from anamorph.core import checks
 from anamorph.core.errors import ShapeError
 
 FINE = 5  # to a pixel: the steps of the grid on which an outline is followed
+_AT_ONCE = 1 << 16  # crossings of a polygon: what is made of them on the way stays in a cache
 _LONGEST = 7  # digits of a number in a text of runs: 35 bits
 
 
 def mask_of(where: str, segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     """The pixels, uint8 [H, W], of a list of polygons, or of runs: a list of counts or their text."""
     if isinstance(segmentation, Mapping):
-        return _filled(where, _runs(where, segmentation, size), size)
+        return _filled(where, _runs(where, segmentation, size), size).T
     expected = "a list of polygons [[x, y, x, y, x, y, ...], ...], or a dict of 'size' and 'counts'"
     if not isinstance(segmentation, list | tuple) or not segmentation or any(_is_number(p) for p in segmentation):
         checks.wrong(where, expected, segmentation)
-    mask = np.zeros(size, dtype=np.uint8)
+    columns = np.zeros(size[::-1], dtype=np.uint8)
     for i, polygon in enumerate(segmentation):
-        mask |= _filled(where, _outlined(f"{where}[{i}]", polygon, size), size)
-    return mask
+        columns |= _filled(where, _outlined(f"{where}[{i}]", polygon, size), size)
+    return columns.T
 
 
 def rle_of(mask: np.ndarray) -> dict[str, Any]:
@@ -59,10 +60,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _filled(where: str, runs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The columns, uint8 [W, H]."""
     h, w = size
     if int(runs.sum()) != h * w:
         checks.wrong(where, f"runs of {h} x {w} = {h * w} pixels together", int(runs.sum()))
-    return np.repeat((np.arange(len(runs)) & 1).astype(np.uint8), runs).reshape(w, h).T
+    return np.repeat((np.arange(len(runs)) & 1).astype(np.uint8), runs).reshape(w, h)
 
 
 def _runs(where: str, rle: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
@@ -132,21 +134,36 @@ def _outlined(where: str, polygon: Any, size: tuple[int, int]) -> np.ndarray:
     flat = numbers(where, polygon, expected, checks.MAX_SIDE)
     if len(flat) < 6 or len(flat) % 2:
         checks.wrong(where, expected, polygon)
-    corners = np.trunc(FINE * flat.reshape(-1, 2) + 0.5).astype(np.int64)
-    ends = np.stack([corners, np.roll(corners, -1, 0)])  # [2, sides, (x, y)]
-    steps = np.abs(ends[1] - ends[0]).max(1)
-    steep = np.abs(ends[1] - ends[0]) @ [-1, 1] > 0
-    ends[:, steep] = ends[:, steep, ::-1]  # first the longer axis, from its lower end on
-    back = ends[0, :, 0] > ends[1, :, 0]
-    ends[:, back] = ends[::-1, back]
-    slope = (ends[1] - ends[0])[:, 1] / np.maximum(steps, 1)
-    side = np.repeat(np.arange(len(steps)), steps + 1)
-    step = np.arange(len(side)) - np.repeat(np.cumsum(steps + 1) - steps - 1, steps + 1)
-    along = ends[0, side, 0] + step
-    across = np.trunc(ends[0, side, 1] + slope[side] * step + 0.5).astype(np.int64)
-    x, y = np.where(steep[side], across, along), np.where(steep[side], along, across)
-    fine, lower = np.minimum(x[1:], x[:-1]), np.minimum(y[1:], y[:-1])
-    column, off = np.divmod(fine - FINE // 2, FINE)
-    crosses = (side[1:] == side[:-1]) & (x[1:] != x[:-1]) & (off == 0) & (column >= 0) & (column < w)
-    row = np.clip(-((FINE // 2 - lower) // FINE), 0, h)  # rounded up
-    return np.diff(np.sort((column * h + row)[crosses]), prepend=0, append=h * w)
+    x, y = np.trunc(FINE * flat.reshape(-1, 2) + 0.5).astype(np.int64).T
+    sides = np.stack([x, y, np.roll(x, -1), np.roll(y, -1)])
+    low, high = np.minimum(sides[0], sides[2]), np.maximum(sides[0], sides[2])
+    first, last = (np.clip(-((FINE // 2 - end) // FINE), 0, w) for end in (low, high))  # columns whose middles lie between
+    parts = np.cumsum(last - first) // _AT_ONCE
+    changes = []
+    for part in np.split(np.arange(len(parts)), np.flatnonzero(np.diff(parts)) + 1):
+        some = np.repeat(part, (last - first)[part])
+        column = np.arange(len(some)) - np.repeat(np.cumsum((last - first)[part]) - last[part], (last - first)[part])
+        lower = _crossings(sides[:, some], FINE * column + FINE // 2)
+        changes.append(column * h + np.clip(-((FINE // 2 - lower) // FINE), 0, h))  # rounded up
+    return np.diff(np.sort(np.concatenate(changes)), prepend=0, append=h * w)
+
+
+def _crossings(sides: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Where sides (x, y, x, y), int64 [4, N], go from the fine column ``at`` [N] to the next: the upper end of that step."""
+    x0, y0, x1, y1 = sides
+    across, down = np.abs(x1 - x0), np.abs(y1 - y0)
+    steep = down > across
+    back = np.where(steep, y0 > y1, x0 > x1)  # followed from the lower end of the longer axis on
+    x0, x1, y0, y1 = np.where(back, x1, x0), np.where(back, x0, x1), np.where(back, y1, y0), np.where(back, y0, y1)
+    rise = np.where(steep, x1 - x0, y1 - y0)
+    slope = rise / np.maximum(across, down)
+    # Along the longer axis each step is known; across a steep side the first one that is beyond is sought.
+    step = np.where(steep, np.floor((at + 0.5 - x0) / np.where(steep, slope, 1)).astype(np.int64), at - x0)
+    begin = np.where(steep, x0, y0)
+
+    def place(step: np.ndarray) -> np.ndarray:
+        return np.trunc(begin + slope * step + 0.5).astype(np.int64)
+
+    here, following = place(step), place(step + 1)
+    late = sum(((p > at) != (rise > 0)).astype(np.int64) for p in (here, following))
+    return np.where(steep, y0 + step + late - 1, np.minimum(here, following))

@@ -68,12 +68,12 @@ class Carries:
             float32 ``[B, N, 2]``, edge coordinates of each view; NaN for what lies nowhere: behind the viewer of a perspective,
             or where a field has folded the picture. A view that mixes is taken as the own picture's alone.
         """
-        return self._points(points, None, False, 0.0)[0]
+        return self._points(Rows("points", points, None, self.rows, 2, self.size, nowhere=True), False, 0.0)[0]
 
     @by_frames
     def to_source(self, points: Any) -> Tensor:
         """Positions of the views where their sources have them: :meth:`to_view`'s inverse, of the same form."""
-        return self._points(points, None, True, 0.0)[0]
+        return self._points(Rows("points", points, None, self.rows, 2, self.output_size, nowhere=True), True, 0.0)[0]
 
     # ---- into the view ----
 
@@ -189,7 +189,11 @@ class Carries:
             the partner's. Under a field the box's sides are followed at 32 points.
         """
         self._no_given_mask("boxes")
-        given = Rows("boxes", boxes, counts, self.rows, 4)
+        return self._boxes_of_view(Rows("boxes", boxes, counts, self.rows, 4, self.size), format, min_size, min_area,
+                                   min_visibility, tight, middles)
+
+    def _boxes_of_view(self, given: Rows, format: str, min_size: float, min_area: float, min_visibility: float, tight: bool,
+                       middles: bool | None) -> tuple[Any, Any]:
         format = checks.choice("format", given.format or format, FORMATS)
         least = (checks.number("min_size", min_size, 0), checks.number("min_area", min_area, 0),
                  checks.number("min_visibility", min_visibility, 0, 1),
@@ -212,8 +216,10 @@ class Carries:
             recipe that mixes there are twice as many: the own ones, then the partner's.
         """
         self._no_given_mask("points")
-        shift = 0.5 * CONVENTIONS.index(checks.choice("convention", convention, CONVENTIONS))
-        return self._points(points, counts, False, shift, both=True)
+        return self._points_of_view(Rows("points", points, counts, self.rows, 2, self.size), convention)
+
+    def _points_of_view(self, given: Rows, convention: str) -> tuple[Any, Any]:
+        return self._points(given, False, _shift(convention), both=True)
 
     @by_frames
     def apply_targets(self, targets: Sequence[Mapping[str, Any]], *, min_size: float = 1.0, min_area: float = 1.0,
@@ -280,7 +286,7 @@ class Carries:
         The arguments and what is returned are :meth:`apply_boxes`'s.
         """
         self._no_mix("undo_boxes")
-        given = Rows("boxes", boxes, counts, self.rows, 4)
+        given = Rows("boxes", boxes, counts, self.rows, 4, self.output_size)
         format = checks.choice("format", given.format or format, FORMATS)
         return self._boxes(given, format, True, checks.flag("tight", tight), (0.0, 0.0, 0.0, False))
 
@@ -291,8 +297,8 @@ class Carries:
         The arguments and what is returned are :meth:`apply_keypoints`'s.
         """
         self._no_mix("undo_keypoints")
-        shift = 0.5 * CONVENTIONS.index(checks.choice("convention", convention, CONVENTIONS))
-        return self._points(points, counts, True, shift)
+        given = Rows("points", points, counts, self.rows, 2, self.output_size, nowhere=True)
+        return self._points(given, True, _shift(convention))
 
     # ---- how ----
 
@@ -327,8 +333,7 @@ class Carries:
         del keep, kept
         return out.to(dtype).result(given), None if valid is None else valid.view(torch.bool)
 
-    def _points(self, points: Any, counts: Any, undo: bool, shift: float, both: bool = False) -> tuple[Any, Any]:
-        given = Rows("points", points, counts, self.rows, 2, nowhere=not both)
+    def _points(self, given: Rows, undo: bool, shift: float, both: bool = False) -> tuple[Any, Any]:
         twice = both and self.recipe._mixes and not undo
         shape = (len(self.rows), given.data.shape[1] * (1 + bool(self.recipe._mixes and not undo)), 2)
         out = torch.empty(shape, dtype=torch.float32, device=self.rows.device)
@@ -356,6 +361,10 @@ class Carries:
         rows = self.rows.cpu()
         own = torch.arange(len(rows), dtype=torch.int32)
         return torch.where(rows[:, WORDS["MIX"]] == 0, own, rows[:, WORDS["PARTNER"]]).tolist()
+
+
+def _shift(convention: str) -> float:
+    return 0.5 * CONVENTIONS.index(checks.choice("convention", convention, CONVENTIONS))
 
 
 def _mode(mode: str) -> str:

@@ -44,17 +44,19 @@ class Planes:
     """Planes of values as they were given: one tensor for the batch, or a list."""
 
     def __init__(self, name: str, value: Any, plan: Drawn, good: Callable[[Tensor], bool], expected: str,
-                 like: Planes | None = None) -> None:
+                 like: Planes | None = None, each: str | None = None) -> None:
+        """``each``: what one of a list is called, {} its place."""
         self.name, self.original = name, value
+        each = each or f"{name}[{{}}]"
         self.list = isinstance(value, list | tuple)
         if self.list and len(value) != len(plan.rows):
             raise ShapeError(f"{name}: expected a list of {len(plan.rows)}, one for each sample, given {len(value)}")
-        self.tensors = [plain(as_tensor(f"{name}[{i}]" if self.list else name, t)) for i, t in
+        self.tensors = [plain(as_tensor(each.format(i) if self.list else name, t)) for i, t in
                         enumerate(value if self.list else [value])]
         self.dims = max(t.dim() for t in self.tensors) if self.tensors else 0
         first = self.tensors[0]
         for i, t in enumerate(self.tensors):
-            where = f"{name}[{i}]" if self.list else name
+            where = each.format(i) if self.list else name
             if not good(t):
                 raise DtypeError(f"{where}: expected {expected}, given {t.dtype}")
             if t.dtype != first.dtype:
@@ -139,14 +141,17 @@ def table_of(tensors: Sequence[Tensor], plan: Drawn) -> Tensor:
 class Rows:
     """Boxes or points as they were given: float32 [B, N, values] and how many of the N are some."""
 
-    def __init__(self, name: str, value: Any, counts: Any, rows: Tensor, values: int, nowhere: bool = False) -> None:
-        """``nowhere``: may they be NaN, which is what the maps say of points that are nowhere?"""
+    def __init__(self, name: str, value: Any, counts: Any, rows: Tensor, values: int, canvas: Any, nowhere: bool = False,
+                 each: str | None = None) -> None:
+        """``canvas``: the (height, width) of what they lie in, or int64 [B, 2]. ``nowhere``: may they be NaN, which is what the
+        maps say of points that are nowhere? ``each``: what one of a list is called, {} its place."""
         self.list = isinstance(value, list | tuple)
         self.format: str | None = None
         self.original = value
         batch = len(rows)
         if not self.list:
             self.format = format_of(name, value)
+            check_canvas([name], [value], canvas)
             t = plain(as_tensor(name, value))
             check_device(name, t, rows)
             if t.dim() != 3 or t.shape[0] != batch or t.shape[2] != values:
@@ -161,18 +166,20 @@ class Rows:
             raise ArgumentError("counts: expected none for a list, whose lengths they are, given some")
         if len(value) != batch:
             raise ShapeError(f"{name}: expected a list of {batch}, one for each sample, given {len(value)}")
-        formats = {format_of(f"{name}[{i}]", t) for i, t in enumerate(value)}
+        names = [(each or f"{name}[{{}}]").format(i) for i in range(batch)]
+        formats = {format_of(*one) for one in zip(names, value, strict=True)}
         if len(formats) > 1:
             raise ArgumentError(f"{name}: expected boxes of one format, given {sorted(map(str, formats))}")
         self.format = formats.pop()
+        check_canvas(names, value, canvas)
         tensors = []
-        for i, one in enumerate(value):
-            t = plain(as_tensor(f"{name}[{i}]", one))
-            check_device(f"{name}[{i}]", t, rows)
+        for where, one in zip(names, value, strict=True):
+            t = plain(as_tensor(where, one))
+            check_device(where, t, rows)
             t = t.reshape(0, values) if t.dim() in (1, 2) and len(t) == 0 else t
             if t.dim() != 2 or t.shape[1] != values:
-                raise ShapeError(f"{name}[{i}]: expected [N, {values}], given {list(t.shape)}")
-            tensors.append(_floats(f"{name}[{i}]", t, nowhere))
+                raise ShapeError(f"{where}: expected [N, {values}], given {list(t.shape)}")
+            tensors.append(_floats(where, t, nowhere))
         self.lengths = [len(t) for t in tensors]
         self.data = torch.zeros((batch, max(self.lengths), values), dtype=torch.float32, device=rows.device)
         for i, t in enumerate(tensors):
@@ -251,6 +258,20 @@ def format_of(name: str, value: Any) -> str | None:
     if format not in FORMATS:
         raise ArgumentError(f"{name}: expected boxes of format {', '.join(FORMATS)}, given {format}")
     return cast(str, format)
+
+
+def check_canvas(names: Sequence[str], values: Sequence[Any], canvas: Any) -> None:
+    """What says its canvas lies in pictures of that size. ``canvas``: (height, width), or int64 [B, 2]; of one value, which is
+    then the whole batch's, all of them."""
+    given = [(i, tuple(v.canvas_size)) for i, v in enumerate(values) if _is_tv(v) and hasattr(v, "canvas_size")]
+    if not given:
+        return
+    sizes = [tuple(size) for size in (canvas.tolist() if isinstance(canvas, Tensor) else [canvas])]
+    for i, size in given:
+        for expected in {*sizes} if len(values) == 1 or len(sizes) == 1 else {sizes[i]}:
+            if size != expected:
+                raise ShapeError(f"{names[i]}: expected canvas_size {expected}, the height and width that the plan has for it, "
+                                 f"given {size}")
 
 
 def rewrap(t: Tensor, original: Any, canvas: tuple[int, int] | None = None) -> Tensor:

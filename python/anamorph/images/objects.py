@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anamorph.core.errors import ArgumentError, ShapeError
 from anamorph.core.tensors import as_tensor
-from anamorph.images.forms import INTEGERS, PARTNER, Planes, format_of, plain, rewrap, to_xyxy
+from anamorph.images.forms import INTEGERS, PARTNER, Planes, Rows, check_canvas, format_of, plain, rewrap, to_xyxy
 
 OWN = 1
 CARRIED = ("boxes", "masks", "keypoints")
@@ -33,8 +33,10 @@ def carry_objects(plan: Any, targets: Sequence[Mapping[str, Any]], convention: s
         missing = [n for n in ("masks", "keypoints", "labels") if n in names and n not in t]
         if missing:
             raise ArgumentError(f"targets[{i}]: expected {missing[0]!r}, which other samples have, given a dict without")
-    boxes, keep = plan.apply_boxes([t["boxes"] for t in targets], **filters)
-    counts = [len(t["boxes"]) for t in targets]
+    plan._no_given_mask("targets")
+    given = Rows("targets", [t["boxes"] for t in targets], None, plan.rows, 4, plan.size, each="targets[{}]['boxes']")
+    boxes, keep = plan._boxes_of_view(given, "xyxy", **filters)
+    counts = given.lengths
     for i, t in enumerate(targets):
         for name in OF_OBJECTS:
             if name in t and not _has_rows(t[name], counts[i]):
@@ -116,7 +118,7 @@ def _as_given(numbers: Tensor, given: Any) -> Any:
 
 
 def _carried_masks(plan: Any, masks: list[Any], counts: list[int], partners: list[int]) -> list[Tensor]:
-    given = Planes("masks", masks, plan, *INTEGERS)
+    given = Planes("targets", masks, plan, *INTEGERS, each="targets[{}]['masks']")
     for i, t in enumerate(given.tensors):
         if t.dim() != 3 or len(t) != counts[i]:
             raise ShapeError(f"targets[{i}]['masks']: expected [{counts[i]}, H, W], one for each box, given {list(t.shape)}")
@@ -129,16 +131,19 @@ def _carried_masks(plan: Any, masks: list[Any], counts: list[int], partners: lis
 
 
 def _carried_keypoints(plan: Any, points: list[Any], counts: list[int], partners: list[int], convention: str) -> list[Tensor]:
-    tensors = [plain(as_tensor(f"targets[{i}]['keypoints']", p)) for i, p in enumerate(points)]
+    names = [f"targets[{i}]['keypoints']" for i in range(len(points))]
+    check_canvas(names, points, plan.size)
+    tensors = [plain(as_tensor(*one)) for one in zip(names, points, strict=True)]
     for i, t in enumerate(tensors):
         if t.dim() != 3 or t.shape[0] != counts[i] or t.shape[2] not in (2, 3):
-            raise ShapeError(f"targets[{i}]['keypoints']: expected [{counts[i]}, K, 2] or [{counts[i]}, K, 3], given "
-                             f"{list(t.shape)}")
+            raise ShapeError(f"{names[i]}: expected [{counts[i]}, K, 2] or [{counts[i]}, K, 3], given {list(t.shape)}")
     for i, k in enumerate(partners):
         if tensors[i].shape[1:] != tensors[k].shape[1:]:
-            raise ShapeError(f"targets[{k}]['keypoints']: expected points like those of targets[{i}], which it is mixed with, "
+            raise ShapeError(f"{names[k]}: expected points like those of targets[{i}], which it is mixed with, "
                              f"{list(tensors[i].shape)}, given {list(tensors[k].shape)}")
-    moved, seen = plan.apply_keypoints([t[..., :2].reshape(-1, 2) for t in tensors], convention=convention)
+    given = Rows("targets", [t[..., :2].reshape(-1, 2) for t in tensors], None, plan.rows, 2, plan.size,
+                 each="targets[{}]['keypoints']")
+    moved, seen = plan._points_of_view(given, convention)
     out = []
     for i, k in enumerate(partners):
         both = torch.cat([tensors[i], tensors[k]]) if k != i else tensors[i]

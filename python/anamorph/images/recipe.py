@@ -239,7 +239,9 @@ class Recipe:
             moved = self._moved(epoch, _cell("step", step, where, MAX_STEP), shape[0], rows)
             if frames is not None:
                 boxes, counts = (flat(name, given, shape[0], frames) for name, given in (("boxes", boxes), ("counts", counts)))
-            objects = self._objects(boxes, counts, rows[:len(index)]) if boxes is not None or self._boxed else None
+            objects = None
+            if boxes is not None or self._boxed:
+                objects = self._objects(boxes, counts, rows[:len(index)], size if sizes is None else sizes)
             self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads(),
                               objects and objects.data, objects and objects.counts, *(clips or (1, 0, 0.0)), views, *moved)
         if foreign or rows.is_cuda:
@@ -259,12 +261,12 @@ class Recipe:
             raise ArgumentError("change: expected 'none' or 'smooth' for labels='pairs' and mixers that pair in several ways "
                                 f"({', '.join(sorted(self._partner_rules))}), so that a clip has one partner, given 'each'")
 
-    def _objects(self, boxes: Any, counts: Any, rows: Tensor) -> Rows:
+    def _objects(self, boxes: Any, counts: Any, rows: Tensor, size: Any) -> Rows:
         if not self._boxed:
             raise ArgumentError("boxes: expected none for a recipe without RandomIoUCrop, given some")
         if boxes is None:
             raise ArgumentError("boxes: expected float32 [B, N, 4] or a list for a recipe with RandomIoUCrop, given none")
-        given = Rows("boxes", boxes, counts, rows, 4)
+        given = Rows("boxes", boxes, counts, rows, 4, size)
         given.data = to_xyxy(given.data, given.format or "xyxy").contiguous()
         return given
 

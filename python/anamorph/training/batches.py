@@ -10,40 +10,34 @@ import torch
 from torch import Tensor
 
 from anamorph.core import checks
-from anamorph.core.errors import ShapeError
 from anamorph.core.lease import hold
-from anamorph.core.tensors import as_tensor
 from anamorph.images.frames import every_frame
 from anamorph.images.picture import check_dtype
 from anamorph.images.plan import Plan
 from anamorph.images.ragged import Ragged
 from anamorph.images.recipe import Recipe
-from anamorph.images.render import channels_first, render
+from anamorph.images.render import render
+from anamorph.training.given import LAYOUTS, batch
 
 
 class Pictures:
     """A batch as it was given: a tensor, or a list of pictures of different sizes. ``size`` is what a plan takes."""
 
     def __init__(self, images: Any, layout: str | None) -> None:
-        if layout is not None:
-            layout = checks.choice("layout", layout, ("NHWC", "NCHW"))
         self.size: Any
         self._foreign: list[Tensor] = []
         self._list: list[Any] | None = None
+        self.layout: str | None
         if isinstance(images, list | tuple):
-            ragged = Ragged.from_list(images, layout and layout[1:])
-            self._list, self.layout = [*images], layout
+            self.layout = None if layout is None else checks.choice("layout", layout, LAYOUTS)
+            ragged = Ragged.from_list(images, self.layout and self.layout[1:])
+            self._list = [*images]
             self.size, self.device = ragged.sizes.clone(), ragged.device
             return
-        self._tensor = as_tensor("images", images, self._foreign)
+        self._tensor, self.layout = batch("", images, layout, self._foreign)
         check_dtype("images", self._tensor, images)
         shape = self._tensor.shape
-        if layout is None or len(shape) != 4:
-            layout = "NCHW" if channels_first(shape, None, layout) else "NHWC"
-        if not self._tensor.numel():
-            raise ShapeError(f"images: expected at least one picture, given {list(shape)}")
-        self.layout = layout
-        self.size, self.device = tuple(shape[2:] if layout == "NCHW" else shape[1:3]), self._tensor.device
+        self.size, self.device = tuple(shape[2:] if self.layout == "NCHW" else shape[1:3]), self._tensor.device
 
     def __len__(self) -> int:
         return len(self._tensor) if self._list is None else len(self._list)

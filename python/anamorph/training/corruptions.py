@@ -32,9 +32,10 @@ from anamorph.core import checks
 from anamorph.core.extras import extra
 from anamorph.core.move import to_device
 from anamorph.core.philox import words
+from anamorph.training import given
 from anamorph.training.edges import edge_map
 from anamorph.training.filters import gaussian, mirrored
-from anamorph.training.pixels import each_part, needs_ids, seed_of
+from anamorph.training.pixels import each_part, needs_ids
 from anamorph.training.robustness import evaluate, mean_corruption_error
 from anamorph.training.shifts import FAMILIES, shifts
 
@@ -242,14 +243,14 @@ def _constant(name: str, severity: Any, kind: Any) -> Any:
 
 def _ids(name: str, index: Any, seed: Any) -> Any:
     """What is given and not needed is looked at all the same."""
-    seed_of(name, seed)
+    given.seed(f"{name}.seed", seed)
     return index
 
 
 def _noisy(name: str, images: Any, layout: str | None, index: Any, seed: Any, table: list[int] | Tensor,
            noise: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
     """``noise(x, u, table)`` of the bytes and a word for each, all int64."""
-    seed = seed_of(name, seed)
+    seed = given.seed(f"{name}.seed", seed)
     stream = _STREAM + [*CONSTANTS].index(name)
     table = torch.as_tensor(table, dtype=torch.int64, device="cpu")  # whatever torch's default device is
 

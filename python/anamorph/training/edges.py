@@ -10,9 +10,9 @@ from torch import Tensor
 
 from anamorph.core import checks
 from anamorph.core.philox import words
-from anamorph.training import thresholds
+from anamorph.training import given, thresholds
 from anamorph.training.filters import clamped, gaussian
-from anamorph.training.pixels import each_part, needs_ids, seed_of
+from anamorph.training.pixels import each_part, needs_ids
 
 STREAM = 0xFFFFC100  # behind the corruptions'
 DEFAULTS = (0.1, 0.2)  # thresholds where those drawn leave nothing; gradients of values from 0 to 1
@@ -58,7 +58,7 @@ def edge_map(images: Any, sigma: Any = 1.0, threshold: Any = "otsu", noise: floa
     kinds = _some(f"{name}.threshold", threshold, lambda where, t: checks.choice(where, t, (*thresholds.BY_NAME,)))
     noise, spread = checks.number(f"{name}.noise", noise, 0, 10), checks.number(f"{name}.spread", spread, 0, 1)
     low, high = checks.interval(f"{name}.hysteresis", hysteresis, 0, 100)
-    thin, seed = checks.flag(f"{name}.thin", thin), seed_of(name, seed)
+    thin, seed = checks.flag(f"{name}.thin", thin), given.seed(f"{name}.seed", seed)
     if len(sigmas) > 1 or len(kinds) > 1 or noise or spread:
         needs_ids(name, index)
 

@@ -1,4 +1,4 @@
-"""Checks of what a training loop gives: logits, class ids, batches of pictures."""
+"""Checks of what a training loop gives: logits, class ids, sample ids and seeds, batches of pictures."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
+from anamorph.core.move import to_device
 from anamorph.core.tensors import as_integers, as_tensor
+from anamorph.images.render import channels_first
+
+LAYOUTS = ("NHWC", "NCHW")
 
 
 def floats(name: str, value: Any, form: str = "[B, K]") -> Tensor:
@@ -45,6 +50,32 @@ def class_ids(name: str, value: Any, count: int, classes: int, like: Tensor) -> 
     if ids.device.type == "cpu" and not bool(((ids >= 0) & (ids < classes)).all()):
         raise ArgumentError(f"{name}: expected class ids from 0 to {classes - 1}, given {int(ids.min())} to {int(ids.max())}")
     return ids
+
+
+def sample_ids(name: str, value: Any, count: int | None, device: torch.device | None = None) -> Tensor:
+    """int64 [B] on ``device``, or else where they are. ``count``: how many pictures they are the ids of; None: any number."""
+    ids = as_integers(name, value)
+    if ids.dim() != 1 or not len(ids) or count not in (None, len(ids)):
+        expected = "sample ids [B] with B >= 1" if count is None else f"{count} sample ids, one for each picture"
+        raise ShapeError(f"{name}: expected {expected}, given shape {list(ids.shape)}")
+    return ids if device in (None, ids.device) else to_device(ids, device)
+
+
+def seed(name: str, value: Any) -> int:
+    return checks.whole(name, value, 0, 2**64 - 1)
+
+
+def batch(where: str, value: Any, layout: Any, foreign: list[Tensor]) -> tuple[Tensor, str]:
+    """Pictures that are one tensor, of any dtype and of as many channels as there are, and their layout, "NHWC" or "NCHW".
+    ``where``: what stands before the arguments' names. ``foreign``: as of ``as_tensor``."""
+    if layout is not None:
+        layout = checks.choice(f"{where}layout", layout, LAYOUTS)
+    t = as_tensor(f"{where}images", value, foreign)
+    if layout is None or t.dim() != 4:
+        layout = "NCHW" if channels_first(t.shape, None, layout) else "NHWC"
+    if not t.numel():
+        raise ShapeError(f"{where}images: expected B >= 1 pictures with pixels, given {list(t.shape)}")
+    return t, layout
 
 
 def pictures(name: str, value: Any, square: bool = False) -> Tensor:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from anamorph.core import checks
 from anamorph.core.errors import DeviceError, ShapeError
-from anamorph.core.move import to_device
 from anamorph.core.philox import philox
 from anamorph.core.tensors import as_device, as_integers, as_tensor
+from anamorph.training import given
 
 _LOW = 0xFFFFFFFF
 
@@ -29,13 +29,8 @@ class Key:
 
 def key(index: Any, seed: Any, epoch: Any, view: Any, device: Any, count: int | None = None) -> Key:
     """The same, checked, on ``device``, or else where ``index`` is; ``count``: how many pictures they are the ids of."""
-    ids = as_integers("index", index)
-    if ids.ndim != 1 or not len(ids):
-        raise ShapeError(f"index: expected sample ids [B] with B >= 1, given shape {list(ids.shape)}")
-    if count is not None and len(ids) != count:
-        raise ShapeError(f"index: expected {count} sample ids, one for each picture, given shape {list(ids.shape)}")
-    where = ids.device if device is None else as_device(device)
-    ids = ids if ids.device == where else to_device(ids, where)
+    ids = given.sample_ids("index", index, count, None if device is None else as_device(device))
+    where = ids.device
     if isinstance(epoch, Tensor):  # read where it is, so that a captured CUDA graph replays with what it then holds
         epoch = as_integers("epoch", as_tensor("epoch", epoch))
         if epoch.numel() != 1:
@@ -46,7 +41,7 @@ def key(index: Any, seed: Any, epoch: Any, view: Any, device: Any, count: int | 
             checks.whole("epoch", epoch.item(), 0, 2**32 - 1)
     else:
         epoch = checks.whole("epoch", epoch, 0, 2**32 - 1)
-    return Key(ids, checks.whole("seed", seed, 0, 2**64 - 1), epoch, checks.whole("view", view, 0, 4095))
+    return Key(ids, given.seed("seed", seed), epoch, checks.whole("view", view, 0, 4095))
 
 
 def words(key: Key, count: int, slot: int, first: int = 0) -> Tensor:

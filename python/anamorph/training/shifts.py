@@ -25,8 +25,9 @@ from anamorph.images.transforms.compose import OneOf
 from anamorph.images.transforms.erase import CoarseDropout
 from anamorph.images.transforms.filters import GaussianBlur, GaussianNoise, RandomAdjustSharpness
 from anamorph.images.transforms.geometry import RandomAffine, RandomPerspective
+from anamorph.training import given
 from anamorph.training.edges import edge_map
-from anamorph.training.pixels import each_part, needs_ids, seed_of
+from anamorph.training.pixels import each_part, needs_ids
 
 FAMILIES = ("arithmetic", "blur", "color", "contrast", "convolutional", "edges", "geometric")
 
@@ -96,7 +97,7 @@ def _shift(name: str) -> Shift:
     view = FAMILIES.index(name)  # so that families draw apart
 
     def shift(images: Any, *, index: Any, seed: int = 0, layout: str | None = None) -> Tensor:
-        seed = seed_of(name, seed)
+        seed = given.seed(f"{name}.seed", seed)
 
         def shifted(x: Tensor, ids: Tensor) -> Tensor:
             plan = recipe.plan(ids, size=tuple(x.shape[2:]), seed=seed, view=view, device=x.device)
