@@ -25,6 +25,7 @@ RECIPES = {
     "bytes": ([am.RandomResizedCrop(24), am.RandomErasing(1.0)], {"dtype": torch.uint8}),
     "mixed": ([am.RandomResizedCrop(24), am.OneOf([am.MixUp(1.0), am.CutMix(), am.ResizeMix()])], {"num_classes": 2}),
     "field": ([am.RandomResizedCrop(24), am.RandomField(0.05, hue=0.1), am.CutMix()], {"num_classes": 2}),
+    "schedules": ([am.RandomResizedCrop(24), am.ColorJitter(am.schedule(lambda epoch, step: (1 + epoch + step) / 8))], {}),
 }
 
 
@@ -102,6 +103,8 @@ def recipes(tmp_path):
                     "mixes = am.Recipe([am.RandomResizedCrop(24), am.CutMix()], num_classes=2)\n"
                     "masked = am.Recipe([am.Resize((24, 24)), am.MaskMix()], num_classes=2)\n"
                     "small = am.Recipe([am.RandomResizedCrop(16), am.ColorJitter(0.4)], dtype=torch.uint8)\n"
+                    "scheduled = am.Recipe([am.RandomResizedCrop(24), am.ColorJitter(am.schedule(\n"
+                    "    lambda epoch, step: (epoch + step) / 9))])\n"
                     "several = am.views({'one': plain, 'local': (small, 3)})\n"
                     "mixed = lambda: am.views({'a': mixes, 'b': (mixes, 2)})\n"
                     "sliced = am.views({'a/b': plain})\ntwice = am.views({'a-0': plain, 'a': (plain, 1)})\n")
@@ -130,6 +133,14 @@ def test_the_command_of_a_mix(folder, recipes, tmp_path):
     assert main(["replay", "--data", str(folder), "--recipe", f"{recipes}:mixes", "--seed", "1", "--index", str(int(ids[2])),
                  "--batch-size", "4", "--shard", "1/2", "-o", str(tmp_path / "v.pt")]) == 0
     assert torch.equal(torch.load(tmp_path / "v.pt"), views[2])
+
+
+def test_the_command_of_a_recipe_with_schedules(folder, recipes, tmp_path):
+    loader = am.Loader(folder, load_recipe(f"{recipes}:scheduled"), 4, seed=1, epoch=2, with_index=True)
+    for views, _, ids in loader:
+        assert main(["replay", "--data", str(folder), "--recipe", f"{recipes}:scheduled", "--seed", "1", "--epoch", "2", "--index",
+                     str(int(ids[1])), "--batch-size", "4", "-o", str(tmp_path / "v.pt")]) == 0
+        assert torch.equal(torch.load(tmp_path / "v.pt"), views[1])
 
 
 def test_the_command_of_views(folder, recipes, tmp_path, capsys):
@@ -242,6 +253,7 @@ BAD = {
     "negative epoch": ({"--epoch": "-1"}, "epoch"), "epoch beyond": ({"--epoch": str(2**32)}, "epoch"),
     "negative seed": ({"--seed": "-1"}, "seed"), "a JPEG": ({"-o": "view.jpg"}, ".png"), "a folder": ({"-o": "/"}, "a file"),
     "a mix without its batch": ({"--recipe": "{recipes}:mixes"}, "--batch-size"),
+    "schedules without their batch": ({"--recipe": "{recipes}:scheduled"}, "--batch-size"),
     "views that mix without their batch": ({"--recipe": "{recipes}:mixed"}, "--batch-size"),
     "a view's name that is a path": ({"--recipe": "{recipes}:sliced"}, "a/b"),
     "two views of one file": ({"--recipe": "{recipes}:twice"}, "a-0"),

@@ -38,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
     replay.add_argument("--epoch", type=int, default=0, help="of the run")
     replay.add_argument("-o", "--output", default="view.png", help="a .png to look at, or a .pt or .npy with the exact numbers; "
                         "of views one for each, -NAME added to its name")
-    replay.add_argument("--batch-size", type=int, metavar="N", help="of the run; for a recipe that mixes, as the next five")
+    replay.add_argument("--batch-size", type=int, metavar="N", help="of the run; for a recipe that mixes or has "
+                        "schedules, as the next five")
     replay.add_argument("--shard", default="0/1", metavar="RANK/WORLD", help="of the run")
     replay.add_argument("--in-order", action="store_true", help="the run did not shuffle")
     replay.add_argument("--drop-last", action="store_true", help="the run left out the last incomplete batch")

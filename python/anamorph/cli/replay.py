@@ -23,8 +23,8 @@ def replay(data: str, recipe_spec: str, index: int, output: str, *, seed: int = 
     """Write the view, and return where it is and what was done to the sample, as a sentence.
 
     Of ``am.views`` each view has a file of its own, ``view-NAME.png``, or ``view-NAME-0.png``, ``view-NAME-1.png`` ... where
-    (recipe, number) was given. A recipe that mixes needs the ``batch_size`` (and ``shard``, ``in_order``, ``drop_last``,
-    ``no_pad``, ``on_error``) of the run, which decide who is mixed with whom. ``how``: the Loader's ``decoder``, ``channels``,
+    (recipe, number) was given. A recipe that mixes or has schedules needs the ``batch_size`` (and ``shard``, ``in_order``,
+    ``drop_last``, ``no_pad``, ``on_error``) of the run, which decide what is in a batch and which one it is. ``how``: the Loader's ``decoder``, ``channels``,
     ``exif``, ``on_error`` and ``device``.
     """
     target = output_file("--output", output)
@@ -34,8 +34,9 @@ def replay(data: str, recipe_spec: str, index: int, output: str, *, seed: int = 
     recipe = load_recipe(recipe_spec, (am.Recipe, Views))
     targets = [target] if isinstance(recipe, am.Recipe) else _files(target, recipe)
     if batch_size is None:
-        if recipe._mixes:
-            raise am.ArgumentError("--batch-size: expected the run's, because the recipe mixes samples of a batch, given none")
+        if recipe._of_the_batch:
+            why = "mixes samples of a batch" if recipe._mixes else "has schedules, which are told the batch's number"
+            raise am.ArgumentError(f"--batch-size: expected the run's, because the recipe {why}, given none")
         batch_size, in_order, drop_last, no_pad, shard = 1, True, False, False, "0/1"
     # Labels and classes without pictures are none of a view's business: a run may have been without the ones or with the others.
     loader = am.Loader(data, recipe, batch_size, seed=seed, shard=_shard(shard), shuffle=not in_order, drop_last=drop_last,
