@@ -16,6 +16,7 @@ import anamorph as am
 from anamorph.cli.main import main, parser
 from anamorph.cli.preview import load_recipe
 from anamorph.images.views import Views
+from devices import DEVICES
 
 COUNT = 11
 RECIPES = {
@@ -227,12 +228,12 @@ def test_the_command_of_a_run_without_labels(folder, recipes, tmp_path):
     assert torch.equal(torch.load(tmp_path / "v.pt"), views[1])
 
 
-@pytest.mark.gpu
-def test_the_command_of_a_run_on_a_gpu(folder, recipes, tmp_path):
-    loader = am.Loader(folder, load_recipe(f"{recipes}:plain"), 4, device="cuda", with_index=True)
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_command_of_a_run_on_a_device(folder, recipes, tmp_path, device):
+    loader = am.Loader(folder, load_recipe(f"{recipes}:plain"), 4, device=device, with_index=True)
     views, _, ids = next(iter(loader))
-    assert main(["replay", "--data", str(folder), "--recipe", f"{recipes}:plain", "--device", "cuda", "--index", str(int(ids[1])),
-                 "-o", str(tmp_path / "v.pt")]) == 0
+    assert main(["replay", "--data", str(folder), "--recipe", f"{recipes}:plain", "--device", str(device), "--index",
+                 str(int(ids[1])), "-o", str(tmp_path / "v.pt")]) == 0
     assert torch.equal(torch.load(tmp_path / "v.pt"), views[1].cpu())
 
 
