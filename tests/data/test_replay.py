@@ -139,8 +139,8 @@ def test_the_command_of_a_mix(folder, recipes, tmp_path):
 def test_the_command_of_a_recipe_with_schedules(folder, recipes, tmp_path):
     loader = am.Loader(folder, load_recipe(f"{recipes}:scheduled"), 4, seed=1, epoch=2, with_index=True)
     for views, _, ids in loader:
-        assert main(["replay", "--data", str(folder), "--recipe", f"{recipes}:scheduled", "--seed", "1", "--epoch", "2", "--index",
-                     str(int(ids[1])), "--batch-size", "4", "-o", str(tmp_path / "v.pt")]) == 0
+        assert main(["replay", "--data", str(folder), "--recipe", f"{recipes}:scheduled", "--seed", "1", "--epoch", "2",
+                     "--index", str(int(ids[1])), "--batch-size", "4", "-o", str(tmp_path / "v.pt")]) == 0
         assert torch.equal(torch.load(tmp_path / "v.pt"), views[1])
 
 

@@ -24,8 +24,8 @@ def replay(data: str, recipe_spec: str, index: int, output: str, *, seed: int = 
 
     Of ``am.views`` each view has a file of its own, ``view-NAME.png``, or ``view-NAME-0.png``, ``view-NAME-1.png`` ... where
     (recipe, number) was given. A recipe that mixes or has schedules needs the ``batch_size`` (and ``shard``, ``in_order``,
-    ``drop_last``, ``no_pad``, ``on_error``) of the run, which decide what is in a batch and which one it is. ``how``: the Loader's ``decoder``, ``channels``,
-    ``exif``, ``on_error`` and ``device``.
+    ``drop_last``, ``no_pad``, ``on_error``) of the run, which decide what is in a batch and which one it is. ``how``: the
+    Loader's ``decoder``, ``channels``, ``exif``, ``on_error`` and ``device``.
     """
     target = output_file("--output", output)
     if target.suffix not in (".png", *TENSORS):
