@@ -3,10 +3,10 @@ stamps: Debian's tuxpaint-stamps-default has them in usr/share/tuxpaint/stamps).
 
 A small net learns, without labels, to tell two views of one picture from views of the others (SimCLR: Chen et al., ICML 2020).
 The pictures are all cut-outs of FOLDER on plain colours. Compared are SimCLR's views, with and without blur, and with and
-without a smooth random field (an idea of Mansfield et al., 2023). The net is then left as it is, and a logistic regression learns
-the categories from its features: the linear probe. It is asked about cut-outs that neither it nor the net has seen: each run
-leaves out another third of them. Beside that stand a net that has learnt nothing, and nets that learn the categories from the
-start.
+without a smooth random field (an idea of Mansfield et al., 2023), which warps the picture or changes its colours as well. The net
+is then left as it is, and a logistic regression learns the categories from its features: the linear probe. It is asked about
+cut-outs that neither it nor the net has seen: each run leaves out another third of them. Beside that stand a net that has learnt
+nothing, and nets that learn the categories from the start.
 """
 
 import argparse
@@ -43,8 +43,9 @@ options = parser.parse_args()
 
 SIZE = (options.size, options.size)
 NORMALIZE = am.Normalize((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-FIELD = am.RandomField(translation=0.045, rotation=6, scale=0.06, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05,
-                       correlation=0.3, p=0.5, fill=128)
+MOVES = {"translation": 0.045, "rotation": 6, "scale": 0.06, "correlation": 0.3, "p": 0.5, "fill": 128}
+WARP = am.RandomField(**MOVES)
+FIELD = am.RandomField(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05, **MOVES)
 
 
 def views(blur: float, *field: am.RandomField) -> am.Recipe:
@@ -52,7 +53,8 @@ def views(blur: float, *field: am.RandomField) -> am.Recipe:
     return am.Recipe([*field, *am.presets.simclr(options.size, strength=0.5, blur=blur).transforms, NORMALIZE])
 
 
-VIEWS = {"SimCLR": views(0.5), "no blur": views(0), "field, no blur": views(0, FIELD), "field and blur": views(0.5, FIELD)}
+VIEWS = {"SimCLR": views(0.5), "no blur": views(0), "warp, no blur": views(0, WARP), "field, no blur": views(0, FIELD),
+         "field and blur": views(0.5, FIELD)}
 SEEN = am.Recipe([NORMALIZE])
 CROPS = am.Recipe([am.RandomResizedCrop(options.size, (0.3, 1.0)), am.RandomHorizontalFlip(), NORMALIZE])
 
