@@ -1038,11 +1038,11 @@ struct RowWriter {
 };
 
 // A row's own program: the recipe's, with the numbers that the dials have moved.
-AM_HD const Slot* moved_slots(const PlanArgs& a, int at, int clip) {
+AM_HD const Slot* moved_slots(const PlanArgs& a, const Slot* program, int at, int clip) {
     Slot* own = a.moved + int64_t(at) * (a.info.slots + 1);
-    for (int s = 0; s <= a.info.slots; ++s) own[s] = a.slots[s];
+    for (int s = 0; s <= a.info.slots; ++s) own[s] = program[s];
     for (int r = 1; r <= a.ramps; ++r) {
-        const Slot& ramp = a.slots[a.info.slots + r];
+        const Slot& ramp = program[a.info.slots + r];
         const double t = a.dials[ramp.op].share(clip);
         double* p = own[ramp.n].p + ramp.k;
         for (int c = 0; c < RAMP; ++c) p[c] = p[c] + (ramp.p[c] * (1.0 - t) + ramp.p[RAMP + c] * t);
@@ -1050,9 +1050,10 @@ AM_HD const Slot* moved_slots(const PlanArgs& a, int at, int clip) {
     return own;
 }
 
-AM_HD void plan_row(const PlanArgs& a, int at) {
+// `program`: a.slots, or where these are on a device.
+AM_HD void plan_row(const PlanArgs& a, const Slot* program, int at) {
     const int view = at / a.batch, i = at - view * a.batch, clip = i / a.frames;
-    const Slot* slots = a.ramps ? moved_slots(a, at, clip) : a.slots;
+    const Slot* slots = a.ramps ? moved_slots(a, program, at, clip) : program;
     int32_t* row = a.rows + int64_t(at) * a.info.row_words;
     RowWriter r{a, slots, i, row, row, {}, 0, clip, i - clip * a.frames, a.view + uint32_t(view)};
     r.run();

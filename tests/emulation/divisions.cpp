@@ -78,7 +78,7 @@ CountedPlan counted_plan(const std::vector<std::tuple<int, int, int, int, std::a
     args.rows = plan.rows.data();
     for (int i = 0; i < args.batch; ++i) {
         counting::divisions = counting::roots = 0;
-        engine::plan_row(args, i);
+        engine::plan_row(args, args.slots, i);
         plan.divisions_roots.push_back({counting::divisions, counting::roots});
     }
     return plan;

@@ -7,7 +7,7 @@ namespace anamorph {
 
 void plan_cpu(const PlanArgs& args, int threads) {
     const int rows = args.batch * args.views;
-    parallel_for(rows, rows >= 64 ? threads : 1, [&](int64_t i) { plan_row(args, int(i)); });
+    parallel_for(rows, rows >= 64 ? threads : 1, [&](int64_t i) { plan_row(args, args.slots, int(i)); });
 }
 
 }  // namespace anamorph
