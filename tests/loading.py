@@ -29,7 +29,7 @@ class StubRecipe(am.Recipe):
     def __init__(self):
         super().__init__([am.Resize((8, 8))])
 
-    def plan(self, index, *, seed, epoch, size, device):
+    def plan(self, index, *, seed, epoch, size, device, step=0):
         return SimpleNamespace(index=index, seed=seed, epoch=epoch, size=size, device=device)
 
     def __reduce__(self):

@@ -121,15 +121,13 @@ Slot slot_of(const SlotTuple& given) {
 
 // A ramp moves what is a share, a strength or a place, and nothing that says how much memory a row has.
 void check_ramp(const Slot& ramp, const std::vector<Slot>& program, size_t dials) {
-    if (ramp.op < 0 || size_t(ramp.op) >= dials || ramp.n < 0 || size_t(ramp.n) >= program.size() || ramp.k < 0 ||
-        ramp.k + RAMP > int(std::size(ramp.p)))
-        fail<ArgumentError>("ramps: expected one of the dials and a slot's numbers, given ", ramp.op, ", ", ramp.n, ", ", ramp.k);
+    if (ramp.op < 0 || size_t(ramp.op) >= dials || ramp.n < 0 || size_t(ramp.n) >= program.size())
+        fail<ArgumentError>("ramps: expected one of the dials and of the slots, given ", ramp.op, " and ", ramp.n);
     const Slot& s = program[ramp.n];
-    for (int c = 0; c < RAMP; ++c) {
-        if (ramp.p[c] == 0.0 && ramp.p[RAMP + c] == 0.0) continue;
-        const int number = ramp.k + c;
-        if (s.op == OP_ORDER || (s.op == OP_ERASE && number == 9) || (s.op == OP_DROPOUT && number == 1) ||
-            (s.op == OP_CHOICE && (s.flags & SLOT_BY_VIEW) && number == 1))
+    for (int number = 0; number < int(std::size(ramp.p)); ++number) {
+        const bool counts = s.op == OP_ORDER || (s.op == OP_ERASE && number == 9) || (s.op == OP_DROPOUT && number == 1) ||
+                            (s.op == OP_CHOICE && (s.flags & SLOT_BY_VIEW) && number == 1);
+        if (ramp.p[number] != 0.0 && counts)
             fail<ArgumentError>("ramps: expected none for a number that counts, given number ", number, " of slot ", ramp.n);
     }
 }
@@ -510,7 +508,6 @@ void bind_images(py::module_& m) {
     m.attr("MAX_KNOTS") = int(MAX_KNOTS);
     m.attr("MAX_LAYERS") = int(MAX_LAYERS);
     m.attr("MAX_DIALS") = int(MAX_DIALS);
-    m.attr("RAMP") = int(RAMP);
     m.attr("MAX_BLUR") = int(MAX_BLUR);
     py::dict ops;
     py::set colors, geometry;

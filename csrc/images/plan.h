@@ -172,16 +172,15 @@ struct Dial {
     int32_t stride;   // 0: one for all
     double value, low, high;
 
-    // How far it is from its low end to its high one. What lies beyond an end is taken for it, and no number for the low one.
-    AM_HD double share(int i) const {
-        const double t = ((at ? double(at[int64_t(i) * stride]) : value) - low) / (high - low);
-        return t > 0.0 ? exact::minimum(t, 1.0) : 0.0;
+    // What lies beyond an end is taken for it, and no number for the low one.
+    AM_HD double of(int i) const {
+        const double v = at ? double(at[int64_t(i) * stride]) : value;
+        return v > low ? exact::minimum(v, high) : low;
     }
 };
 
-// Which numbers a dial moves: a slot behind the program. op: the dial; n: whose numbers, and k: from which one on RAMP of them;
-// p: what each gets at the low end, then what each gets at the high one.
-enum : int { MAX_DIALS = 8, RAMP = 6 };
+// Which numbers a dial moves: a slot behind the program. op: the dial; n: whose numbers; p: by how much for each 1 of the dial.
+enum : int { MAX_DIALS = 8 };
 
 struct PlanArgs {
     const Slot* slots;  // the program, one that is never run, then the ramps
@@ -1043,9 +1042,8 @@ AM_HD const Slot* moved_slots(const PlanArgs& a, const Slot* program, int at, in
     for (int s = 0; s <= a.info.slots; ++s) own[s] = program[s];
     for (int r = 1; r <= a.ramps; ++r) {
         const Slot& ramp = program[a.info.slots + r];
-        const double t = a.dials[ramp.op].share(clip);
-        double* p = own[ramp.n].p + ramp.k;
-        for (int c = 0; c < RAMP; ++c) p[c] = p[c] + (ramp.p[c] * (1.0 - t) + ramp.p[RAMP + c] * t);
+        const double v = a.dials[ramp.op].of(clip);
+        for (int c = 0; c < 12; ++c) own[ramp.n].p[c] = own[ramp.n].p[c] + ramp.p[c] * v;
     }
     return own;
 }

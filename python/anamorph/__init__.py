@@ -29,6 +29,7 @@ from anamorph.images import presets
 from anamorph.images.transforms import *  # noqa: F403
 from anamorph.images.transforms.base import Scheduled
 from anamorph.images.transforms.schedule import Schedule
+from anamorph.images.transforms.views import ByView
 from anamorph.training import *  # noqa: F403
 from anamorph.training import corruptions
 
@@ -110,4 +111,5 @@ for _name in {*__all__} - {"coco", "corruptions", "images", "presets", "training
 
 # Plans and recipes are made of these alone, so torch.load reads them with its default weights_only=True; but for a schedule's
 # function, which is the user's.
-torch.serialization.add_safe_globals([*_old_names, *(getattr(images, _name) for _name in images.__all__), Schedule, Scheduled])
+torch.serialization.add_safe_globals([*_old_names, *(getattr(images, _name) for _name in images.__all__), ByView,
+                                       Schedule, Scheduled])

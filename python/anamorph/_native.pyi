@@ -11,7 +11,6 @@ MAX_KNOTS: int
 MAX_BLUR: int
 MAX_LAYERS: int
 MAX_DIALS: int
-RAMP: int
 MAX_BLENDED: int
 COLOR_WORDS: int
 ERASE_WORDS: int

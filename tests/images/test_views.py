@@ -422,3 +422,33 @@ def test_named_error(name):
     with pytest.raises(error, match=said) as found:
         call()
     assert ": expected" in str(found.value) and "given" in str(found.value)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p)), "saved"])
+def test_plans_come_back_from_a_file(copied, tmp_path):
+    plans = am.views({"weak": WEAK, "strong": (STRONG, 2), "local": (LOCAL, 3)}).plan(IDS, size=SIZE, seed=7)
+    if copied == "saved":
+        torch.save(plans, tmp_path / "plans.pt")
+        torch.save(plans["strong"][1], tmp_path / "plan.pt")
+        found = torch.load(tmp_path / "plans.pt")
+        assert torch.load(tmp_path / "plan.pt") == plans["strong"][1]
+    else:
+        found = copied(plans)
+    assert found == plans and [*found] == [*plans]
+    before = am.launch_count()
+    views, same = am.render(pictures(), plans), am.render(pictures(), found)
+    assert all(torch.equal(views[name], same[name]) for name in views)
+    assert (am.launch_count() - before) % 2 == 0, "one launch for each output, of both"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_goes_by_the_number_of_the_view_is_counted_from_the_first_of_its_own(turned):
+    """Five crops are five crops, whoever is drawn beside them; and of two views with num_splits=2 the first stays whole."""
+    crops, erased = am.Recipe([am.FiveCrop(24)]), am.Recipe([am.Resize((24, 24)), am.RandomErasing(1.0, num_splits=2)])
+    named = {"five": (crops, 5), "other": (am.Recipe([am.RandomResizedCrop(24)]), 3), "erased": (erased, 4)}
+    plans = am.views(dict(reversed(named.items())) if turned else named).plan(IDS, size=SIZE)
+    for k in range(5):
+        assert torch.equal(plans["five"][k].rows, crops.plan(IDS, size=SIZE, view=k).rows)
+    assert [int(plan.rows[:, _native.WORDS["ERASES"]].sum()) for plan in plans["erased"]] == [0, 4, 0, 4]
+    with pytest.raises(am.ArgumentError, match="share_geometry: expected recipes without FiveCrop, TenCrop and num_splits"):
+        am.views(named, share_geometry=True)

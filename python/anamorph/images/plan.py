@@ -324,6 +324,10 @@ class Plans(Mapping[str, "Plan | tuple[Plan, ...]"]):
     def __repr__(self) -> str:
         return f"Plans({self._plans!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        counts = {name: len(plan) if isinstance(plan, tuple) else None for name, plan in self._plans.items()}
+        return _restore_plans, (counts, [(list(plan._each_view()), dict(theirs)) for plan, theirs in self._groups])
+
 
 def _check(plan: Plan) -> None:
     """All that a plan of unknown origin says."""
@@ -369,6 +373,17 @@ def _checked(plan: Plan, at: slice) -> Tensor:
 
 def _restore(recipe: Drawer, state: dict[str, Tensor]) -> Plan:
     return Plan.from_state_dict(recipe, state)
+
+
+def _restore_plans(counts: dict[str, int | None], groups: list[tuple[list[Plan], dict[str, int]]]) -> Plans:
+    """From each view's plan: those of one output share their memory again."""
+    together: list[tuple[Plan, Mapping[str, int]]] = []
+    for plans, theirs in groups:
+        first = plans[0]
+        rows = torch.cat([plan.rows for plan in plans])
+        together.append((Plan._drawn(first.recipe, rows, first.index, first.seed, first.epoch, first.view, first.size,
+                                     first.output_size, first.frames), theirs))
+    return Plans(counts, together)
 
 
 class Table(list):
@@ -480,4 +495,4 @@ def _sentence(row: dict[str, Any], output_size: tuple[int, int]) -> str:
     return ", ".join(parts) + "."
 
 
-torch.serialization.add_safe_globals([_restore, (_restore, "anamorph.plan._restore")])  # the latter: of anamorph 0.1
+torch.serialization.add_safe_globals([_restore, _restore_plans, (_restore, "anamorph.plan._restore")])  # the last: of 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from anamorph.images.recipe import Recipe
 from anamorph.images.transforms.base import Transform
 from anamorph.images.transforms.color import Normalize
 from anamorph.images.transforms.compose import SharedAcrossViews
+from anamorph.images.transforms.program import BY_VIEW
 from anamorph.images.transforms.views import ByView
 
 
@@ -105,9 +107,13 @@ class Views:
         alike: dict[Any, list[str]] = {}
         for name, recipe in self.recipes.items():
             size = recipe._fixed or (None if self.share_geometry else name)  # where the source decides it may be another
-            alike.setdefault((size, *_form(recipe)), []).append(name)
+            turn = _turn(recipe)
+            if turn > 1 and self.share_geometry:
+                raise ArgumentError(f"share_geometry: expected recipes without FiveCrop, TenCrop and num_splits, which go by the "
+                                    f"number of the view, given some in {name!r}")
+            alike.setdefault((size, *_form(recipe), name if turn > 1 else ""), []).append(name)
         if self.share_geometry and len(alike) > 1:
-            (size, *form), (other_size, *other) = list(alike)[:2]
+            (size, *form, _), (other_size, *other, _) = list(alike)[:2]
             raise ArgumentError("share_geometry: expected recipes of one output size, dtype, memory_format and Normalize, given "
                                 + (f"{size or 'as the source'} and {other_size or 'as the source'}" if size != other_size
                                    else f"{tuple(form)} and {tuple(other)}"))
@@ -116,7 +122,8 @@ class Views:
         for names, recipe in self._compiled(alike.values()):
             counts = {name: self.counts[name] or 1 for name in names}
             views = sum(counts.values())
-            first = -(-used // views) * views  # a multiple, as ByView counts; and of other numbers than the groups before
+            each = math.lcm(views, _turn(recipe))
+            first = -(-used // each) * each  # a multiple, as ByView counts; and of other numbers than the groups before
             used = first + views
             if used > MAX_VIEW + 1:
                 raise ArgumentError(f"views: expected at most {MAX_VIEW + 1} views, given more than that")
@@ -215,6 +222,11 @@ class Views:
 
 def _labels(recipe: Recipe) -> tuple[Any, ...]:
     return recipe.num_classes, recipe.label_smoothing, recipe.labels, recipe.multi_label
+
+
+def _turn(recipe: Recipe) -> int:
+    """After how many views what goes by their number comes round; 1 where nothing does."""
+    return math.lcm(*(int(s.numbers[1]) for s in recipe.slots if s.op == _native.OPS["CHOICE"] and s.flags & BY_VIEW))
 
 
 def _form(recipe: Recipe) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from anamorph.core import checks
@@ -58,8 +59,9 @@ def _by_name(kind: type, args: Sequence[Any], named: Mapping[str, Any]) -> dict[
         return {}  # its own __init__ says what is wrong
     given = dict(zip((f.name for f in known), args, strict=False)) | dict(named)
     numbers = {f.name for f in known if f.type in ("float", "Strength")}
-    return {name: Schedule(a, 0.0, 1.0) if name in numbers and isinstance(a, Tensor) and a.dim() == 1 else a
-            for name, a in given.items()}
+    bare = {name for name in numbers & given.keys()
+            if isinstance(given[name], Tensor) and given[name].dim() == 1 and given[name].is_floating_point()}
+    return {name: Schedule(a, 0.0, 1.0) if name in bare else a for name, a in given.items()}
 
 
 def _schedules(value: Any) -> list[Schedule]:
@@ -72,14 +74,23 @@ def _schedules(value: Any) -> list[Schedule]:
     return list(dict.fromkeys(s for one in inner for s in _schedules(one)))
 
 
+def _kept(value: Any) -> Any:
+    """An argument that nobody else changes; but for the tensors of schedules, which are there to be changed."""
+    if isinstance(value, list | tuple):
+        return tuple(_kept(one) for one in value)
+    if isinstance(value, dict):
+        return {name: _kept(one) for name, one in value.items()}
+    return value.clone() if isinstance(value, Tensor) else value.copy() if isinstance(value, np.ndarray) else value
+
+
 def _with(value: Any, shares: Mapping[Schedule, float]) -> Any:
     """An argument with the numbers that its schedules have come to."""
     if isinstance(value, Schedule):
         return value.at(shares[value])
     if isinstance(value, Scheduled):
         return value.at(shares)
-    if isinstance(value, list | tuple):
-        return type(value)(_with(one, shares) for one in value)
+    if isinstance(value, tuple):
+        return tuple(_with(one, shares) for one in value)
     return {name: _with(one, shares) for name, one in value.items()} if isinstance(value, dict) else value
 
 
@@ -96,7 +107,7 @@ class Scheduled(Transform):
         return object.__new__(cls)
 
     def __init__(self, kind: type[Transform], arguments: Mapping[str, Any]) -> None:
-        self.kind, self.arguments = kind, dict(arguments)
+        self.kind, self.arguments = kind, {name: _kept(a) for name, a in arguments.items()}
         self.schedules = tuple(_schedules(list(arguments.values())))
         if len(self.schedules) > MAX_DIALS:
             raise ArgumentError(f"{kind.__name__}: expected at most {MAX_DIALS} schedules, given {len(self.schedules)}")
@@ -115,7 +126,7 @@ class Scheduled(Transform):
     def ramps(self) -> tuple[list[Slot], list[Slot]]:
         """Its program, and what moves that: see :func:`anamorph.images.transforms.schedule.ramps`."""
         return ramps(self.kind.__name__, lambda shares: self.at(dict(zip(self.schedules, shares, strict=True))).slots(),
-                     len(self.schedules))
+                     self.schedules)
 
     def slots(self) -> list[Slot]:
         return self.middle.slots()
@@ -131,7 +142,9 @@ class Scheduled(Transform):
         return self.middle.mixers()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Scheduled) and (self.kind, self.arguments) == (other.kind, other.arguments)
+        """However its arguments are spelt."""
+        return (isinstance(other, Scheduled) and (self.kind, self.schedules) == (other.kind, other.schedules)
+                and (self.middle, self.ends) == (other.middle, other.ends))
 
     def __hash__(self) -> int:
         return hash((self.kind, self.schedules))

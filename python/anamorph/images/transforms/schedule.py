@@ -4,13 +4,14 @@
     recipe = am.Recipe([am.RandomResizedCrop(224), am.RandAugment(2, am.schedule(lambda epoch, step: epoch / 3, high=30)),
                         am.RandomErasing(p=warm), ...])
 
-A transform with schedules is compiled at the ends of their ranges; what lies between is found in proportion when a plan is drawn
-(csrc/images/plan.h: Dial), for each sample, on the device.
+A transform with schedules is compiled at several numbers of their ranges; each number of its program is then one of its own and
+so much for each 1 of a schedule's, added when a plan is drawn (csrc/images/plan.h: Dial), for each sample, on the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -19,11 +20,11 @@ from torch import Tensor
 from anamorph import _native
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
+from anamorph.core.tensors import as_tensor
 from anamorph.images.transforms.program import Slot
 
 MAX_DIALS: int = _native.MAX_DIALS
-_RAMP: int = _native.RAMP
-_NUMBERS = 12  # of a slot
+_INSIDE = (*(10.0**-k for k in range(6, 0, -1)), 0.25, 0.37, 0.5, 0.61, 0.75, *(1 - 10.0**-k for k in range(1, 7)))
 
 
 def schedule(source: Callable[[Any, Any], Any] | Tensor, low: float = 0.0, high: float = 1.0) -> Any:
@@ -53,6 +54,7 @@ class Schedule:
 
     def __init__(self, source: Callable[[Any, Any], Any] | Tensor, low: float, high: float) -> None:
         if isinstance(source, Tensor):
+            as_tensor("schedule", source)  # for its check
             if source.dtype != torch.float32:
                 raise DtypeError(f"schedule: expected a float32 tensor, given {source.dtype}")
             if source.dim() > 1 or source.numel() == 0 or not source.is_contiguous():
@@ -66,15 +68,20 @@ class Schedule:
 
     def at(self, share: float) -> float:
         """The number so far from ``low`` to ``high``."""
-        return self.low * (1 - share) + self.high * share
+        return self.low if share == 0 else self.high if share == 1 else self.low + (self.high - self.low) * share
 
     def value(self, epoch: int | Tensor, step: int | Tensor, count: int, where: torch.device) -> float | Tensor:
         """The number of a plan of ``count`` samples: as it is, or float32 on the plan's device."""
-        given = self.source if isinstance(self.source, Tensor) else self.source(epoch, step)
-        if isinstance(given, Tensor) and given.numel() == 1 and given.device.type == "cpu" and given is not self.source:
-            given = given.item()  # of a function that computes with torch
+        given: Any = self.source
+        if not isinstance(given, Tensor):  # a function's; it may keep or change what it is given
+            given = given(*(cell.clone() if isinstance(cell, Tensor) else cell for cell in (epoch, step)))
+            if isinstance(given, Tensor) and given.numel() == 1 and given.device.type == "cpu":
+                given = given.item()
         if not isinstance(given, Tensor):
             return checks.number("schedule", given, self.low, self.high)
+        given = as_tensor("schedule", given)
+        if given.dtype.is_complex or given.dtype == torch.bool or given.is_quantized:
+            raise DtypeError(f"schedule: expected real numbers, given {given.dtype}")
         if given.device != where:
             raise DeviceError(f"schedule: expected numbers on {where}, as the plan, given some on {given.device}")
         if given.dim() > 1 or given.numel() not in (1, count):
@@ -102,8 +109,9 @@ class Schedule:
         return f"schedule({text}, {self.low:g}, {self.high:g})"
 
 
-def ramps(where: str, compiled: Callable[[Sequence[float]], Sequence[Slot]], dials: int) -> tuple[list[Slot], list[Slot]]:
-    """The program of a transform with ``dials`` schedules, and the ramps that move its numbers (plan.h).
+def ramps(where: str, compiled: Callable[[Sequence[float]], Sequence[Slot]],
+          schedules: Sequence[Schedule]) -> tuple[list[Slot], list[Slot]]:
+    """The program of a transform, where its schedules are at 0, and the ramps that add what they bring (plan.h).
 
     ``compiled``: the program where each schedule has come so far, as a share of its range. It may have other slots at an end,
     where a probability of 0 leaves some out, but not between the ends.
@@ -111,8 +119,11 @@ def ramps(where: str, compiled: Callable[[Sequence[float]], Sequence[Slot]], dia
     Raises:
         ArgumentError: numbers that do not move in proportion, or that do not move at all.
     """
-    middle = [0.5] * dials
+    dials = range(len(schedules))
+    middle = [0.5] * len(schedules)
     program = list(compiled(middle))
+    bent = ArgumentError(f"{where}: expected a schedule whose numbers the transform follows in proportion from end to end, given "
+                         "one where it does not; a smaller range, or a schedule of what they are made of, may do")
 
     def numbers(shares: Sequence[float]) -> list[tuple[float, ...]] | None:
         slots = compiled(shares)
@@ -122,58 +133,42 @@ def ramps(where: str, compiled: Callable[[Sequence[float]], Sequence[Slot]], dia
     def along(dial: int, share: float) -> list[float]:
         return [share if d == dial else s for d, s in enumerate(middle)]
 
-    bent = ArgumentError(f"{where}: expected a schedule whose numbers the transform follows in proportion from end to end, given "
-                         "one where it does not; a smaller range, or a schedule of what they are made of, may do")
-    ends: list[list[tuple[tuple[float, ...], tuple[float, ...]]]] = []
-    for d in range(dials):
+    slopes: list[list[list[float]]] = []
+    for d in dials:
         near, far = numbers(along(d, 0.25)), numbers(along(d, 0.75))
         if near is None or far is None:
             raise bent
-        low, high = numbers(along(d, 0.0)) or _beyond(near, far), numbers(along(d, 1.0)) or _beyond(far, near)
-        ends.append(list(zip(low, high, strict=True)))
+        span = schedules[d].at(0.75) - schedules[d].at(0.25)
+        slopes.append([[_plain((b - a) / span) for a, b in zip(*both, strict=True)] for both in zip(near, far, strict=True)])
+        if not any(any(each) for each in slopes[d]):
+            raise ArgumentError(f"{where}: expected a schedule for a number of what is drawn, given one that changes nothing")
 
     base: list[Slot] = []
-    moves: list[Slot] = []
-    moving: set[int] = set()
     for at, s in enumerate(program):
-        held = list(s.numbers)
-        mine = [ends[d][at] for d in range(dials)]
-        movers = [[d for d in range(dials) if mine[d][0][k] != mine[d][1][k]] for k in range(_NUMBERS)]
-        for d in range(dials):
-            for first in range(0, _NUMBERS, _RAMP):
-                some = [k for k in range(first, first + _RAMP) if d in movers[k]]
-                if some:
-                    moving.add(d)
-                    both = [[mine[d][end][k] - (held[k] if len(movers[k]) > 1 else 0.0) if k in some else 0.0
-                             for k in range(first, first + _RAMP)] for end in (0, 1)]
-                    moves.append(Slot(d, at, first, 0, (*both[0], *both[1])))
-        base.append(s._replace(numbers=tuple(0.0 if len(movers[k]) == 1 else held[k] for k in range(_NUMBERS))))
-    if len(moving) < dials:
-        raise ArgumentError(f"{where}: expected a schedule for a number of what is drawn, given one that changes nothing")
+        brought = [sum(slopes[d][at][k] * schedules[d].at(0.5) for d in dials) for k in range(len(s.numbers))]
+        base.append(s._replace(numbers=tuple(_plain(n - b, max(abs(n), abs(b))) if any(slopes[d][at][k] for d in dials) else n
+                                             for k, (n, b) in enumerate(zip(s.numbers, brought, strict=True)))))
+    moves = [Slot(d, at, 0, 0, tuple(each)) for d in dials for at, each in enumerate(slopes[d]) if any(each)]
 
-    alone = [along(d, share) for d in range(dials) for share in (0.01, 0.37, 0.61, 0.99)]
-    for shares in (*alone, [0.07] * dials, [0.93] * dials):
+    corners = [[(d >> c) % 2 * 0.98 + 0.01 for c in dials] for d in range(2 ** min(len(schedules), 4))]
+    for shares in (*(along(d, share) for d in dials for share in (0.0, *_INSIDE, 1.0)), *corners):
         found = numbers(shares)
-        if found is None or any(not _near(a, b) for a, b in zip(found, _moved(base, moves, shares), strict=True)):
+        if found is None:
+            if not {0.0, 1.0} & {*shares}:
+                raise bent
+            continue
+        expected = [list(s.numbers) for s in base]
+        for move in moves:
+            for k, slope in enumerate(move.numbers):
+                expected[move.count][k] += slope * schedules[move.op].at(shares[move.op])
+        if not all(abs(a - b) <= 1e-9 * max(abs(a), abs(b), 1e-3) for one, other in zip(found, expected, strict=True)
+                   for a, b in zip(one, other, strict=True)):
             raise bent
     return base, moves
 
 
-def _beyond(near: Sequence[tuple[float, ...]], far: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
-    """The numbers at an end where the program is another one, from those a quarter and three quarters away."""
-    return [tuple(n if n == f else 1.5 * n - 0.5 * f for n, f in zip(*both, strict=True))
-            for both in zip(near, far, strict=True)]
-
-
-def _moved(base: Sequence[Slot], moves: Sequence[Slot], shares: Sequence[float]) -> list[list[float]]:
-    """The numbers of a program, as plan.h moves them."""
-    numbers = [list(s.numbers) for s in base]
-    for ramp in moves:
-        t = shares[ramp.op]
-        for c in range(_RAMP):
-            numbers[ramp.count][ramp.k + c] += ramp.numbers[c] * (1 - t) + ramp.numbers[_RAMP + c] * t
-    return numbers
-
-
-def _near(a: Sequence[float], b: Sequence[float]) -> bool:
-    return all(abs(x - y) <= 1e-9 * max(abs(x), abs(y), 1e-3) for x, y in zip(a, b, strict=True))
+def _plain(number: float, of: float = 0.0) -> float:
+    """A number that a difference has made, without the rounding that it has brought, where it is one of a small denominator.
+    ``of``: the size of what it is the difference of."""
+    simple = float(Fraction(number).limit_denominator(10000))
+    return simple if abs(simple - number) <= 1e-11 * max(abs(number), of) else number
