@@ -437,7 +437,8 @@ def test_plans_come_back_from_a_file(copied, tmp_path):
     assert found == plans and [*found] == [*plans]
     before = am.launch_count()
     views, same = am.render(pictures(), plans), am.render(pictures(), found)
-    assert all(torch.equal(views[name], same[name]) for name in views)
+    for name in views:  # sums of whole views are added in another order by a GPU each time
+        torch.testing.assert_close(views[name], same[name], atol=1e-3, rtol=0)
     assert (am.launch_count() - before) % 2 == 0, "one launch for each output, of both"
 
 
