@@ -262,6 +262,22 @@ def test_overlap_boxes_show_the_same_part_of_the_picture():
     assert (source[0] - torch.cat([low, high], 1))[some].abs().max() < 0.01
 
 
+@pytest.mark.parametrize("distortion", [0.5, 0.8, 1.0])
+def test_overlap_boxes_of_strong_perspectives(distortion):
+    """Corners beyond a horizon are nowhere; what the rest of the views have in common is found all the same."""
+    recipe = am.Recipe([am.RandomPerspective(distortion, 1.0)])
+    plans = am.views(v=(recipe, 2)).plan(range(300), size=(64, 64))["v"]
+    where, both = am.correspondence(*plans, grid=(16, 16))
+    a, b, some = am.overlap_boxes(*plans)
+    assert a.isfinite().all() and b.isfinite().all()
+    assert some[both.flatten(1).float().mean(1) > 0.1].all()
+    y, x = torch.meshgrid(*[torch.arange(16) * 4 + 2.0] * 2, indexing="ij")
+    for points, box in ((torch.stack([x, y], -1).expand(300, -1, -1, -1), a), (where, b)):
+        low, high = (box[:, None, None, at] for at in (slice(2), slice(2, 4)))
+        inside = ((points > low - 4) & (points < high + 4)).all(-1)  # the 17 x 17 points are as far apart as that
+        assert inside[both].float().mean() > 0.995
+
+
 def test_pixpro_mask_of_identical_square_crops_is_the_unit_matrix():
     """The middles of neighbours are .707 diagonals apart, just more than .7."""
     plan = am.Recipe([am.CenterCrop(28)]).plan([1], size=(40, 40))
@@ -410,6 +426,11 @@ MISTAKES = {
                                     "sample ids"),
     "grid of one": (lambda: am.correspondence(PLAN, PLAN, grid=7), am.ArgumentError, "rows, columns"),
     "grid of none": (lambda: am.correspondence(PLAN, PLAN, grid=(0, 7)), am.ArgumentError, "of cells"),
+    "other sources": (lambda: am.correspondence(PLAN, WEAK.plan(PLAN.index, size=(41, 52))), am.ShapeError,
+                      r"expected plans of the same pictures, given sources of \(40, 52\) and \(41, 52\)"),
+    "some other sources": (lambda: am.overlap_boxes(PLAN, WEAK.plan(PLAN.index, size=[[40, 52]] * (len(PLAN) - 1) + [[9, 9]])),
+                           am.ShapeError, "given sources of other sizes"),
+    "plans of one name": (lambda: am.render(pictures(), PLANS["b"]), am.ArgumentError, "tuple; views are rendered by the Plans"),
     "overlap of a word": (lambda: am.overlap_boxes("a", PLAN), am.ArgumentError, "a: expected an anamorph.Plan"),
     "threshold": (lambda: am.pixpro_mask(PLAN, PLAN, threshold=-1), am.ArgumentError, "threshold"),
     "threshold NaN": (lambda: am.pixpro_mask(PLAN, PLAN, threshold=float("nan")), am.ArgumentError, "threshold"),

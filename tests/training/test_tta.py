@@ -119,6 +119,15 @@ def test_batches_change_nothing(limit, dense):
         assert torch.allclose(a, b, atol=1e-5)
 
 
+def test_a_list_of_one_size_needs_no_recipe_with_a_size_of_its_own():
+    recipe = am.Recipe([am.RandomHorizontalFlip()])
+
+    def net(x):
+        return x.flatten(1)[:, ::97]
+
+    assert torch.equal(am.tta(net, [*IMAGES], recipe, 3, layout="NHWC"), am.tta(net, IMAGES, recipe, 3, layout="NHWC"))
+
+
 def test_layouts_and_lists_say_the_same():
     net, recipe = linear(), am.Recipe([am.RandomCrop(16, padding=4), NORMALIZE])
     expected = am.tta(net, IMAGES, recipe)
@@ -290,7 +299,7 @@ BAD = {
     "pixels": (run(pixelwise()), am.ShapeError, "dense=True takes predictions of pixels"),
     "no pixels": (run(dense=True), am.ShapeError, r"expected predictions \[5, K, 16, 16\]"),
     "coarse pixels": (run(nn.Conv2d(3, 4, 2, 2), dense=True), am.ShapeError, r"given \[5, 4, 8, 8\]"),
-    "dense list": (run(images=list(IMAGES), dense=True), am.ArgumentError, "one tensor for dense=True"),
+    "dense list": (run(images=[*IMAGES[:-1], IMAGES[-1][:9]], dense=True), am.ArgumentError, "pictures of one size for dense"),
     "one class": (run(linear(1)), am.ShapeError, "at least two classes for probabilities"),
     "rows": (run(lambda x: linear()(x)[1:]), am.ShapeError, "model: expected 5 rows"),
     "a dict": (run(lambda x: {"logits": x}), am.ArgumentError, "gives a tensor, given one that gives dict"),

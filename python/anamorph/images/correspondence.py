@@ -11,6 +11,8 @@ from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, ShapeError
 from anamorph.images.plan import Plan
 
+_SHARES = torch.cartesian_prod(*[torch.linspace(0, 1, 17, device="cpu")] * 2)  # points of a square, [N, 2]
+
 
 def correspondence(a: Plan, b: Plan, grid: Any = (7, 7)) -> tuple[Tensor, Tensor]:
     """Where view ``b`` shows what view ``a`` has in the middles of a grid's cells: a's map to the source, then b's to its view.
@@ -49,22 +51,23 @@ def overlap_boxes(a: Plan, b: Plan) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         Boxes float32 ``[B, 4]``, xyxy in edge coordinates of view a, the same of view b, and bool ``[B]``: whether there is any.
         Where both maps are square (crops, resizes, flips, quarter turns) the box is exactly what both show; else it is the box
-        around the common part of the boxes around what each shows. Boxes of none are zeros.
+        around the common part of the boxes around what each shows, of which a perspective's and a field's are found from 17 x 17
+        points, without those beyond a horizon. Boxes of none are zeros.
 
     Raises:
         ArgumentError, ShapeError, DeviceError: what was given and what is expected.
     """
     a, b = _both(a, b)
-    seen = [_around(plan.to_source(_corners(plan))) for plan in (a, b)]
+    seen = [_around(plan.to_source(_all_over(plan))) for plan in (a, b)]
     low = torch.maximum(seen[0][:, :2], seen[1][:, :2]).clamp(min=0)
     high = torch.minimum(torch.minimum(seen[0][:, 2:], seen[1][:, 2:]), _sizes(a)[:, 0].flip(-1))
-    some = (high > low).all(1)  # not so of NaN
-    x0, y0, x1, y1 = torch.where(some[:, None], torch.cat([low, high], 1), 0).unbind(1)
-    corners = torch.stack([torch.stack(c, 1) for c in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))], 1)
+    some = (high > low).all(1)
+    low, high = (torch.where(some[:, None], edge, 0) for edge in (low, high))
+    common = low[:, None] * (1 - _SHARES.to(low.device)) + high[:, None] * _SHARES.to(low.device)
     out = []
     for plan in (a, b):
         h, w = plan.output_size
-        box = _around(plan.to_view(corners)).clamp(min=0).minimum(low.new_tensor([w, h, w, h]))
+        box = _around(plan.to_view(common)).clamp(min=0).minimum(low.new_tensor([w, h, w, h]))
         out.append(torch.where(some[:, None], box, 0))
     return out[0], out[1], some
 
@@ -114,8 +117,13 @@ def _both(a: Any, b: Any) -> tuple[Plan, Plan]:
         raise ShapeError(f"a, b: expected plans of the same pictures, given {a!r} and {b!r}")
     if a.device != b.device:
         raise DeviceError(f"a, b: expected plans on one device, given {a.device} and {b.device}")
-    if a.device.type == "cpu" and not torch.equal(a.index, b.index):
-        raise ArgumentError("a, b: expected plans of the same sample ids, given others")
+    if isinstance(a.size, tuple) and isinstance(b.size, tuple) and a.size != b.size:
+        raise ShapeError(f"a, b: expected plans of the same pictures, given sources of {a.size} and {b.size}")
+    if a.device.type == "cpu":
+        if not torch.equal(a.index, b.index):
+            raise ArgumentError("a, b: expected plans of the same sample ids, given others")
+        if not bool((_sizes(a) == _sizes(b)).all()):
+            raise ShapeError("a, b: expected plans of the same pictures, given sources of other sizes")
     return a._rows_alone(), b._rows_alone()
 
 
@@ -134,14 +142,16 @@ def _centres(plan: Plan, rows: int, columns: int) -> Tensor:
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).flatten(0, 1).expand(len(plan), -1, -1)
 
 
-def _corners(plan: Plan) -> Tensor:
+def _all_over(plan: Plan) -> Tensor:
+    """Points of a view, its corners among them, [B, N, 2]."""
     h, w = plan.output_size
-    return torch.tensor([[0.0, 0.0], [w, 0.0], [w, h], [0.0, h]], device=plan.device).expand(len(plan), -1, -1)
+    return (_SHARES * torch.tensor([w, h])).to(plan.device).expand(len(plan), -1, -1)
 
 
 def _around(points: Tensor) -> Tensor:
-    """The box around each row's points; NaN where one is."""
-    return torch.cat([points.amin(1), points.amax(1)], 1)
+    """The box around each row's points, but for those that are nowhere; of none it is inside out."""
+    there = points.isfinite().all(-1, keepdim=True)
+    return torch.cat([points.where(there, torch.inf).amin(1), points.where(there, -torch.inf).amax(1)], 1)
 
 
 def _sizes(plan: Plan) -> Tensor:

@@ -21,7 +21,7 @@ from anamorph.training.given import LAYOUTS, batch
 
 
 class Pictures:
-    """A batch as it was given: a tensor, or a list of pictures of different sizes. ``size`` is what a plan takes."""
+    """A batch as it was given: a tensor, or a list of pictures. ``size`` is what a plan takes: one, or where they differ all."""
 
     def __init__(self, images: Any, layout: str | None) -> None:
         self.size: Any
@@ -32,7 +32,9 @@ class Pictures:
             self.layout = None if layout is None else checks.choice("layout", layout, LAYOUTS)
             ragged = Ragged.from_list(images, self.layout and self.layout[1:])
             self._list = [*images]
-            self.size, self.device = ragged.sizes.clone(), ragged.device
+            first = ragged.sizes[0]
+            self.size = tuple(first.tolist()) if bool((ragged.sizes == first).all()) else ragged.sizes.clone()
+            self.device = ragged.device
             return
         self._tensor, self.layout = batch("", images, layout, self._foreign)
         check_dtype("images", self._tensor, images)
@@ -51,7 +53,7 @@ class Pictures:
         else:
             which = range(len(self))[at] if isinstance(at, slice) else at.tolist()
             other._list = [self._list[i] for i in which]
-            other.size = self.size[at if isinstance(at, slice) else torch.tensor(which)]
+            other.size = self.size if isinstance(self.size, tuple) else self.size[torch.tensor(which)]
         return other
 
     def render(self, plans: Sequence[Plan], which: Tensor | None = None) -> Tensor:
