@@ -296,7 +296,8 @@ public:
             t.need_device(words);
             t.need_contiguous();
             if (t.count() != 1 && t.count() != samples)
-                fail<ShapeError>("schedule: expected one number, or one for each of ", samples, " samples, given ", t.shape_text());
+                fail<ShapeError>("schedule: expected one number, or one for each of ", samples, " samples, given ",
+                                 t.shape_text());
             dial.at = t.data<float>();
             dial.stride = t.count() != 1;
         }

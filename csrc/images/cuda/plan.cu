@@ -15,8 +15,8 @@ template <int N> struct Program {
 enum : int { THREADS = 32 };  // few rows, long threads: spread them over the multiprocessors
 
 template <int N>
-__global__ void __launch_bounds__(THREADS) plan_kernel(const __grid_constant__ Program<N> program,
-                                                       const __grid_constant__ PlanArgs args) {
+__global__ void __launch_bounds__(THREADS)
+    plan_kernel(const __grid_constant__ Program<N> program, const __grid_constant__ PlanArgs args) {
     int i = int(blockIdx.x) * int(blockDim.x) + int(threadIdx.x);
     if (i < args.batch * args.views) plan_row(args, program.slots, i);
 }
