@@ -205,6 +205,34 @@ def test_means_are_of_what_is_kept():
     assert am.layer_masking(nn.AvgPool2d(2))(x, mask).flatten().tolist() == [0.25, 0, 0, 3.5]  # with zeros, as published
 
 
+@pytest.mark.parametrize("options", [dict(kernel_size=4), dict(kernel_size=6, padding=1), dict(kernel_size=(4, 8), padding=(0, 2)),
+                                     dict(kernel_size=4, divisor_override=1), dict(kernel_size=4, divisor_override=10**14),
+                                     dict(kernel_size=6, padding=2, ceil_mode=True),
+                                     dict(kernel_size=6, padding=1, count_include_pad=False)])
+def test_an_average_pool_to_one_cell_is_its_own_and_of_what_is_kept(options):
+    """Padding and divisor make a multiple of the mean of it; where the mask takes some away the mean is of the others."""
+    pool, x, ones = nn.AvgPool2d(**options), waves(2, 3, 4).double() + 1, torch.ones(2, 1, 4, 4)
+    assert pool(x).shape[2:] == (1, 1)
+    assert torch.equal(am.layer_masking(pool)(x, ones), pool(x))
+    assert torch.equal(am.layer_masking(pool)(x.bfloat16(), ones), pool(x.bfloat16()))
+    keep = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(3)) > 0.5
+    mean = torch.stack([picture[:, place[0]].mean(1) for picture, place in zip(x, keep)])
+    multiple = pool(torch.ones(1, 1, 4, 4, dtype=torch.float64)).item()
+    assert torch.allclose(am.layer_masking(pool)(x, keep).flatten(1), mean * multiple, rtol=1e-12, atol=0)
+    assert not am.layer_masking(pool)(x, keep & False).any()
+
+
+@pytest.mark.parametrize("side", [2, 5, 9])
+@pytest.mark.parametrize("options", [dict(kernel_size=3, padding=1), dict(kernel_size=9, divisor_override=1),
+                                     dict(kernel_size=10, ceil_mode=True, padding=1), dict(kernel_size=3, stride=7),
+                                     dict(kernel_size=2), dict(kernel_size=5, padding=2, stride=9, count_include_pad=False)])
+def test_average_pools_are_the_plain_ones_of_a_mask_of_ones(options, side):
+    pool, x = nn.AvgPool2d(**options), waves(2, 3, side)
+    if side + 2 * options.get("padding", 0) < options["kernel_size"] and not options.get("ceil_mode"):
+        pytest.skip("the pool is larger than the picture")
+    assert torch.equal(am.layer_masking(pool)(x, torch.ones(2, 1, side, side)), pool(x))
+
+
 class Mean(nn.Module):
     def forward(self, x):
         return x.mean((-1, -2))

@@ -281,10 +281,11 @@ def _largest(x: Masked, pool: Callable[[Tensor], Tensor]) -> Masked:
 
 def _avg_pool2d(x: Any, *args: Any, **kwargs: Any) -> Tensor:
     x = _mine(x, "avg_pool2d")
-    out, share = F.avg_pool2d(_zeroed(x), *args, **kwargs), F.avg_pool2d(x.keep.float(), *args, **kwargs)
-    if out.shape[2:] == (1, 1):  # a mean over the picture
-        out = out / share.clamp(min=1e-12).to(_float(out).dtype)
-    return _whole(_masked(out.to(x.dtype), share > 0, x.fill))
+    kept = _float(x.keep.to(x.dtype))
+    out, share = F.avg_pool2d(_zeroed(x), *args, **kwargs), F.avg_pool2d(kept, *args, **kwargs)
+    if out.shape[2:] == (1, 1):  # a mean over the picture; what the pool itself makes of one, padding and divisor, stays
+        out = out * (F.avg_pool2d(torch.ones_like(kept), *args, **kwargs) / torch.where(share != 0, share, 1))
+    return _whole(_masked(out.to(x.dtype), share != 0, x.fill))
 
 
 def _adaptive_avg_pool2d(x: Any, output_size: Any) -> Tensor:
