@@ -116,6 +116,11 @@ def _both(a: Any, b: Any) -> tuple[Plan, Plan]:
         raise DeviceError(f"a, b: expected plans on one device, given {a.device} and {b.device}")
     if a.device.type == "cpu" and not torch.equal(a.index, b.index):
         raise ArgumentError("a, b: expected plans of the same sample ids, given others")
+    sizes = [plan.size if isinstance(plan.size, Tensor) else torch.tensor([plan.size]) for plan in (a, b)]
+    if all(each.device.type == "cpu" for each in sizes) and bool((sizes[0] != sizes[1]).any()):
+        i = int((sizes[0] != sizes[1]).any(1).nonzero()[0])
+        one, other = (" x ".join(map(str, each[i if len(each) > 1 else 0].tolist())) for each in sizes)
+        raise ShapeError(f"a, b: expected plans of the same pictures, given one of {one} pixels and one of {other}, picture {i}")
     return a._rows_alone(), b._rows_alone()
 
 
