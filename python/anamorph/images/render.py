@@ -55,7 +55,9 @@ def render(images: Any, plan: Plan | Plans, targets: Any = None, *, mask: Tensor
     if type(plan) is Plan:
         return _render(images, plan, targets, mask, layout, out)
     if type(plan) is not Plans:
-        raise ArgumentError(f"plan: expected an anamorph.Plan, given {type(plan).__name__}")
+        of_views = isinstance(plan, tuple | list) and any(type(one) is Plan for one in plan)
+        hint = "; give the Plans of all views whole, as views.plan gave them, or one Plan of these" if of_views else ""
+        raise ArgumentError(f"plan: expected an anamorph.Plan, given {type(plan).__name__}{hint}")
     if mask is not None or out is not None:
         name, given = ("out", out) if mask is None else ("mask", mask)
         raise ArgumentError(f"{name}: expected none for the plans of several views, given a {type(given).__name__}")
