@@ -258,10 +258,21 @@ def test_texts():
     assert torch.allclose(found, each)
 
 
+def test_a_list_of_pictures_of_one_size_is_their_batch():
+    """Also where the source decides how large the views are, densely, and in parts."""
+    listed = [*IMAGES]
+    for options in ({}, {"batch_size": 3}, {"entropy_above": 1.2}):
+        assert torch.equal(am.tta(LINEAR, listed, FLIPS, 3, **options), am.tta(LINEAR, IMAGES, FLIPS, 3, **options))
+        for one, other in zip(am.tta(pixelwise(), listed, FLIPS, 3, dense=True, **options),
+                              am.tta(pixelwise(), IMAGES, FLIPS, 3, dense=True, **options), strict=True):
+            assert torch.equal(one, other)
+
+
 # ---- what can be wrong ----
 
 
 LINEAR = linear()
+FLIPS = am.Recipe([am.RandomHorizontalFlip(), NORMALIZE])  # as large as the picture
 
 
 def run(model=LINEAR, images=IMAGES, recipe=SHIFTS, views=2, **options):
@@ -277,6 +288,7 @@ BAD = {
     "no recipe": (run(recipe=[am.D4()]), am.ArgumentError, "recipe: expected an anamorph.Recipe"),
     "mixing": (run(recipe=am.Recipe([am.MixUp()])), am.ArgumentError, "does not mix"),
     "no views": (run(views=0), am.ArgumentError, "views.*given 0"),
+    "views and the picture's own": (run(views=4096), am.ArgumentError, "views.*1 to 4095, given 4096"),
     "aggregate": (run(aggregate="max"), am.ArgumentError, "'entropy-weighted', given 'max'"),
     "threshold": (run(entropy_above=-0.1), am.ArgumentError, "entropy_above: expected nats of at least 0, or inf"),
     "threshold nan": (run(entropy_above=math.nan), am.ArgumentError, "entropy_above"),
@@ -290,7 +302,8 @@ BAD = {
     "pixels": (run(pixelwise()), am.ShapeError, "dense=True takes predictions of pixels"),
     "no pixels": (run(dense=True), am.ShapeError, r"expected predictions \[5, K, 16, 16\]"),
     "coarse pixels": (run(nn.Conv2d(3, 4, 2, 2), dense=True), am.ShapeError, r"given \[5, 4, 8, 8\]"),
-    "dense list": (run(images=list(IMAGES), dense=True), am.ArgumentError, "one tensor for dense=True"),
+    "dense list": (run(images=[*IMAGES[:4], IMAGES[4, :, :9]], dense=True), am.ArgumentError, "of one size for dense=True"),
+    "list of two sizes": (run(images=[*IMAGES[:4], IMAGES[4, :, :9]], recipe=FLIPS), am.ArgumentError, "given one for each sample"),
     "one class": (run(linear(1)), am.ShapeError, "at least two classes for probabilities"),
     "rows": (run(lambda x: linear()(x)[1:]), am.ShapeError, "model: expected 5 rows"),
     "a dict": (run(lambda x: {"logits": x}), am.ArgumentError, "gives a tensor, given one that gives dict"),

@@ -21,7 +21,8 @@ from anamorph.training.given import LAYOUTS, batch
 
 
 class Pictures:
-    """A batch as it was given: a tensor, or a list of pictures of different sizes. ``size`` is what a plan takes."""
+    """A batch as it was given: a tensor, or a list of pictures. ``size`` is what a plan takes: one (height, width) where all
+    have one, else each picture's."""
 
     def __init__(self, images: Any, layout: str | None) -> None:
         self.size: Any
@@ -32,7 +33,8 @@ class Pictures:
             self.layout = None if layout is None else checks.choice("layout", layout, LAYOUTS)
             ragged = Ragged.from_list(images, self.layout and self.layout[1:])
             self._list = [*images]
-            self.size, self.device = ragged.sizes.clone(), ragged.device
+            one = bool((ragged.sizes == ragged.sizes[0]).all())
+            self.size, self.device = tuple(ragged.sizes[0].tolist()) if one else ragged.sizes.clone(), ragged.device
             return
         self._tensor, self.layout = batch("", images, layout, self._foreign)
         check_dtype("images", self._tensor, images)
@@ -51,7 +53,9 @@ class Pictures:
         else:
             which = range(len(self))[at] if isinstance(at, slice) else at.tolist()
             other._list = [self._list[i] for i in which]
-            other.size = self.size[at if isinstance(at, slice) else torch.tensor(which)]
+            other.size = self.size
+            if isinstance(self.size, Tensor):
+                other.size = self.size[at if isinstance(at, slice) else torch.tensor(which)]
         return other
 
     def render(self, plans: Sequence[Plan], which: Tensor | None = None) -> Tensor:

@@ -118,7 +118,7 @@ def tta(model: Callable[[Tensor], Any], images: Any, recipe: Recipe, views: int 
             ``[N, K, h, w]``. Whether it trains or evaluates is the caller's: ``model.eval()``.
         images: ``[B, H, W, C]`` or ``[B, C, H, W]``, or a list of pictures, as :func:`anamorph.render` takes them.
         recipe: of the random views; one that does not mix. View v is ``recipe.plan(index, view=v, ...)``'s.
-        views: how many random views, 1 to 4096; the picture itself comes before them and is not counted.
+        views: how many random views, 1 to 4095; the picture itself comes before them and is not counted.
         aggregate: "mean", "logit-mean" or "entropy-weighted", as :func:`aggregate_views` has them; of ``dense`` ones for each
             pixel.
         entropy_above: t in nats: only samples whose own prediction has an entropy of at least t are augmented (of a dense one:
@@ -128,7 +128,7 @@ def tta(model: Callable[[Tensor], Any], images: Any, recipe: Recipe, views: int 
             the recipe does. A Recipe: by that one. False: not at all, the random views alone count.
         dense: predictions for each pixel, which are taken back to the picture by ``plan.undo``.
         index: the sample ids, integers ``[B]``; None: 0 to B - 1.
-        seed, epoch: as a plan's.
+        seed, epoch: as a plan's. A recipe's schedules see step 0.
         batch_size: how many views are rendered and given to the model at once, at most; None: all views of all pictures, in one
             launch of the render, of pictures that are not copied (those chosen by ``entropy_above`` are).
         layout: "NHWC" or "NCHW", where the shape fits both; of a list, its pictures' without the N.
@@ -150,7 +150,7 @@ def tta(model: Callable[[Tensor], Any], images: Any, recipe: Recipe, views: int 
     _check_recipe("recipe", recipe)
     pictures = Pictures(images, layout)
     if dense and isinstance(pictures.size, Tensor):
-        raise ArgumentError("images: expected one tensor for dense=True, pictures of one size, given a list")
+        raise ArgumentError("images: expected pictures of one size for dense=True, given a list of several")
     if not isinstance(plain, bool):
         _check_recipe("plain", plain)
     elif plain:
