@@ -262,6 +262,24 @@ def test_overlap_boxes_show_the_same_part_of_the_picture():
     assert (source[0] - torch.cat([low, high], 1))[some].abs().max() < 0.01
 
 
+@pytest.mark.parametrize("distortion", [0.6, 0.8, 1.0])
+def test_overlap_boxes_beyond_the_horizon(distortion):
+    """Where a corner of one view lies nowhere in the other, a box is found by what both show: pixel by pixel here."""
+    size, count = 64, 150
+    a, b = am.views(v=(am.Recipe([am.RandomPerspective(distortion, p=1)]), 2)).plan(range(count), size=(size, size))["v"]
+    boxes, others, some = am.overlap_boxes(a, b)
+    assert boxes.isfinite().all() and others.isfinite().all() and not boxes[~some].any() and not others[~some].any()
+    shown = [am.correspondence(*plans, grid=(size, size))[1] for plans in ((a, b), (b, a))]
+    common = torch.stack([both.flatten(1).any(1) for both in shown]).all(0)  # of a map that is nearly a line one may have none
+    assert common.sum() > count / 2 and some[common].all()
+    y, x = torch.meshgrid(*[torch.arange(size) + 0.5] * 2, indexing="ij")
+    for box, both in ((boxes, shown[0]), (others, shown[1])):
+        assert (box >= 0).all() and (box <= size).all() and (box[:, 2:] >= box[:, :2]).all()
+        left, top, right, bottom = box[:, :, None, None].unbind(1)
+        inside = (x > left - 2) & (x < right + 2) & (y > top - 2) & (y < bottom + 2)  # two pixels are a 32nd of the side
+        assert (inside & both)[common].sum() > 0.999 * both[common].sum()
+
+
 def test_pixpro_mask_of_identical_square_crops_is_the_unit_matrix():
     """The middles of neighbours are .707 diagonals apart, just more than .7."""
     plan = am.Recipe([am.CenterCrop(28)]).plan([1], size=(40, 40))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, ShapeError
 from anamorph.images.plan import Plan
+
+GRID = 33  # points along a side, for what corners alone do not tell
 
 
 def correspondence(a: Plan, b: Plan, grid: Any = (7, 7)) -> tuple[Tensor, Tensor]:
@@ -49,24 +52,26 @@ def overlap_boxes(a: Plan, b: Plan) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         Boxes float32 ``[B, 4]``, xyxy in edge coordinates of view a, the same of view b, and bool ``[B]``: whether there is any.
         Where both maps are square (crops, resizes, flips, quarter turns) the box is exactly what both show; else it is the box
-        around the common part of the boxes around what each shows. Boxes of none are zeros.
+        around the common part of the boxes around what each shows. Of a perspective so strong that a corner lies beyond the
+        horizon, it is around what 33 x 33 points find, about a 32nd of a side too small at most. Boxes of none are zeros.
 
     Raises:
         ArgumentError, ShapeError, DeviceError: what was given and what is expected.
     """
     a, b = _both(a, b)
-    seen = [_around(plan.to_source(_corners(plan))) for plan in (a, b)]
+    seen = [_carried(plan.to_source, plan.to_view, _corners(plan), _sizes(plan)) for plan in (a, b)]
     low = torch.maximum(seen[0][:, :2], seen[1][:, :2]).clamp(min=0)
     high = torch.minimum(torch.minimum(seen[0][:, 2:], seen[1][:, 2:]), _sizes(a)[:, 0].flip(-1))
     some = (high > low).all(1)  # not so of NaN
     x0, y0, x1, y1 = torch.where(some[:, None], torch.cat([low, high], 1), 0).unbind(1)
     corners = torch.stack([torch.stack(c, 1) for c in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))], 1)
-    out = []
+    boxes = []
     for plan in (a, b):
         h, w = plan.output_size
-        box = _around(plan.to_view(corners)).clamp(min=0).minimum(low.new_tensor([w, h, w, h]))
-        out.append(torch.where(some[:, None], box, 0))
-    return out[0], out[1], some
+        box = _carried(plan.to_view, plan.to_source, corners, low.new_tensor([[plan.output_size]]))
+        boxes.append(box.clamp(min=0).minimum(low.new_tensor([w, h, w, h])))
+    some = some & ~torch.cat(boxes, 1).isnan().any(1)
+    return torch.where(some[:, None], boxes[0], 0), torch.where(some[:, None], boxes[1], 0), some
 
 
 def pixpro_mask(a: Plan, b: Plan, grid: Any = (7, 7), threshold: float = 0.7) -> Tensor:
@@ -142,6 +147,24 @@ def _centres(plan: Plan, rows: int, columns: int) -> Tensor:
 def _corners(plan: Plan) -> Tensor:
     h, w = plan.output_size
     return torch.tensor([[0.0, 0.0], [w, 0.0], [w, h], [0.0, h]], device=plan.device).expand(len(plan), -1, -1)
+
+
+def _carried(carry: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor], corners: Tensor, size: Tensor) -> Tensor:
+    """The box around where ``carry`` takes the box with these corners, into a frame of a (height, width) [B or 1, 1, 2]. Where a
+    corner comes to lie nowhere, the box around those points of a grid on either side that lie in both; NaN where none does."""
+    box = _around(carry(corners))
+    lost = box.isnan().any(1)
+    if lost.device.type == "cpu" and not bool(lost.any()):  # elsewhere a look would wait
+        return box
+    share = torch.linspace(0, 1, GRID, device=corners.device)
+    grid = torch.stack(torch.meshgrid(share, share, indexing="xy"), -1).flatten(0, 1)
+    low, high = corners[:, :1], corners[:, 2:3]
+    there = (grid * size.flip(-1)).expand(len(corners), -1, -1)
+    origins = back(there)
+    points = torch.cat([carry(low + (high - low) * grid), there], 1)
+    inside = torch.cat([_inside(points[:, :len(grid)], size), ((origins >= low) & (origins <= high)).all(-1)], 1)[..., None]
+    found = torch.cat([torch.where(inside, points, torch.inf).amin(1), torch.where(inside, points, -torch.inf).amax(1)], 1)
+    return torch.where(lost[:, None], torch.where(inside.any(1), found, torch.nan), box)
 
 
 def _around(points: Tensor) -> Tensor:
