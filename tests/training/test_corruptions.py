@@ -313,6 +313,7 @@ def test_grey_is_brightened_as_three_equal_channels():
 IMAGES = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
 BAD = {
     "text": (lambda f: f("a.jpg", 1, index=[0, 1]), am.ArgumentError, "speaks DLPack"),
+    "a list": (lambda f: f([*IMAGES], 1, index=[0, 1]), am.ArgumentError, "one tensor .*, given a list of 2; torch.stack"),
     "floats": (lambda f: f(IMAGES.float(), 1, index=[0, 1]), am.DtypeError, "expected uint8, given float32"),
     "int64": (lambda f: f(IMAGES.long(), 1, index=[0, 1]), am.DtypeError, "expected uint8, given int64"),
     "one picture": (lambda f: f(IMAGES[0], 1, index=[0]), am.ShapeError, r"\[B, H, W, C\]"),

@@ -182,6 +182,7 @@ def test_spread_moves_the_two_thresholds_of_canny():
 
 IMAGES = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
 BAD = {
+    "a list": (lambda: edge_map([*IMAGES]), am.ArgumentError, "one tensor .*, given a list of 2; torch.stack"),
     "floats": (lambda: edge_map(IMAGES.float()), am.DtypeError, "uint8"),
     "one picture": (lambda: edge_map(IMAGES[0]), am.ShapeError, r"\[B, H, W, C\]"),
     "four channels": (lambda: edge_map(torch.zeros(2, 8, 8, 4, dtype=torch.uint8)), am.ShapeError, "1 or 3 channels, given 4"),

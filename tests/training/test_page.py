@@ -1,4 +1,4 @@
-"""The code of docs/training.md runs, in the page's order."""
+"""The code of docs/training.md and docs/corruptions.md runs, in the pages' order."""
 
 import math
 import re
@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 import anamorph as am
 
-PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "training.md").read_text()
 
 
 def head(inputs, classes):
@@ -45,3 +46,17 @@ def test_the_code_of_the_page_runs():
 
 def test_the_page_names_every_call():
     assert all(f"am.{name}" in PAGE for name in am.training.__all__)
+
+
+def test_the_code_of_the_page_of_corruptions_runs():
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "corruptions.md").read_text(), re.S)
+    images, ids, seen = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8), torch.arange(4), []
+    net = nn.Sequential(nn.Conv2d(3, 10, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    mean, std = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1), torch.tensor([0.2, 0.25, 0.3]).view(3, 1, 1)
+    names = {"am": am, "net": net, "mean": mean, "std": std, "batches": [(images, torch.tensor([1, 0, 9, 3]), ids)],
+             "baseline": {name: [0.5] * 5 for name in am.corruptions.suite()}, "images": images, "ids": ids}
+    exec(block, names)
+    assert len(seen) == 51 and torch.equal(seen[0], (images / 255 - mean) / std)
+    assert len(names["errors"]) == 11 and len(names["views"]) == 7
+    assert names["noisy"].shape == names["lines"].shape == images.shape and not torch.equal(names["noisy"], images)

@@ -82,6 +82,13 @@ def test_what_the_official_order_cannot_tell_apart():
     assert len(one) == len(three) == 1 and not one & three
 
 
+@pytest.mark.parametrize("turns", ["all", "one"])
+def test_a_list_of_pictures_of_one_size_is_their_batch(turns):
+    task, ids = am.RotationPretext(FLIP, turns=turns), torch.arange(len(BYTES))
+    (views, labels), (expected, theirs) = task([*BYTES], index=ids), task(BYTES, index=ids)
+    assert torch.equal(views, expected) and torch.equal(labels, theirs)
+
+
 def test_one_turn_is_drawn_by_id_seed_and_epoch():
     task = am.RotationPretext(am.Recipe([], dtype=torch.uint8), turns="one")
     many = BYTES[:1].expand(4000, -1, -1, -1)

@@ -74,6 +74,7 @@ def test_families_draw_apart():
 IMAGES = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
 BAD = {
     "text": (lambda f: f("a.jpg", index=[0, 1]), am.ArgumentError, "speaks DLPack"),
+    "a list": (lambda f: f([*IMAGES], index=[0, 1]), am.ArgumentError, "one tensor .*, given a list of 2; torch.stack"),
     "floats": (lambda f: f(IMAGES.float(), index=[0, 1]), am.DtypeError, "expected uint8"),
     "int32": (lambda f: f(IMAGES.int(), index=[0, 1]), am.DtypeError, "given int32"),
     "one picture": (lambda f: f(IMAGES[0], index=[0]), am.ShapeError, r"\[B, H, W, C\]"),

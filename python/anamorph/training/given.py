@@ -70,6 +70,9 @@ def batch(where: str, value: Any, layout: Any, foreign: list[Tensor]) -> tuple[T
     ``where``: what stands before the arguments' names. ``foreign``: as of ``as_tensor``."""
     if layout is not None:
         layout = checks.choice(f"{where}layout", layout, LAYOUTS)
+    if isinstance(value, list | tuple):
+        raise ArgumentError(f"{where}images: expected one tensor [B, H, W, C] or [B, C, H, W], given a {type(value).__name__} of "
+                            f"{len(value)}; torch.stack makes one of tensors of one size")
     t = as_tensor(f"{where}images", value, foreign)
     if layout is None or t.dim() != 4:
         layout = "NCHW" if channels_first(t.shape, None, layout) else "NHWC"

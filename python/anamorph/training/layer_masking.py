@@ -281,10 +281,11 @@ def _largest(x: Masked, pool: Callable[[Tensor], Tensor]) -> Masked:
 
 def _avg_pool2d(x: Any, *args: Any, **kwargs: Any) -> Tensor:
     x = _mine(x, "avg_pool2d")
-    out, share = F.avg_pool2d(_zeroed(x), *args, **kwargs), F.avg_pool2d(x.keep.float(), *args, **kwargs)
-    if out.shape[2:] == (1, 1):  # a mean over the picture
-        out = out / share.clamp(min=1e-12).to(_float(out).dtype)
-    return _whole(_masked(out.to(x.dtype), share > 0, x.fill))
+    kept = _float(x.keep.to(x.dtype))
+    out, share = F.avg_pool2d(_zeroed(x), *args, **kwargs), F.avg_pool2d(kept, *args, **kwargs)
+    if out.shape[2:] == (1, 1):  # a mean over the picture; what the pool itself makes of one, padding and divisor, stays
+        out = out * (F.avg_pool2d(torch.ones_like(kept), *args, **kwargs) / torch.where(share != 0, share, 1))
+    return _whole(_masked(out.to(x.dtype), share != 0, x.fill))
 
 
 def _adaptive_avg_pool2d(x: Any, output_size: Any) -> Tensor:
@@ -392,7 +393,7 @@ def _rows(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 # What takes each value alone.
 
-def _alone(func: Any, args: Any, kwargs: Any) -> Masked:
+def _alone(func: Any, args: Any, kwargs: Any) -> Any:
     masked = [value for value in (*args, *kwargs.values()) if isinstance(value, Masked)]
     name = func.__name__
     if "out" in kwargs or not masked or ("div" in name and isinstance(args[-1], Masked)):
@@ -401,6 +402,8 @@ def _alone(func: Any, args: Any, kwargs: Any) -> Masked:
     for other in masked[1:]:
         keep = keep & other.keep  # where all are kept: this undoes what the branch of a residual block has grown
     out = func(*args, **kwargs)
+    if not isinstance(out, Tensor):  # type() without a type is asked
+        return out
     if out.ndim != 4 or out.shape[0] != keep.shape[0] or out.shape[2:] != keep.shape[2:]:
         raise _NoRuleError(name, f"to {list(out.shape)}")
     return _masked(out, keep.to(out.device), masked[0].fill)
@@ -433,5 +436,7 @@ RULES: dict[str, Callable[..., Any]] = {
 ASKED = _names("""
     shape dtype device ndim requires_grad layout is_cuda is_cpu is_leaf is_sparse is_quantized is_mkldnn is_meta is_nested is_mps
     is_xpu grad_fn names itemsize nbytes size dim ndimension numel nelement element_size stride is_contiguous get_device
-    is_floating_point is_complex is_signed is_inference __len__ storage_offset
+    is_floating_point is_complex is_signed is_inference __len__ storage_offset is_sparse_csr is_xla is_vulkan is_ipu is_mtia
+    is_maia is_conj is_neg is_pinned is_shared is_distributed is_same_size dim_order dense_dim sparse_dim name output_nr
+    retains_grad retain_grad register_hook result_type _version
 """)

@@ -106,7 +106,8 @@ class RotationPretext:
         """The views of a batch and their labels, in one launch of the render.
 
         Args:
-            images: ``[B, H, W, C]`` or ``[B, C, H, W]``, or a list of pictures, as :func:`anamorph.render` takes them.
+            images: ``[B, H, W, C]`` or ``[B, C, H, W]``, or a list of pictures, as :func:`anamorph.render` takes them; of
+                several sizes where the recipe's output has one.
             index: the sample ids, integers ``[B]``.
             seed, epoch, view: as a plan's, view 0 to 1023.
             layout: "NHWC" or "NCHW", where the shape fits both; of a list, its pictures' without the N.

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from anamorph.core import checks
-from anamorph.core.errors import ArgumentError, DeviceError, ShapeError
+from anamorph.core.errors import ArgumentError, ShapeError
 from anamorph.core.tensors import as_integers
+from anamorph.training import given
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -24,7 +25,8 @@ def evaluate(model: Callable[[Tensor], Tensor], batches: Iterable[tuple[Any, Any
     Args:
         model: from corrupted uint8 pictures, of the layout of the batches, to logits ``[B, K]``; it normalises, and stays in the
             mode that it is in. No gradients are kept.
-        batches: (pictures, class ids, sample ids), gone through once. Pictures and class ids lie on the model's device.
+        batches: (pictures, class ids, sample ids), gone through once. Pictures and class ids lie on the model's device. Class
+            ids are 0 to K - 1; on a GPU, where a look at them would wait, another one is a wrong prediction.
         corruptions: by name, as ``am.corruptions.suite()``.
         severities: some of 1 to 5. seed: of the noise. layout: of the pictures, where their shape fits both.
 
@@ -87,10 +89,9 @@ def mean_corruption_error(errors: Mapping[str, Sequence[float]], baseline: Mappi
 def _wrong(logits: Any, labels: Tensor) -> Tensor:
     """How many are, on the device: the host does not wait."""
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(labels) or labels.dim() != 1:
-        given = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ShapeError(f"evaluate: expected logits [B, K] for class ids [B], given {given} for {list(labels.shape)}")
-    if logits.device != labels.device:
-        raise DeviceError(f"labels: expected on {logits.device} like the logits, given on {labels.device}")
+        what = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ShapeError(f"evaluate: expected logits [B, K] for class ids [B], given {what} for {list(labels.shape)}")
+    given.class_ids("labels", labels, len(logits), logits.shape[1], logits)
     return (logits.argmax(1) != labels).sum()
 
 
