@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from torch import Tensor
+
 from anamorph.core import checks
 from anamorph.images.transforms.base import Transform, lengths
 from anamorph.images.transforms.program import Slot, apply, choice, order, slot
 
-Strength = float | Sequence[float] | None
+Strength = float | Sequence[float] | Tensor | None  # a tensor: a schedule
 
 
 @dataclass(frozen=True)
