@@ -2,6 +2,8 @@
 //
 // A row of a view goes through a buffer that stays in the first-level cache, one stage at a time. A view with steps that need the
 // whole of it is first drawn up to the last of these into a room of its own, so that the taps are taken once.
+#include <type_traits>
+
 #include "../render.h"
 #include "../stages.h"
 #include "color_rows.h"
@@ -176,11 +178,31 @@ private:
     }
 };
 
+// The taps of a whole view, in a room: views of one picture that have the same need them once.
+struct Taps {
+    float* room = nullptr;
+    bool taken = false;
+};
+
+// Have two rows the same taps? Of one picture, not mixed, and bent by no field; with the fill in them, or laid later.
+inline bool same_taps(const RenderArgs& a, const int32_t* one, const int32_t* other) {
+    auto fill_step = [&](const int32_t* row) { return min_(row[W_FILL_STEP], count_of(row, W_COLORS, a.info.most.colors)); };
+    return a.info.most.fields == 0 && one[W_MIX] == MIX_NONE && std::memcmp(one, other, (W_MIX + 1) * sizeof(int32_t)) == 0 &&
+           fill_step(one) == fill_step(other);
+}
+
 template <int C> void prepare(const Rows<C>& rows, View<C>& v, Rooms& own, bool blends);
 
 // `blends`: it is no layer, which has none of its own, whatever a damaged row says.
-template <int C> void open(const Rows<C>& rows, View<C>& v, Rooms& own, bool blends = true) {
-    v.sampler.open(own.table, own.strip, own.packed, own.field, rows.args.out_h, rows.args.out_w);
+template <int C> void open(const Rows<C>& rows, View<C>& v, Rooms& own, bool blends = true, Taps* taps = nullptr) {
+    const RenderArgs& a = rows.args;
+    if (!taps || !taps->taken) v.sampler.open(own.table, own.strip, own.packed, own.field, a.out_h, a.out_w);
+    if (taps) {
+        const int64_t line = int64_t(C) * v.pitch;
+        for (int y = 0; y < a.out_h && !taps->taken; ++y) v.sampler.row(y, 0, a.out_w, rows.stage, taps->room + y * line);
+        taps->taken = true;
+        v.cache = taps->room;
+    }
     if (next_whole(v, 0) >= 0) prepare(rows, v, own, blends);
 }
 
@@ -266,7 +288,7 @@ template <int C> void place(const Rows<C>& rows, const int32_t* own_row, View<C>
     v.sampler.open(placed.table, placed.strip, placed.packed, placed.field, a.out_h, a.out_w);
 }
 
-template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
+template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1, Taps* taps = nullptr) {
     auto costly = [&](const View<C>& v) { return v.sampler.ways(a.out_h, a.out_w).costly(); };
     auto view_of = [&](int n) {
         Layer v;
@@ -285,7 +307,7 @@ template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
     const size_t line = size_t(C) * own.pitch;
     float* buf = lines.need(2 * line);
     Rows<C> rows{a, i, own.pitch, a.in.dtype == U8, Stage(stages.need(Stage::floats(own.pitch)), own.pitch), buf, buf + line};
-    open(rows, own, own_rooms);
+    open(rows, own, own_rooms, true, taps);
     if (rule != MIX_NONE) open(rows, other, other_rooms);
     if (rule == MIX_RESIZED_BOX) place(rows, own.row, other, other_rooms, placed_rooms);
     for (int y = y0; y < y1; ++y) render(rows, own, other, {y, 0, a.out_w});
@@ -294,13 +316,34 @@ template <int C> void render_band(const RenderArgs& a, int i, int y0, int y1) {
     for (Rooms* rooms : {&own_rooms, &other_rooms, &placed_rooms}) rooms->trim();
 }
 
-void render_task(const RenderArgs& a, int i, int y0, int y1) {
-    switch (a.in.channels) {
-        case 1: render_band<1>(a, i, y0, y1); break;
-        case 2: render_band<2>(a, i, y0, y1); break;
-        case 3: render_band<3>(a, i, y0, y1); break;
-        default: render_band<4>(a, i, y0, y1); break;
+// All views of picture b, one after the other.
+template <int C> void render_picture(const RenderArgs& a, int b) {
+    static thread_local Scratch room;
+    Taps taps;
+    const int step = a.in.batch;
+    for (int i = b; i < a.batch; i += step) {
+        const bool goes_on = i + step < a.batch && same_taps(a, row_of(a, i), row_of(a, i + step));
+        if (goes_on && !taps.room) taps.room = room.need(size_t(C) * packs_above(a.out_w) * a.out_h + 2 * LANES);
+        render_band<C>(a, i, 0, a.out_h, goes_on || taps.taken ? &taps : nullptr);
+        if (!goes_on) taps.taken = false;
     }
+    room.trim();
+}
+
+template <class F> void by_channels(int channels, const F& f) {
+    switch (channels) {
+        case 1: f(std::integral_constant<int, 1>{}); break;
+        case 2: f(std::integral_constant<int, 2>{}); break;
+        case 3: f(std::integral_constant<int, 3>{}); break;
+        default: f(std::integral_constant<int, 4>{}); break;
+    }
+}
+
+void render_task(const RenderArgs& a, int i, int y0, int y1) {
+    by_channels(a.in.channels, [&](auto c) { render_band<decltype(c)::value>(a, i, y0, y1); });
+}
+void render_views(const RenderArgs& a, int b) {
+    by_channels(a.in.channels, [&](auto c) { render_picture<decltype(c)::value>(a, b); });
 }
 
 }}  // namespace anamorph::AM_LEVEL
