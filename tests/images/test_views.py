@@ -69,10 +69,10 @@ STRONGER = {"jitter": [am.ColorJitter(0.4, 0.4, 0.4, 0.1)], "RandAugment": [am.R
             "stencils": [am.GaussianBlur(5), am.RandomAdjustSharpness(2, 1.0)], "erasing": [am.RandomErasing(1.0)],
             "geometry": [am.RandomRotation(30)], "a blend": [am.AugMix()], "nothing": [],
             "mixing": [am.MixUp()], "noise": [am.RandomGrayscale(0.5), am.GaussianNoise(0.1, 0.1)]}
-BEGINNINGS = {"crop": GEOMETRY, "a turn": [am.RandomRotation(40, "bilinear", fill=(9, 200, 90)), am.RandomCrop(32)],
+BEGINNINGS = {"crop": GEOMETRY, "a turn": [am.RandomRotation(40, "bilinear", fill=(0.1, 0.8, 0.3)), am.RandomCrop(32)],
               "flip": [am.RandomHorizontalFlip(), am.CenterCrop(32)],
               "a fill after colour": [am.RandomInvert(0.5), am.ColorJitter(0.3),
-                                      am.RandomAffine(30, interpolation="bicubic", fill=255), am.RandomCrop(32)]}
+                                      am.RandomAffine(30, interpolation="bicubic", fill=1), am.RandomCrop(32)]}
 
 
 @pytest.mark.parametrize("beginning", BEGINNINGS)
