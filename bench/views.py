@@ -39,15 +39,19 @@ def contenders() -> list[Contender]:
     chains = [chain(224, (0.4, 1.0), 1.0, 0.0), chain(224, (0.4, 1.0), 0.1, 0.2), *[chain(96, (0.05, 0.4), 0.5, 0.0)] * 8]
     geometry = [am.RandomResizedCrop(224), am.RandomHorizontalFlip()]
     normalize = am.Normalize(am.presets.MEAN, am.presets.STD)
-    weak, strong = am.Recipe([*geometry, normalize]), am.Recipe([*geometry, am.RandAugment(2, 9), normalize])
-    pair = am.views(weak=weak, strong=strong, share_geometry=True)
+    weak, jitter = am.Recipe([*geometry, normalize]), [am.ColorJitter(0.4, 0.4, 0.4, 0.1), am.RandomGrayscale(0.2)]
+    strong = am.Recipe([*geometry, *jitter, normalize, am.RandomErasing(0.5)])
+    policy = am.Recipe([*geometry, am.RandAugment(2, 9), normalize])  # more than half of its draws move pixels further
 
     def ours(name: str, recipe: am.Recipe | am.Views) -> Contender:
         return Contender(name, 1, lambda: am.render(images, recipe.plan(ids, size=SIZE)), BATCH)
 
     return [ours("DINO's 2 + 8 views", crops),
             Contender("torchvision v2's", 1, lambda: [[c(planar[i]) for c in chains] for i in range(THEIRS)], THEIRS),
-            ours("a weak view", weak), ours("a strong view", strong), ours("both, of one geometry", pair)]
+            ours("a weak view", weak), ours("a strong view", strong),
+            ours("both, of one geometry", am.views(weak=weak, strong=strong, share_geometry=True)),
+            ours("a view by RandAugment", policy),
+            ours("a weak one and that, of one geometry", am.views(weak=weak, strong=policy, share_geometry=True))]
 
 
 def main() -> None:
@@ -58,12 +62,14 @@ def main() -> None:
     racing = contenders()
     with steady():
         race(racing, options.rounds, options.seconds, torch.device("cpu"), warm_ups=2, clock=time.process_time)
-    dino, theirs, weak, strong, both = racing
+    dino, theirs, weak, *pairs = racing
     for c in racing:
         print(f"{c.name}: {c.error or f'{1e6 / c.rate:,.0f} microseconds a picture'}")
     if not theirs.error:
         print(f"DINO's views: {dino.rate / theirs.rate:.1f}x torchvision v2")
-    print(f"the pair costs {strong.rate / both.rate:.2f} of the strong view, {weak.rate / both.rate:.2f} of the weak one")
+    for strong, both in (pairs[:2], pairs[2:]):
+        print(f"{both.name}: {strong.rate / both.rate:.2f} of the strong view, {weak.rate / both.rate:.2f} of the weak one, "
+              f"{2 / both.rate / (1 / weak.rate + 1 / strong.rate):.2f} of one in the mean")
 
 
 if __name__ == "__main__":
