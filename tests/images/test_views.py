@@ -92,6 +92,22 @@ def test_views_that_take_their_taps_together_are_those_of_each_alone(beginning, 
                 torch.testing.assert_close(views[name][k], alone, atol=1e-3, rtol=0)
 
 
+@pytest.mark.cpu
+@pytest.mark.parametrize("count", [3, 8, 33])
+def test_any_number_of_threads_draws_the_same_views(count):
+    """Whether a picture's views are one thread's, or each thread has some of them."""
+    strong = am.Recipe([*GEOMETRY, am.ColorJitter(0.4, 0.4), NORMALIZE, am.RandomErasing(0.5)])
+    plans = am.views(weak=WEAK, strong=(strong, 2), share_geometry=True).plan(range(count), size=SIZE)
+    images, before = pictures(count), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = am.render(images, plans)
+        torch.set_num_threads(2)
+        assert all(torch.equal(views, alone[name]) for name, views in am.render(images, plans).items())
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_list_that_runs_is_the_recipes():
     """The weak view has no colour and no erasure, the strong one RandAugment's, the local ones their jitter."""
     plans = am.views(weak=WEAK, strong=STRONG, local=(LOCAL, 4)).plan(range(64), size=SIZE)
