@@ -324,9 +324,15 @@ class Plans(Mapping[str, "Plan | tuple[Plan, ...]"]):
     def __repr__(self) -> str:
         return f"Plans({self._plans!r})"
 
+    def to(self, device: Any) -> Plans:
+        """The plans on another device."""
+        return Plans(self._counts(), [(plan.to(device), theirs) for plan, theirs in self._groups])
+
+    def _counts(self) -> dict[str, int | None]:
+        return {name: len(plan) if isinstance(plan, tuple) else None for name, plan in self._plans.items()}
+
     def __reduce__(self) -> tuple[Any, ...]:
-        counts = {name: len(plan) if isinstance(plan, tuple) else None for name, plan in self._plans.items()}
-        return _restore_plans, (counts, [(list(plan._each_view()), dict(theirs)) for plan, theirs in self._groups])
+        return _restore_plans, (self._counts(), [(list(plan._each_view()), dict(theirs)) for plan, theirs in self._groups])
 
 
 def _check(plan: Plan) -> None:
