@@ -1,7 +1,7 @@
 """Several views of each picture: DINO's ten against torchvision v2, and a weak and a strong view that share their geometry
 against one view: one thread, engines in turns.
 
-    python bench/views.py                      # a Markdown table; bench's extras bring the peers
+    python bench/views.py                      # microseconds and ratios; bench's extras bring the peers
 
 Pictures of 375 x 500 bytes. DINO's crops are two of 224 and eight of 96 pixels with jitter, blur and solarize; torchvision's are
 its own transforms one after the other, as DINO's code lists them.

@@ -47,7 +47,7 @@ MOVED = {
     "erasing's value": (lambda v: [am.Normalize(0.5, 0.5), am.RandomErasing(0.6, value=(v, 0.5, v))], 0, 1),
     "grid mask": (lambda v: [am.GridMask((5, 24), v, p=0.5)], 0.1, 0.6),
     "hide and seek": (lambda v: [am.HideAndSeek((0, 7, 9), v)], 0.1, 0.9),
-    "cutout's side is no pixel's": (lambda v: [am.Cutout(9, v)], 0, 1),
+    "cutout's value": (lambda v: [am.Cutout(9, v)], 0, 1),
     "mixup": (lambda v: [am.MixUp(v)], 0.1, 2),
     "cutmix": (lambda v: [am.OneOf([am.MixUp(v), am.CutMix(v)])], 0.1, 2),
     "augmix": (lambda v: [am.AugMix(alpha=v)], 0.1, 1),

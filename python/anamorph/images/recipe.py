@@ -82,8 +82,11 @@ class Recipe:
         self.std = cast(tuple[float, ...], normalize.std) if normalize else None
         #: The compiled program; where schedules move it, in the middle of their ranges.
         self.slots = _compile(self.transforms)
-        self._programs = _programs(self.transforms)
-        self._schedules, base, ramps = _moving(self.transforms, self.slots)
+        self._programs: list[list[list[Slot]]] = [[self.slots]]
+        self._schedules, base, ramps = list[Schedule](), self.slots, list[Slot]()
+        if any(isinstance(t, Scheduled) for t in self.transforms):
+            self._programs = _programs(self.transforms)
+            self._schedules, base, ramps = _moving(self.transforms, self.slots)
         every = [t for each in settings(self.transforms) for t in each]
 
         _check_chains(self.transforms)
@@ -214,6 +217,8 @@ class Recipe:
             view = checks.whole("view", view, 0, MAX_VIEW)
         if type(epoch) is not int or not 0 <= epoch < 1 << 32:
             epoch = _cell("epoch", epoch, where, MAX_EPOCH)
+        if type(step) is not int or not 0 <= step < 1 << 63:
+            step = _cell("step", step, where, MAX_STEP)
 
         if frames is not None and clips is not None:
             self._check_clips(change)
@@ -232,11 +237,9 @@ class Recipe:
             each = to_device(sizes, where)
         rows = torch.empty((views * len(index), self._row_words), dtype=torch.int32, device=where)
         if boxes is None and not self._boxed and frames is None and views == 1 and not self._schedules:
-            if type(step) is not int or step < 0:
-                _cell("step", step, where, MAX_STEP)
             self._native.plan(index, seed, epoch, view, h, w, each, out[0], out[1], rows, torch.get_num_threads())
         else:
-            moved = self._moved(epoch, _cell("step", step, where, MAX_STEP), shape[0], rows)
+            moved = self._moved(epoch, step, shape[0], rows)
             if frames is not None:
                 boxes, counts = (flat(name, given, shape[0], frames) for name, given in (("boxes", boxes), ("counts", counts)))
             objects = None
