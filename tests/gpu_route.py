@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from anamorph import _native
+from points_natives import Natives
 
 SIZES = (1, 4, 2, 2)  # bytes of a value, by the engine's number of a dtype
 
@@ -116,7 +117,7 @@ class Recipe(_native.Recipe):
 
 
 THEIRS = {name: getattr(_native, name) for name in ("Recipe", "paste_cutouts", "paste_partners", "paste_objects",
-                                                    "mosaic_pixels", "mosaic_masks")}
+                                                    "mosaic_pixels", "mosaic_masks", "points")}
 
 
 def paste_cutouts(images, out, texels, cutouts, placements, first, masks, *rest):
@@ -147,7 +148,15 @@ def mosaic_masks(masks, rows, samples, out, threads):
         THEIRS["mosaic_masks"](t.there(masks), t.there(rows), t.there(samples), t.and_back(out), threads)
 
 
+class Points(Natives):
+    def run(self, name, given, written):
+        with trip() as t:
+            moved = {k: t.and_back(v) if k in written else t.there(v) for k, v in given.items()}
+            return getattr(THEIRS["points"], name)(**moved)
+
+
 MINE = {f.__name__: f for f in (Recipe, paste_cutouts, paste_partners, paste_objects, mosaic_pixels, mosaic_masks)}
+MINE["points"] = Points()
 
 
 def entered():

@@ -13,7 +13,7 @@ ROOT = Path(anamorph.__file__).parent
 LAYERS = [["anamorph._native"], ["anamorph.core"],
           ["anamorph.images.transforms"],
           ["anamorph.images", "anamorph.points", "anamorph.features", "anamorph.sequences"],
-          ["anamorph.data", "anamorph.training"], ["anamorph"], ["anamorph.bench"], ["anamorph.cli"]]
+          ["anamorph.data", "anamorph.training", "anamorph.learned"], ["anamorph"], ["anamorph.bench"], ["anamorph.cli"]]
 RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
 
 

@@ -8,4 +8,5 @@ void bind_images(pybind11::module_& m);
 void bind_mosaic(pybind11::module_& m);
 void bind_paste(pybind11::module_& m);
 void bind_pictures(pybind11::module_& m);
+void bind_points(pybind11::module_& m);
 }  // namespace anamorph

@@ -68,4 +68,5 @@ PYBIND11_MODULE(_native, m) {
     anamorph::bind_mosaic(m);
     anamorph::bind_paste(m);
     anamorph::bind_pictures(m);
+    anamorph::bind_points(m);
 }

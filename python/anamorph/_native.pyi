@@ -76,3 +76,8 @@ class Recipe:
               least: tuple[float, float, float, bool], output: tuple[int, int], threads: int, /) -> None: ...
     def points(self, rows: Any, points: Any, counts: Any, out: Any, seen: Any, undo: bool, shift: float,
                output: tuple[int, int], threads: int, /) -> None: ...
+
+class _Points:
+    """The submodule of point clouds, csrc/bindings/points*.cpp; all arguments by name. tests/points_natives.py says what is written."""
+
+points: _Points

@@ -18,6 +18,7 @@ PYBIND11_MODULE(_emulated, m) {
     anamorph::bind_mosaic(m);
     anamorph::bind_paste(m);
     anamorph::bind_pictures(m);
+    anamorph::bind_points(m);
     py::register_exception<emulated::Fault>(m, "Fault", PyExc_RuntimeError);
     m.def("set_seed", &emulated::set_seed, "Orders of blocks and threads, and the noise in memory, from here on.");
     m.def(

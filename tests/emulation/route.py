@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from anamorph import _native
+from points_natives import Natives
 
 FOLDER = Path(os.environ.get("ANAMORPH_EMULATION", Path(__file__).parents[2] / "build" / "emulation"))
 FOUND = sorted(FOLDER.glob("_emulated*.so"))
@@ -91,22 +92,31 @@ if FOUND:
         with memory({"masks": masks, "rows": rows, "samples": samples}, {"out": out}):
             native.mosaic_masks(masks, rows, samples, out, threads)
 
+    class Points(Natives):
+        """The functions for point clouds, likewise."""
+
+        def run(self, name, given, written):
+            inputs = {k: v for k, v in given.items() if isinstance(v, torch.Tensor) and k not in written}
+            with memory(inputs, {k: given[k] for k in written}):
+                return getattr(native.points, name)(**given)
+
     AFTER_RENDER = {f.__name__: f for f in (paste_cutouts, paste_partners, paste_objects, mosaic_pixels, mosaic_masks)}
 
 
 @contextmanager
 def emulated(seed=0):
     """Recipes made inside run their CUDA kernels, in an order that the seed decides."""
-    theirs = _native.Recipe, _native.launch_count, _native.pictures
+    theirs = _native.Recipe, _native.launch_count, _native.pictures, _native.points
     native.set_seed(seed)
-    _native.Recipe, _native.launch_count, _native.pictures = Recipe, native.launch_count, native.pictures
+    _native.Recipe, _native.launch_count, _native.pictures, _native.points = (Recipe, native.launch_count, native.pictures,
+                                                                              Points())
     pastes = {name: getattr(_native, name) for name in AFTER_RENDER}
     for name, function in AFTER_RENDER.items():
         setattr(_native, name, function)
     try:
         yield
     finally:
-        _native.Recipe, _native.launch_count, _native.pictures = theirs
+        _native.Recipe, _native.launch_count, _native.pictures, _native.points = theirs
         for name, function in pastes.items():
             setattr(_native, name, function)
 
