@@ -1,17 +1,29 @@
 """The native functions for point clouds, ``_native.points``: which tensors each of them writes. They take arguments by name, so that
 the routes of the tests can tell what is what."""
 
-WRITTEN = {}
+import torch
+
+from anamorph import _native
+
+_native_points = _native.points
+WRITTEN = {
+    "plan": ("rows",),
+    "render": ("out", "out_normals", "origin", "room"),
+}
 
 
 class Natives:
     """In the place of ``_native.points``: calls go to ``run(name, arguments, the names of what is written)``."""
 
     def __getattr__(self, name):
+        if name not in WRITTEN and not name.startswith("_") and not callable(getattr(_native_points, name)):
+            return getattr(_native_points, name)  # a number
         if name not in WRITTEN:
             raise AttributeError(f"{name}: WRITTEN has no line for it")
 
         def call(**given):
+            if name == "render":  # the public call makes it where the tensors are a GPU's
+                given["room"] = torch.empty(16 * len(given["rows"]) * given["most"])
             return self.run(name, given, [k for k in WRITTEN[name] if given[k] is not None])
 
         return call

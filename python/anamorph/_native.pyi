@@ -80,4 +80,15 @@ class Recipe:
 class _Points:
     """The submodule of point clouds, csrc/bindings/points*.cpp; all arguments by name. tests/points_natives.py says what is written."""
 
+    OPS: dict[str, int]
+    HEADER: int
+    MAX_ANCHORS: int
+    MAX_CLUSTERS: int
+    MAX_POINTS: int
+    MAX_ADDED: int
+    def plan(self, *, slots: bytes, rows: Any, index: Any, seed: int, epoch: Any, view: int, count: int, counts: Any,
+             threads: int) -> None: ...
+    def render(self, *, rows: Any, points: Any, normals: Any, out: Any, out_normals: Any, origin: Any, room: Any, most: int,
+               threads: int) -> None: ...
+
 points: _Points

@@ -1,1 +1,280 @@
+// A cloud's steps on a CPU, in packs of points: coordinates lie apart in lines of their own (x, y, z), which are walked step by step
+// where they are in the first-level cache.
 #pragma once
+#include <algorithm>
+#include <vector>
+#include "../steps.h"
+
+namespace anamorph { namespace AM_LEVEL {
+
+// The lines of one cloud, and as many to move points into.
+class CloudLines {
+public:
+    enum : int { ORIGIN = 6, LINES = 7 };
+    int count = 0;
+    bool normals;
+
+    CloudLines(std::vector<float>& room, int most, bool with_normals) : normals(with_normals), pitch_(packs_above(most) + LANES) {
+        room.resize(size_t(2 * LINES) * size_t(pitch_));
+        here_ = room.data();
+        there_ = here_ + size_t(LINES) * size_t(pitch_);
+    }
+    float* line(int k) { return here_ + size_t(k) * size_t(pitch_); }
+    int32_t* origin() { return reinterpret_cast<int32_t*>(line(ORIGIN)); }
+
+    // f(x, y, z, first place) for each pack; with = 3: of the normals.
+    template <class F> void each(const F& f, int with = 0, int from = 0) {
+        float *a = line(with), *b = line(with + 1), *c = line(with + 2);
+        for (int i = from; i < count; i += LANES) {
+            Floats x = Floats::load(a + i), y = Floats::load(b + i), z = Floats::load(c + i);
+            f(x, y, z, i);
+            x.store(a + i);
+            y.store(b + i);
+            z.store(c + i);
+        }
+    }
+
+    // Point i of what follows is point from(i) of what is here.
+    template <class F> void move(int to, const F& from) {
+        const int lines[] = {0, 1, 2, ORIGIN, 3, 4, 5}, some = normals ? 7 : 4;
+        order_.resize(size_t(to));
+        for (int i = 0; i < to; ++i) order_[size_t(i)] = from(i);
+        for (int k = 0; k < some; ++k) {
+            const float* in = line(lines[k]);
+            float* out = there_ + size_t(lines[k]) * size_t(pitch_);
+            for (int i = 0; i < to; ++i) out[i] = in[order_[size_t(i)]];
+        }
+        std::swap(here_, there_);
+        count = to;
+    }
+
+    // Room for points behind those that are here, which are of no point of the cloud and have no normal.
+    void add(int n) {
+        for (int i = count; i < count + n; ++i) origin()[i] = -1;
+        for (int k = 3; k < 6 && normals; ++k) std::fill_n(line(k) + count, n, 0.0f);
+        count += n;
+    }
+
+    std::vector<double> distance;  // of each point to the nearest that was chosen
+    std::vector<uint64_t> keys;
+
+private:
+    int pitch_;
+    float *here_, *there_;
+    std::vector<int32_t> order_;
+};
+
+AM_HD Words point_numbers(int first) { return Words(to_int(Floats::iota())) + Words(uint32_t(first)); }
+
+inline void normalize(CloudLines& c, int flags, float factor) {
+    const int n = c.count;
+    float *x = c.line(0), *y = c.line(1), *z = c.line(2);
+    if (flags & points::SLOT_CENTER) {
+        float mean[3];
+        for (int k = 0; k < 3; ++k) {
+            const float* v = c.line(k);
+            double sum = 0.0;  // of parts of a pack's lanes, each short enough for a float
+            for (int from = 0; from < n; from += 64 * LANES) {
+                const int to = std::min(n, from + 64 * LANES), whole = from + packs_below(to - from);
+                Floats part(0.0f);
+                for (int i = from; i < whole; i += LANES) part = part + Floats::load(v + i);
+                for (int l = 0; l < LANES; ++l) sum += double(part.v[l]);
+                for (int i = whole; i < to; ++i) sum += double(v[i]);
+            }
+            mean[k] = float(sum / double(n));
+        }
+        c.each([&](Floats& a, Floats& b, Floats& d, int) {
+            a = a - Floats(mean[0]);
+            b = b - Floats(mean[1]);
+            d = d - Floats(mean[2]);
+        });
+    }
+    if (!(flags & points::SLOT_UNIT)) return;
+    float most = 0.0f;
+    Floats pack(0.0f);
+    const int whole = packs_below(n);
+    for (int i = 0; i < whole; i += LANES) {
+        const Floats a = Floats::load(x + i), b = Floats::load(y + i), d = Floats::load(z + i);
+        pack = max_(pack, a * a + b * b + d * d);
+    }
+    for (int l = 0; l < LANES; ++l) most = max_(most, float(pack.v[l]));
+    for (int i = whole; i < n; ++i) most = max_(most, x[i] * x[i] + y[i] * y[i] + z[i] * z[i]);
+    if (!(most > 0.0f)) return;  // all points are one
+    const Floats by(factor / sqrtf(most));
+    c.each([&](Floats& a, Floats& b, Floats& d, int) {
+        a = a * by;
+        b = b * by;
+        d = d * by;
+    });
+}
+
+// f(k, point): the k-th of `count` points, each the farthest from those before it.
+template <class F> void farthest(CloudLines& c, int count, int start, const F& f) {
+    const float *x = c.line(0), *y = c.line(1), *z = c.line(2);
+    const int n = c.count;
+    c.distance.assign(size_t(n), 1e300);
+    double* d = c.distance.data();
+    int last = start < n ? start : n - 1;
+    for (int k = 0;; ++k) {
+        f(k, last);
+        if (k == count - 1) return;
+        const double px = x[last], py = y[last], pz = z[last];
+        for (int i = 0; i < n; ++i) {
+            const double a = double(x[i]) - px, b = double(y[i]) - py, e = double(z[i]) - pz, s = a * a + b * b + e * e;
+            d[i] = s < d[i] ? s : d[i];
+        }
+        double most = d[0];
+        for (int i = 1; i < n; ++i) most = d[i] > most ? d[i] : most;
+        for (last = 0; d[last] != most && last < n - 1;) ++last;
+    }
+}
+
+inline void wolf(CloudLines& c, const int32_t* step) {
+    Anchor anchors[points::MAX_ANCHORS];
+    const int count = step[WOLF_ANCHORS];
+    farthest(c, count, step[WOLF_START], [&](int k, int i) {
+        anchors[k] = wolf_anchor(step, k);
+        for (int a = 0; a < 3; ++a) anchors[k].at[a] = c.line(a)[i];
+    });
+    const int bits = step[WOLF_AXES];
+    const float axes[3] = {float(bits & 1), float(bits >> 1 & 1), float(bits >> 2 & 1)}, falloff = step_float(step, WOLF_FALLOFF);
+    float* n[3] = {c.line(3), c.line(4), c.line(5)};
+    c.each([&](Floats& x, Floats& y, Floats& z, int i) {
+        if (!c.normals) return deform(anchors, count, axes, falloff, x, y, z);
+        Floats u = Floats::load(n[0] + i), v = Floats::load(n[1] + i), w = Floats::load(n[2] + i);
+        deform_normal(anchors, count, axes, falloff, x, y, z, u, v, w);
+        u.store(n[0] + i);
+        v.store(n[1] + i);
+        w.store(n[2] + i);
+    });
+}
+
+// Without the `drop` points nearest to point `center`, of equally near ones those with the lowest numbers; the others stay in order.
+inline void drop_nearest(CloudLines& c, int center, int drop) {
+    if (drop <= 0) return;
+    const float *x = c.line(0), *y = c.line(1), *z = c.line(2);
+    const int n = c.count;
+    c.keys.resize(size_t(n) * 2);
+    uint64_t *key = c.keys.data(), *sorted = key + n;
+    const float px = x[center], py = y[center], pz = z[center];
+    for (int i = 0; i < n; ++i) {
+        const float a = x[i] - px, b = y[i] - py, d = z[i] - pz;
+        key[i] = uint64_t(float_bits(a * a + b * b + d * d)) << 32 | uint32_t(i);
+    }
+    std::copy(key, key + n, sorted);
+    std::nth_element(sorted, sorted + drop - 1, sorted + n);
+    const uint64_t last = sorted[drop - 1];
+    int i = -1;
+    c.move(n - drop, [&](int) {
+        while (key[++i] <= last) {}
+        return i;
+    });
+}
+
+inline void add_local(CloudLines& c, const int32_t* step) {
+    const int added = step[2], clusters = step[5], before = c.count;
+    Permutation order;
+    order.begin(uint32_t(step[3]), uint32_t(step[4]), uint32_t(before));
+    const uint32_t key = uint32_t(step[3]), second = uint32_t(step[4]);
+    c.add(added);
+    c.each([&](Floats& x, Floats& y, Floats& z, int i) {
+        const Words at = point_numbers(i - before);
+        x = point_noise(at, 0, key, second);
+        y = point_noise(at, 1, key, second);
+        z = point_noise(at, 2, key, second);
+    }, 0, before);
+    float *x = c.line(0), *y = c.line(1), *z = c.line(2);
+    for (int k = 0, at = before; k < clusters; ++k) {
+        const int center = kept_point(order, k, before), end = at + step[7 + 2 * k];
+        const float sigma = step_float(step, 6 + 2 * k), px = x[center], py = y[center], pz = z[center];
+        for (; at < end; ++at) {
+            x[at] = px + sigma * x[at];
+            y[at] = py + sigma * y[at];
+            z[at] = pz + sigma * z[at];
+        }
+    }
+    c.each([](Floats& x, Floats& y, Floats& z, int) { kept_near(x, y, z); }, 0, before);
+}
+
+inline void do_step(CloudLines& c, const int32_t* step) {
+    const uint32_t key = uint32_t(step[2]), second = uint32_t(step[3]);
+    switch (step[0]) {
+        case points::STEP_AFFINE: {
+            const AffineStep a(step);
+            c.each([&](Floats& x, Floats& y, Floats& z, int) { affine_point(a, x, y, z); });
+            if (c.normals) c.each([&](Floats& x, Floats& y, Floats& z, int) { affine_normal(a, x, y, z); }, 3);
+            break;
+        }
+        case points::STEP_JITTER: {
+            const float sigma = step_float(step, 4), clip = step_float(step, 5);
+            c.each([&](Floats& x, Floats& y, Floats& z, int i) {
+                const Words at = point_numbers(i);
+                x = jittered(x, point_noise(at, 0, key, second), sigma, clip);
+                y = jittered(y, point_noise(at, 1, key, second), sigma, clip);
+                z = jittered(z, point_noise(at, 2, key, second), sigma, clip);
+            });
+            break;
+        }
+        case points::STEP_NORMALIZE: normalize(c, step[2], step_float(step, 3)); break;
+        case points::STEP_WOLF: wolf(c, step); break;
+        case points::STEP_KEEP: {
+            Permutation order;
+            order.begin(uint32_t(step[3]), uint32_t(step[4]), uint32_t(c.count));
+            const int n = c.count;
+            c.move(step[2], [&](int i) { return kept_point(order, i, n); });
+            break;
+        }
+        case points::STEP_FARTHEST: {
+            std::vector<int32_t> chosen(static_cast<size_t>(step[2]));
+            farthest(c, step[2], step[3], [&](int k, int i) { chosen[size_t(k)] = i; });
+            c.move(step[2], [&](int i) { return chosen[size_t(i)]; });
+            break;
+        }
+        case points::STEP_TO_FIRST: {
+            const uint32_t below = uint32_t(step[4]);
+            c.move(c.count, [&](int i) { return word_at(uint32_t(i), key, second) < below ? 0 : i; });
+            break;
+        }
+        case points::STEP_DROP_LOCAL:
+            for (int k = 0; k < step[2]; ++k) drop_nearest(c, word_below(step[3 + 2 * k], c.count), step[4 + 2 * k]);
+            break;
+        case points::STEP_ADD_GLOBAL: {
+            const uint32_t key_of = uint32_t(step[3]), second_of = uint32_t(step[4]);
+            const int before = c.count;
+            c.add(step[2]);
+            c.each([&](Floats& x, Floats& y, Floats& z, int i) {
+                in_ball(point_numbers(i - before), key_of, second_of, x, y, z);
+            }, 0, before);
+            break;
+        }
+        case points::STEP_ADD_LOCAL: add_local(c, step); break;
+        default: break;
+    }
+}
+
+void cloud_task(const points::RenderArgs& a, int i) {
+    const int32_t* row = a.rows + int64_t(i) * a.row_words;
+    static thread_local std::vector<float> room;
+    CloudLines c(room, a.most, a.normals != nullptr);
+    const int64_t first = int64_t(i) * a.points * 3, to = int64_t(i) * a.view_points;
+    c.count = std::min(row[points::P_FROM], a.points);
+    for (int k = 0; k < (a.normals ? 6 : 3); ++k) {
+        const float* in = (k < 3 ? a.in : a.normals) + first + k % 3;
+        float* line = c.line(k);
+        for (int p = 0; p < c.count; ++p) line[p] = in[3 * p];
+    }
+    for (int p = 0; p < c.count; ++p) c.origin()[p] = p;
+    const int32_t* step = row + points::P_HEADER;
+    for (int s = 0; s < row[points::P_STEPS]; ++s, step += step[1]) do_step(c, step);
+    const int count = std::min(c.count, a.view_points);
+    for (int k = 0; k < (a.normals ? 6 : 3); ++k) {
+        float* out = (k < 3 ? a.out : a.out_normals) + 3 * to + k % 3;
+        const float* line = c.line(k);
+        for (int p = 0; p < count; ++p) out[3 * p] = line[p];
+        for (int p = count; p < a.view_points; ++p) out[3 * p] = 0.0f;
+    }
+    if (!a.origin) return;
+    for (int p = 0; p < a.view_points; ++p) a.origin[to + p] = p < count ? c.origin()[p] : -1;
+}
+
+}}  // namespace anamorph::AM_LEVEL
