@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <vector>
+#include "../../core/shuffles.h"
 #include "../steps.h"
 
 namespace anamorph { namespace AM_LEVEL {
@@ -252,27 +253,47 @@ inline void do_step(CloudLines& c, const int32_t* step) {
     }
 }
 
+// Coordinates as they lie side by side in memory, into three lines, and back.
+inline void to_lines(CloudLines& c, int first, const float* in, int n) {
+    float* line[3] = {c.line(first), c.line(first + 1), c.line(first + 2)};
+    int p = 0;
+    for (; p + LANES <= n; p += LANES) {
+        Floats side[3], apart[3];
+        for (int k = 0; k < 3; ++k) side[k] = Floats::load(in + 3 * p + k * LANES);
+        take_apart<3>(side, apart);
+        for (int k = 0; k < 3; ++k) apart[k].store(line[k] + p);
+    }
+    for (; p < n; ++p)
+        for (int k = 0; k < 3; ++k) line[k][p] = in[3 * p + k];
+}
+inline void from_lines(CloudLines& c, int first, float* out, int n, int room) {
+    const float* line[3] = {c.line(first), c.line(first + 1), c.line(first + 2)};
+    int p = 0;
+    for (; p + LANES <= n; p += LANES) {
+        Floats side[3], apart[3];
+        for (int k = 0; k < 3; ++k) apart[k] = Floats::load(line[k] + p);
+        put_together<3>(apart, side);
+        for (int k = 0; k < 3; ++k) side[k].store(out + 3 * p + k * LANES);
+    }
+    for (; p < n; ++p)
+        for (int k = 0; k < 3; ++k) out[3 * p + k] = line[k][p];
+    std::fill(out + 3 * int64_t(n), out + 3 * int64_t(room), 0.0f);
+}
+
 void cloud_task(const points::RenderArgs& a, int i) {
     const int32_t* row = a.rows + int64_t(i) * a.row_words;
     static thread_local std::vector<float> room;
     CloudLines c(room, a.most, a.normals != nullptr);
     const int64_t first = int64_t(i) * a.points * 3, to = int64_t(i) * a.view_points;
     c.count = std::min(row[points::P_FROM], a.points);
-    for (int k = 0; k < (a.normals ? 6 : 3); ++k) {
-        const float* in = (k < 3 ? a.in : a.normals) + first + k % 3;
-        float* line = c.line(k);
-        for (int p = 0; p < c.count; ++p) line[p] = in[3 * p];
-    }
+    to_lines(c, 0, a.in + first, c.count);
+    if (c.normals) to_lines(c, 3, a.normals + first, c.count);
     for (int p = 0; p < c.count; ++p) c.origin()[p] = p;
     const int32_t* step = row + points::P_HEADER;
     for (int s = 0; s < row[points::P_STEPS]; ++s, step += step[1]) do_step(c, step);
     const int count = std::min(c.count, a.view_points);
-    for (int k = 0; k < (a.normals ? 6 : 3); ++k) {
-        float* out = (k < 3 ? a.out : a.out_normals) + 3 * to + k % 3;
-        const float* line = c.line(k);
-        for (int p = 0; p < count; ++p) out[3 * p] = line[p];
-        for (int p = count; p < a.view_points; ++p) out[3 * p] = 0.0f;
-    }
+    from_lines(c, 0, a.out + 3 * to, count, a.view_points);
+    if (c.normals) from_lines(c, 3, a.out_normals + 3 * to, count, a.view_points);
     if (!a.origin) return;
     for (int p = 0; p < a.view_points; ++p) a.origin[to + p] = p < count ? c.origin()[p] : -1;
 }

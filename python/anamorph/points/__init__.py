@@ -1,10 +1,11 @@
 """The family of point clouds, ``am.points``: transforms, the recipe that compiles them, the plan it draws and the call that renders it."""
 
-from anamorph.points import transforms
+from anamorph.points import corruptions, transforms
+from anamorph.points.corruptions import corrupt
 from anamorph.points.plan import Plan
 from anamorph.points.recipe import Recipe
 from anamorph.points.render import render
 from anamorph.points.transforms import *  # noqa: F403
 
-__all__ = ["Plan", "Recipe", "render"]
+__all__ = ["Plan", "Recipe", "corrupt", "corruptions", "render"]
 __all__ += transforms.__all__
