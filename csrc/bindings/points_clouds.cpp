@@ -31,8 +31,8 @@ template <class T> T* values(py::handle object, const char* name, uint8_t code, 
 }
 
 // `slots`: the bytes of Slots, which a recipe has packed once.
-void plan(const std::string& slots, py::handle rows, py::handle index, uint64_t seed, py::handle epoch, uint32_t view, int64_t count,
-          py::handle counts, int threads) {
+void plan(const std::string& slots, py::handle rows, py::handle index, uint64_t seed, py::handle epoch, uint32_t view,
+          int64_t count, py::handle counts, int threads) {
     const Tensor words = rows_of(rows, 0);
     std::vector<Slot> program(slots.size() / sizeof(Slot));
     if (!program.empty()) std::memcpy(program.data(), slots.data(), program.size() * sizeof(Slot));
@@ -69,8 +69,7 @@ void render(py::handle rows, py::handle points, py::handle normals, py::handle o
     a.out = values<float>(out, "out", kDLFloat, words, 3 * to);
     a.out_normals = values<float>(out_normals, "normals", kDLFloat, words, 3 * to);
     a.origin = values<int64_t>(origin, "origin", kDLInt, words, to);
-    if (words.cuda() && !room.is_none())
-        a.room = values<float>(room, "room", kDLFloat, words, int64_t(a.batch) * 16 * most);
+    if (words.cuda() && !room.is_none()) a.room = values<float>(room, "room", kDLFloat, words, int64_t(a.batch) * 16 * most);
     run(rows, words, [&](void* stream) { points::render_cuda(a, stream); }, [&] { points::render_cpu(a, threads); });
 }
 

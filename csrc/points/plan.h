@@ -254,7 +254,8 @@ struct RowWriter {
         row[P_NUMBERS + 1] = float_word(float(most));
         // The set that the batch shares has the batch's keys; where each has a place of its own, it draws that itself.
         Draw own;
-        own.begin(a.seed, epoch(), rule == MIX_CUT_RANDOM && (s.flags & SLOT_PER_BATCH) ? a.index[0] : a.index[i], a.view, 1023, 0);
+        own.begin(a.seed, epoch(), rule == MIX_CUT_RANDOM && (s.flags & SLOT_PER_BATCH) ? a.index[0] : a.index[i], a.view, 1023,
+                  0);
         for (int k = 0; k < 4; ++k) row[P_KEYS + k] = int32_t(own.word());
     }
 

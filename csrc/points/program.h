@@ -56,26 +56,26 @@ constexpr OpLine OPS[] = {
 };
 
 enum SlotFlag : int32_t {
-    SLOT_SAME = 1,      // SCALE, TRANSLATE: one number for all axes
-    SLOT_NORMAL = 2,    // ROTATE_ANGLES: normal angles
-    SLOT_COMPAT = 4,    // WOLF: the published matrix
-    SLOT_CENTER = 8,    // NORMALIZE: subtract the mean,
-    SLOT_UNIT = 16,     // and divide by the largest norm
-    SLOT_PER_BATCH = 32,  // one draw for the batch
+    SLOT_SAME = 1,         // SCALE, TRANSLATE: one number for all axes
+    SLOT_NORMAL = 2,       // ROTATE_ANGLES: normal angles
+    SLOT_COMPAT = 4,       // WOLF: the published matrix
+    SLOT_CENTER = 8,       // NORMALIZE: subtract the mean,
+    SLOT_UNIT = 16,        // and divide by the largest norm
+    SLOT_PER_BATCH = 32,   // one draw for the batch
     SLOT_NEIGHBOURS = 64,  // CUTMIX, RSMIX: by nearest neighbours
 };
 
 // The words of a row. Floats are stored by their bits.
 enum Word : int {
-    P_FROM = 0,     // points of the cloud
-    P_COUNT = 1,    // points of its view
-    P_STEPS = 2,    // how many follow
-    P_USED = 3,     // words of the row that are used
-    P_MIX = 4,      // MixRule
-    P_PARTNER = 5,  // row of the batch
+    P_FROM = 0,        // points of the cloud
+    P_COUNT = 1,       // points of its view
+    P_STEPS = 2,       // how many follow
+    P_USED = 3,        // words of the row that are used
+    P_MIX = 4,         // MixRule
+    P_PARTNER = 5,     // row of the batch
     P_PARTNER_ID = 6,  // int64 in two words
-    P_NUMBERS = 8,  // two floats
-    P_KEYS = 10,    // four words
+    P_NUMBERS = 8,     // two floats
+    P_KEYS = 10,       // four words
     P_HEADER = 14,
 };
 enum MixRule : int32_t { MIX_NONE = 0, MIX_UP = 1, MIX_CUT_RANDOM = 2, MIX_CUT_NEAREST = 3, MIX_RS_BALL = 4, MIX_RS_NEAREST = 5 };

@@ -142,11 +142,9 @@ inline void wolf(CloudLines& c, const int32_t* step) {
     float* n[3] = {c.line(3), c.line(4), c.line(5)};
     c.each([&](Floats& x, Floats& y, Floats& z, int i) {
         if (!c.normals) return deform(anchors, count, axes, falloff, x, y, z);
-        Floats u = Floats::load(n[0] + i), v = Floats::load(n[1] + i), w = Floats::load(n[2] + i);
-        deform_normal(anchors, count, axes, falloff, x, y, z, u, v, w);
-        u.store(n[0] + i);
-        v.store(n[1] + i);
-        w.store(n[2] + i);
+        Floats normal[3] = {Floats::load(n[0] + i), Floats::load(n[1] + i), Floats::load(n[2] + i)};
+        deform_normal(anchors, count, axes, falloff, x, y, z, normal);
+        for (int k = 0; k < 3; ++k) normal[k].store(n[k] + i);
     });
 }
 
@@ -178,12 +176,14 @@ inline void add_local(CloudLines& c, const int32_t* step) {
     order.begin(uint32_t(step[3]), uint32_t(step[4]), uint32_t(before));
     const uint32_t key = uint32_t(step[3]), second = uint32_t(step[4]);
     c.add(added);
-    c.each([&](Floats& x, Floats& y, Floats& z, int i) {
-        const Words at = point_numbers(i - before);
-        x = point_noise(at, 0, key, second);
-        y = point_noise(at, 1, key, second);
-        z = point_noise(at, 2, key, second);
-    }, 0, before);
+    c.each(
+        [&](Floats& x, Floats& y, Floats& z, int i) {
+            const Words at = point_numbers(i - before);
+            x = point_noise(at, 0, key, second);
+            y = point_noise(at, 1, key, second);
+            z = point_noise(at, 2, key, second);
+        },
+        0, before);
     float *x = c.line(0), *y = c.line(1), *z = c.line(2);
     for (int k = 0, at = before; k < clusters; ++k) {
         const int center = kept_point(order, k, before), end = at + step[7 + 2 * k];
@@ -243,9 +243,9 @@ inline void do_step(CloudLines& c, const int32_t* step) {
             const uint32_t key_of = uint32_t(step[3]), second_of = uint32_t(step[4]);
             const int before = c.count;
             c.add(step[2]);
-            c.each([&](Floats& x, Floats& y, Floats& z, int i) {
-                in_ball(point_numbers(i - before), key_of, second_of, x, y, z);
-            }, 0, before);
+            c.each(
+                [&](Floats& x, Floats& y, Floats& z, int i) { in_ball(point_numbers(i - before), key_of, second_of, x, y, z); },
+                0, before);
             break;
         }
         case points::STEP_ADD_LOCAL: add_local(c, step); break;

@@ -5,7 +5,8 @@
 #include "../../core/launch.h"
 #include "../plan.h"
 
-namespace anamorph { namespace points { namespace {
+namespace anamorph { namespace points {
+namespace {
 
 enum : int { THREADS = 32, MOST = 64 };  // few rows, long threads: spread them over the multiprocessors
 

@@ -5,7 +5,8 @@
 #include "../../core/warp.h"
 #include "../steps.h"
 
-namespace anamorph { namespace AM_LEVEL { namespace {
+namespace anamorph {
+namespace AM_LEVEL { namespace {
 
 enum : int { THREADS = 256, WARPS = THREADS / WARP, ORIGIN = 6, LINES = 7 };
 
@@ -32,8 +33,7 @@ struct CloudLines {
 
     // f(x, y, z, place) of each point by one thread; the block has met when it is over.
     template <class F> AM_D void each(const F& f, int with = 0, int from = 0) const {
-        for (int i = from + int(threadIdx.x); i < count; i += THREADS)
-            f(line(with)[i], line(with + 1)[i], line(with + 2)[i], i);
+        for (int i = from + int(threadIdx.x); i < count; i += THREADS) f(line(with)[i], line(with + 1)[i], line(with + 2)[i], i);
         __syncthreads();
     }
     AM_D void take(int from, int to) const {
@@ -156,10 +156,12 @@ template <class F> AM_D void farthest(CloudLines& c, int count, int start, const
         if (k == count - 1) return;
         const float px = x[last], py = y[last], pz = z[last];
         int next = 0;
-        c.largest([&](int i) {  // the same thread has each point every time
-            const double s = squared_distance(x[i], y[i], z[i], px, py, pz), d = c.distance[i];
-            return c.distance[i] = s < d ? s : d;
-        }, next);
+        c.largest(
+            [&](int i) {  // the same thread has each point every time
+                const double s = squared_distance(x[i], y[i], z[i], px, py, pz), d = c.distance[i];
+                return c.distance[i] = s < d ? s : d;
+            },
+            next);
         last = next;
     }
 }
@@ -178,8 +180,12 @@ AM_D void wolf(CloudLines& c, const int32_t* step) {
     const float axes[3] = {float(bits & 1), float(bits >> 1 & 1), float(bits >> 2 & 1)}, falloff = step_float(step, WOLF_FALLOFF);
     float *u = c.line(3), *v = c.line(4), *w = c.line(5);
     c.each([&](float& x, float& y, float& z, int i) {
-        if (c.normals) deform_normal(anchors, count, axes, falloff, x, y, z, u[i], v[i], w[i]);
-        else deform(anchors, count, axes, falloff, x, y, z);
+        if (!c.normals) return deform(anchors, count, axes, falloff, x, y, z);
+        float normal[3] = {u[i], v[i], w[i]};
+        deform_normal(anchors, count, axes, falloff, x, y, z, normal);
+        u[i] = normal[0];
+        v[i] = normal[1];
+        w[i] = normal[2];
     });
 }
 
@@ -237,17 +243,19 @@ AM_D void add_local(CloudLines& c, const int32_t* step) {
     order.begin(key, second, uint32_t(before));
     const float *px = c.line(0), *py = c.line(1), *pz = c.line(2);
     c.add(step[2]);
-    c.each([&](float& x, float& y, float& z, int i) {
-        const int at = i - before;
-        int k = 0, end = step[7];
-        while (at >= end && k < clusters - 1) end += step[7 + 2 * ++k];
-        const int center = kept_point(order, k, before);
-        const float sigma = step_float(step, 6 + 2 * k);
-        x = px[center] + sigma * point_noise(uint32_t(at), 0, key, second);
-        y = py[center] + sigma * point_noise(uint32_t(at), 1, key, second);
-        z = pz[center] + sigma * point_noise(uint32_t(at), 2, key, second);
-        kept_near(x, y, z);
-    }, 0, before);
+    c.each(
+        [&](float& x, float& y, float& z, int i) {
+            const int at = i - before;
+            int k = 0, end = step[7];
+            while (at >= end && k < clusters - 1) end += step[7 + 2 * ++k];
+            const int center = kept_point(order, k, before);
+            const float sigma = step_float(step, 6 + 2 * k);
+            x = px[center] + sigma * point_noise(uint32_t(at), 0, key, second);
+            y = py[center] + sigma * point_noise(uint32_t(at), 1, key, second);
+            z = pz[center] + sigma * point_noise(uint32_t(at), 2, key, second);
+            kept_near(x, y, z);
+        },
+        0, before);
 }
 
 AM_D void do_step(CloudLines& c, const int32_t* step) {
@@ -309,8 +317,9 @@ __global__ void __launch_bounds__(THREADS) cloud_kernel(const __grid_constant__ 
     const int i = int(blockIdx.x);
     const int32_t* row = a.rows + int64_t(i) * a.row_words;
     float* room = a.room + int64_t(i) * (2 * LINES + 2) * a.most;
-    CloudLines c{room, room + LINES * int64_t(a.most), reinterpret_cast<double*>(room + 2 * LINES * int64_t(a.most)), a.most,
-                 min_(row[points::P_FROM], a.points), a.normals != nullptr, meet};
+    CloudLines c{room,   room + LINES * int64_t(a.most),      reinterpret_cast<double*>(room + 2 * LINES * int64_t(a.most)),
+                 a.most, min_(row[points::P_FROM], a.points), a.normals != nullptr,
+                 meet};
     const int fields = a.normals ? 6 : 3;
     const int64_t first = int64_t(i) * a.points * 3, to = int64_t(i) * a.view_points;
     for (int k = int(threadIdx.x); k < 3 * c.count; k += THREADS)  // as they lie side by side
