@@ -5,6 +5,7 @@
 #include <vector>
 #include "../../core/shuffles.h"
 #include "../steps.h"
+#include "distances.h"
 
 namespace anamorph { namespace AM_LEVEL {
 
@@ -35,15 +36,18 @@ public:
         }
     }
 
-    // Point i of what follows is point from(i) of what is here.
-    template <class F> void move(int to, const F& from) {
+    // Room to say which points follow; then these take the place of what is here.
+    int32_t* order(int to) {
+        order_.resize(size_t(packs_above(to)));
+        return order_.data();
+    }
+    void move(int to) {
         const int lines[] = {0, 1, 2, ORIGIN, 3, 4, 5}, some = normals ? 7 : 4;
-        order_.resize(size_t(to));
-        for (int i = 0; i < to; ++i) order_[size_t(i)] = from(i);
+        const int32_t* from = order_.data();
         for (int k = 0; k < some; ++k) {
             const float* in = line(lines[k]);
             float* out = there_ + size_t(lines[k]) * size_t(pitch_);
-            for (int i = 0; i < to; ++i) out[i] = in[order_[size_t(i)]];
+            for (int i = 0; i < to; ++i) out[i] = in[from[i]];
         }
         std::swap(here_, there_);
         count = to;
@@ -64,6 +68,26 @@ private:
     float *here_, *there_;
     std::vector<int32_t> order_;
 };
+
+// Permutation::forward of a pack of numbers.
+inline Ints forward(const Permutation& p, Words x) {
+    const Words mask(p.mask);
+    const Ints n(int(p.n));
+    Ints to = n;
+    for (;;) {  // also the lanes that have come inside, whose places are kept
+        Words l = x >> int(p.half), r = x & mask;
+        for (uint32_t key : p.key) {
+            Words h = (r ^ Words(key)) * Words(0x9E3779B1u);
+            h = (h ^ h >> 15) * Words(0x85EBCA77u);
+            const Words t = l ^ ((h ^ h >> 13) & mask);
+            l = r;
+            r = t;
+        }
+        x = (l << int(p.half)) + r;
+        to = select(to < n, to, Ints((IntBits)x.v));
+        if (all(to < n)) return to;
+    }
+}
 
 AM_HD Words point_numbers(int first) { return Words(to_int(Floats::iota())) + Words(uint32_t(first)); }
 
@@ -109,34 +133,22 @@ inline void normalize(CloudLines& c, int flags, float factor) {
     });
 }
 
-// f(k, point): the k-th of `count` points, each the farthest from those before it.
-template <class F> void farthest(CloudLines& c, int count, int start, const F& f) {
-    const float *x = c.line(0), *y = c.line(1), *z = c.line(2);
-    const int n = c.count;
-    c.distance.assign(size_t(n), 1e300);
-    double* d = c.distance.data();
-    int last = start < n ? start : n - 1;
-    for (int k = 0;; ++k) {
-        f(k, last);
-        if (k == count - 1) return;
-        const double px = x[last], py = y[last], pz = z[last];
-        for (int i = 0; i < n; ++i) {
-            const double a = double(x[i]) - px, b = double(y[i]) - py, e = double(z[i]) - pz, s = a * a + b * b + e * e;
-            d[i] = s < d[i] ? s : d[i];
-        }
-        double most = d[0];
-        for (int i = 1; i < n; ++i) most = d[i] > most ? d[i] : most;
-        for (last = 0; d[last] != most && last < n - 1;) ++last;
-    }
+// `count` points, each the farthest from those before it.
+inline const int32_t* farthest(CloudLines& c, int count, int start) {
+    c.distance.resize(size_t(c.count));
+    int32_t* chosen = c.order(count);
+    farthest_lines(c.line(0), c.line(1), c.line(2), c.count, count, std::min(start, c.count - 1), c.distance.data(), chosen);
+    return chosen;
 }
 
 inline void wolf(CloudLines& c, const int32_t* step) {
     Anchor anchors[points::MAX_ANCHORS];
     const int count = step[WOLF_ANCHORS];
-    farthest(c, count, step[WOLF_START], [&](int k, int i) {
+    const int32_t* chosen = farthest(c, count, step[WOLF_START]);
+    for (int k = 0; k < count; ++k) {
         anchors[k] = wolf_anchor(step, k);
-        for (int a = 0; a < 3; ++a) anchors[k].at[a] = c.line(a)[i];
-    });
+        for (int a = 0; a < 3; ++a) anchors[k].at[a] = c.line(a)[chosen[k]];
+    }
     const int bits = step[WOLF_AXES];
     const float axes[3] = {float(bits & 1), float(bits >> 1 & 1), float(bits >> 2 & 1)}, falloff = step_float(step, WOLF_FALLOFF);
     float* n[3] = {c.line(3), c.line(4), c.line(5)};
@@ -151,23 +163,17 @@ inline void wolf(CloudLines& c, const int32_t* step) {
 // Without the `drop` points nearest to point `center`, of equally near ones those with the lowest numbers; the others stay in order.
 inline void drop_nearest(CloudLines& c, int center, int drop) {
     if (drop <= 0) return;
-    const float *x = c.line(0), *y = c.line(1), *z = c.line(2);
     const int n = c.count;
     c.keys.resize(size_t(n) * 2);
     uint64_t *key = c.keys.data(), *sorted = key + n;
-    const float px = x[center], py = y[center], pz = z[center];
-    for (int i = 0; i < n; ++i) {
-        const float a = x[i] - px, b = y[i] - py, d = z[i] - pz;
-        key[i] = uint64_t(float_bits(a * a + b * b + d * d)) << 32 | uint32_t(i);
-    }
+    distance_keys(c.line(0), c.line(1), c.line(2), n, center, key);
     std::copy(key, key + n, sorted);
     std::nth_element(sorted, sorted + drop - 1, sorted + n);
     const uint64_t last = sorted[drop - 1];
-    int i = -1;
-    c.move(n - drop, [&](int) {
-        while (key[++i] <= last) {}
-        return i;
-    });
+    int32_t* left = c.order(n);
+    for (int i = 0; i < n; ++i)
+        if (key[i] > last) *left++ = i;
+    c.move(n - drop);
 }
 
 inline void add_local(CloudLines& c, const int32_t* step) {
@@ -219,21 +225,28 @@ inline void do_step(CloudLines& c, const int32_t* step) {
         case points::STEP_NORMALIZE: normalize(c, step[2], step_float(step, 3)); break;
         case points::STEP_WOLF: wolf(c, step); break;
         case points::STEP_KEEP: {
-            Permutation order;
-            order.begin(uint32_t(step[3]), uint32_t(step[4]), uint32_t(c.count));
-            const int n = c.count;
-            c.move(step[2], [&](int i) { return kept_point(order, i, n); });
+            Permutation permutation;
+            permutation.begin(uint32_t(step[3]), uint32_t(step[4]), uint32_t(c.count));
+            const int to = step[2], once = std::min(to, c.count);
+            int32_t* order = c.order(to);
+            for (int i = 0; i < once; i += LANES) {
+                const Ints at((IntBits)point_numbers(i).v), last(c.count - 1);
+                forward(permutation, Words(min_(at, last))).store(order + i);
+            }
+            for (int i = once; i < to; ++i) order[i] = order[i - c.count];
+            c.move(to);
             break;
         }
         case points::STEP_FARTHEST: {
-            std::vector<int32_t> chosen(static_cast<size_t>(step[2]));
-            farthest(c, step[2], step[3], [&](int k, int i) { chosen[size_t(k)] = i; });
-            c.move(step[2], [&](int i) { return chosen[size_t(i)]; });
+            farthest(c, step[2], step[3]);
+            c.move(step[2]);
             break;
         }
         case points::STEP_TO_FIRST: {
             const uint32_t below = uint32_t(step[4]);
-            c.move(c.count, [&](int i) { return word_at(uint32_t(i), key, second) < below ? 0 : i; });
+            int32_t* order = c.order(c.count);
+            for (int i = 0; i < c.count; ++i) order[i] = word_at(uint32_t(i), key, second) < below ? 0 : i;
+            c.move(c.count);
             break;
         }
         case points::STEP_DROP_LOCAL:
@@ -258,10 +271,11 @@ inline void to_lines(CloudLines& c, int first, const float* in, int n) {
     float* line[3] = {c.line(first), c.line(first + 1), c.line(first + 2)};
     int p = 0;
     for (; p + LANES <= n; p += LANES) {
-        Floats side[3], apart[3];
-        for (int k = 0; k < 3; ++k) side[k] = Floats::load(in + 3 * p + k * LANES);
-        take_apart<3>(side, apart);
-        for (int k = 0; k < 3; ++k) apart[k].store(line[k] + p);
+        Floats x, y, z;
+        load_points(in + 3 * p, x, y, z);
+        x.store(line[0] + p);
+        y.store(line[1] + p);
+        z.store(line[2] + p);
     }
     for (; p < n; ++p)
         for (int k = 0; k < 3; ++k) line[k][p] = in[3 * p + k];
@@ -269,12 +283,8 @@ inline void to_lines(CloudLines& c, int first, const float* in, int n) {
 inline void from_lines(CloudLines& c, int first, float* out, int n, int room) {
     const float* line[3] = {c.line(first), c.line(first + 1), c.line(first + 2)};
     int p = 0;
-    for (; p + LANES <= n; p += LANES) {
-        Floats side[3], apart[3];
-        for (int k = 0; k < 3; ++k) apart[k] = Floats::load(line[k] + p);
-        put_together<3>(apart, side);
-        for (int k = 0; k < 3; ++k) side[k].store(out + 3 * p + k * LANES);
-    }
+    for (; p + LANES <= n; p += LANES)
+        store_points(Floats::load(line[0] + p), Floats::load(line[1] + p), Floats::load(line[2] + p), out + 3 * p);
     for (; p < n; ++p)
         for (int k = 0; k < 3; ++k) out[3 * p + k] = line[k][p];
     std::fill(out + 3 * int64_t(n), out + 3 * int64_t(room), 0.0f);
