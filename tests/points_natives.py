@@ -7,6 +7,7 @@ from anamorph import _native
 
 _native_points = _native.points
 WRITTEN = {
+    "mix": ("out", "origin", "share", "room"),
     "plan": ("rows",),
     "render": ("out", "out_normals", "origin", "room"),
 }
@@ -22,7 +23,10 @@ class Natives:
             raise AttributeError(f"{name}: WRITTEN has no line for it")
 
         def call(**given):
-            if name == "render":  # the public call makes it where the tensors are a GPU's
+            # The public calls make room where the tensors are a GPU's.
+            if name == "mix":
+                given["room"] = torch.empty(given["points"].shape[:2], dtype=torch.int32)
+            if name == "render":
                 given["room"] = torch.empty(16 * len(given["rows"]) * given["most"])
             return self.run(name, given, [k for k in WRITTEN[name] if given[k] is not None])
 

@@ -9,6 +9,7 @@ void bind_points(pybind11::module_& m) {
     bind_assign(points);
     bind_clouds(points);
     bind_deform(points);
+    bind_mix(points);
     bind_neighbours(points);
 }
 

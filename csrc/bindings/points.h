@@ -6,5 +6,6 @@ namespace anamorph {
 void bind_assign(pybind11::module_& m);
 void bind_clouds(pybind11::module_& m);
 void bind_deform(pybind11::module_& m);
+void bind_mix(pybind11::module_& m);
 void bind_neighbours(pybind11::module_& m);
 }  // namespace anamorph

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstring>
 #include "../core/halves.h"
+#include "../core/slot.h"
 
 namespace anamorph {
 
@@ -124,14 +125,6 @@ AM_HD bool needs_whole(int32_t op) {
 
 // Does a step change pixels where they lie? A policy's maps are steps too, which say what was drawn.
 AM_HD bool changes_pixels(int32_t op) { return op >= OP_BRIGHTNESS && op != OP_IDENTITY; }
-
-struct Slot {
-    int32_t op;
-    int32_t n;      // control: slots that belong to it
-    int32_t k;      // control: branches; others: a small integer of their own
-    int32_t flags;  // SlotFlag
-    double p[12];
-};
 
 // clang-format off
 enum SlotFlag : int32_t {

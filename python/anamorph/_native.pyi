@@ -86,6 +86,8 @@ class _Points:
     MAX_CLUSTERS: int
     MAX_POINTS: int
     MAX_ADDED: int
+    def mix(self, *, points: Any, partner: Any, rule: Any, numbers: Any, words: Any, match: Any, out: Any, origin: Any, share: Any,
+            room: Any, threads: int) -> None: ...
     def plan(self, *, slots: bytes, rows: Any, index: Any, seed: int, epoch: Any, view: int, count: int, counts: Any,
              threads: int) -> None: ...
     def render(self, *, rows: Any, points: Any, normals: Any, out: Any, out_normals: Any, origin: Any, room: Any, most: int,

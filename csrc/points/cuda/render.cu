@@ -2,22 +2,17 @@
 // that the caller has made (a batch of usual clouds stays in the second-level cache), because a cloud may be of any size.
 #define AM_LEVEL cuda
 #include "../../core/launch.h"
-#include "../../core/warp.h"
 #include "../steps.h"
+#include "block.h"
 
 namespace anamorph {
 namespace AM_LEVEL { namespace {
 
-enum : int { THREADS = 256, WARPS = THREADS / WARP, ORIGIN = 6, LINES = 7 };
+enum : int { THREADS = 256, ORIGIN = 6, LINES = 7 };
 
-// What the threads of a block find together.
-struct Meeting {
+struct Shared : Meeting<THREADS> {
     double numbers[THREADS];
     int places[THREADS];
-    int counts[WARPS];
-    float found[4];
-    uint32_t prefix, want;
-    unsigned bins[256];
     Anchor anchors[points::MAX_ANCHORS];
 };
 
@@ -26,7 +21,7 @@ struct CloudLines {
     double* distance;
     int most, count;
     bool normals;
-    Meeting& meet;
+    Shared& meet;
 
     AM_D float* line(int k) const { return here + int64_t(k) * most; }
     AM_D int32_t* origin() const { return reinterpret_cast<int32_t*>(line(ORIGIN)); }
@@ -103,21 +98,6 @@ struct CloudLines {
         __syncthreads();
         return all;
     }
-    // How many threads before this one say yes, and how many do at all.
-    AM_D int rank(bool yes, int& all) const {
-        const unsigned votes = __ballot_sync(0xFFFFFFFFu, yes);
-        const int lane = int(threadIdx.x) % WARP, warp = int(threadIdx.x) / WARP;
-        if (lane == 0) meet.counts[warp] = __popc(votes);
-        __syncthreads();
-        int before = __popc(votes & ((1u << lane) - 1u));
-        all = 0;
-        for (int w = 0; w < WARPS; ++w) {
-            if (w < warp) before += meet.counts[w];
-            all += meet.counts[w];
-        }
-        __syncthreads();
-        return before;
-    }
 };
 
 AM_D void normalize(CloudLines& c, int flags, float factor) {
@@ -189,7 +169,7 @@ AM_D void wolf(CloudLines& c, const int32_t* step) {
     });
 }
 
-// The `drop` nearest to a point: the last of them is found by its bits, eight at a time.
+// Without the `drop` nearest to a point.
 AM_D void drop_nearest(CloudLines& c, int center, int drop) {
     if (drop <= 0) return;
     const float *x = c.line(0), *y = c.line(1), *z = c.line(2), px = x[center], py = y[center], pz = z[center];
@@ -197,43 +177,11 @@ AM_D void drop_nearest(CloudLines& c, int center, int drop) {
         const float a = x[i] - px, b = y[i] - py, d = z[i] - pz;
         return float_bits(a * a + b * b + d * d);
     };
-    Meeting& m = c.meet;
-    uint32_t prefix = 0, known = 0, want = uint32_t(drop);
-    for (int shift = 24; shift >= 0; shift -= 8) {
-        m.bins[threadIdx.x] = 0;
-        __syncthreads();
-        for (int i = int(threadIdx.x); i < c.count; i += THREADS) {
-            const uint32_t k = key(i);
-            if ((k & known) == prefix) atomicAdd(&m.bins[k >> shift & 255u], 1u);
-        }
-        __syncthreads();
-        if (threadIdx.x == 0) {
-            uint32_t bin = 0;
-            for (; bin < 255u && m.bins[bin] < want; ++bin) want -= m.bins[bin];
-            m.prefix = prefix | bin << shift;
-            m.want = want;
-        }
-        __syncthreads();
-        prefix = m.prefix;
-        want = m.want;
-        known |= 255u << shift;
-        __syncthreads();
-    }
-    // Of those that are as far as the last one the first `want` go.
-    int equal = 0, kept = 0;
-    for (int first = 0; first < c.count; first += THREADS) {
-        const int i = first + int(threadIdx.x);
-        const uint32_t k = i < c.count ? key(i) : 0u;
-        const bool same = i < c.count && k == prefix;
-        int all;
-        const int rank = equal + c.rank(same, all);
-        equal += all;
-        const bool stays = i < c.count && (k > prefix || (same && rank >= int(want)));
-        const int to = kept + c.rank(stays, all);
-        if (stays) c.take(i, to);
-        kept += all;
-    }
-    c.swap(kept);
+    const Selected last = block_select<THREADS>(c.count, drop, key, c.meet);
+    block_chosen<THREADS>(c.count, last, key, [&](int i, bool goes, int to) {
+        if (!goes) c.take(i, to);
+    }, c.meet);
+    c.swap(c.count - drop);
 }
 
 AM_D void add_local(CloudLines& c, const int32_t* step) {
@@ -313,7 +261,7 @@ AM_D void do_step(CloudLines& c, const int32_t* step) {
 }
 
 __global__ void __launch_bounds__(THREADS) cloud_kernel(const __grid_constant__ points::RenderArgs a) {
-    __shared__ Meeting meet;
+    __shared__ Shared meet;
     const int i = int(blockIdx.x);
     const int32_t* row = a.rows + int64_t(i) * a.row_words;
     float* room = a.room + int64_t(i) * (2 * LINES + 2) * a.most;

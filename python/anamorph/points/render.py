@@ -15,6 +15,7 @@ from anamorph.core.tensors import as_integers, as_tensor
 from anamorph.points import given
 from anamorph.points.plan import KEYS, MIX, NUMBERS, Plan, check_plan
 from anamorph.points.recipe import Recipe
+from anamorph.points.transforms.mix import RSMix
 
 
 def render(points: Any, plan: Plan, targets: Any = None, attributes: Mapping[str, Any] | None = None) -> Any:
@@ -129,7 +130,8 @@ def _mixed(views: dict[str, Tensor], plan: Plan, n: int) -> tuple[dict[str, Tens
     rows, partner = plan._rows, plan.partner
     numbers = rows[:, NUMBERS:NUMBERS + 2].contiguous().view(torch.float32)
     words = rows[:, KEYS:KEYS + 4].to(torch.int64) & 0xFFFFFFFF
-    points, where, share = mix_clouds(views["points"], partner, rows[:, MIX].contiguous(), numbers, words)[:3]
+    points, where, share = mix_clouds(views["points"], partner, rows[:, MIX].contiguous(), numbers, words,
+                                       not isinstance(plan.recipe.transforms[-1], RSMix))
     mixed = {"points": points}
     m = points.shape[1]
     for name, values in views.items():
