@@ -80,4 +80,14 @@ class Recipe:
 class _Points:
     """The submodule of point clouds, csrc/bindings/points*.cpp; all arguments by name. tests/points_natives.py says what is written."""
 
+    FARTHEST_LEAF: int
+    MAX_NEAREST_CUDA: int
+
+    def farthest(self, *, points: Any, counts: Any, start: Any, m: int, out: Any, exact: Any, rough: Any, threads: int) -> None: ...
+    def nearest(self, *, query: Any, points: Any, query_counts: Any, counts: Any, k: int, distance: Any, index: Any,
+                threads: int) -> None: ...
+    def ball(self, *, query: Any, points: Any, query_counts: Any, counts: Any, radius: float, k: int, pad: int, index: Any,
+             threads: int) -> None: ...
+
+
 points: _Points
