@@ -62,8 +62,8 @@ struct BallArgs {
 
 constexpr float ABOVE = 1.0f + 1.0f / (1 << 20), BELOW = 1.0f - 1.0f / (1 << 20);
 constexpr float TINY = 7.52316385e-37f;  // 2^-120
-// Of a GPU: the largest cloud whose points farthest point sampling keeps in registers; the longest list of neighbours of a warp.
-enum : int { FARTHEST_IN_REGISTERS = 8192, MAX_NEAREST_CUDA = 1024 };
+// The longest list of neighbours that a warp of a GPU keeps.
+enum : int { MAX_NEAREST_CUDA = 1024 };
 
 AM_HD double exact_distance(const float* a, const float* b) {
     const double dx = double(a[0]) - double(b[0]), dy = double(a[1]) - double(b[1]), dz = double(a[2]) - double(b[2]);
