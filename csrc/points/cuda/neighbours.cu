@@ -199,11 +199,11 @@ private:
 };
 
 // The longer the lists, the fewer warps have room for them in their registers.
-constexpr int nearest_warps(int levels) { return levels <= 2 ? 16 : levels <= 8 ? 8 : 4; }
+template <int LEVELS> constexpr int NEAREST_WARPS = LEVELS <= 2 ? 16 : LEVELS <= 8 ? 8 : 4;
 
 template <int LEVELS>
-__global__ void __launch_bounds__(nearest_warps(LEVELS) * WARP) nearest_kernel(const __grid_constant__ NearestArgs a, int tiles) {
-    constexpr int WARPS = nearest_warps(LEVELS);
+__global__ void __launch_bounds__(NEAREST_WARPS<LEVELS> * WARP) nearest_kernel(const __grid_constant__ NearestArgs a, int tiles) {
+    constexpr int WARPS = NEAREST_WARPS<LEVELS>;
     __shared__ float x[TILE], y[TILE], z[TILE];
     const int b = int(blockIdx.x) / tiles, lane = int(threadIdx.x) % WARP;
     const int row = (int(blockIdx.x) - b * tiles) * WARPS + int(threadIdx.x) / WARP;
@@ -288,8 +288,8 @@ template <int THREADS, int PER> void start_farthest(const FarthestArgs& a, void*
 }
 template <int LEVELS> void start_nearest(const NearestArgs& a, void* stream) {
     int tiles;
-    const unsigned grid = grid_of("knn", a.query.batch, a.query.size, nearest_warps(LEVELS), tiles);
-    launch("knn", nearest_kernel<LEVELS>, grid, nearest_warps(LEVELS) * WARP, 0, stream, a, tiles);
+    const unsigned grid = grid_of("knn", a.query.batch, a.query.size, NEAREST_WARPS<LEVELS>, tiles);
+    launch("knn", nearest_kernel<LEVELS>, grid, NEAREST_WARPS<LEVELS> * WARP, 0, stream, a, tiles);
 }
 
 }}  // namespace AM_LEVEL
