@@ -88,12 +88,12 @@ void bind_ball(py::handle query, py::handle points, py::handle query_counts, py:
 
 void bind_neighbours(py::module_& m) {
     using py::arg;
-    m.def("farthest", bind_farthest, py::kw_only(), arg("points"), arg("counts"), arg("start"), arg("m"), arg("out"), arg("exact"),
-          arg("rough"), arg("threads"));
+    m.def("farthest", bind_farthest, py::kw_only(), arg("points"), arg("counts"), arg("start"), arg("m"), arg("out"),
+          arg("exact"), arg("rough"), arg("threads"));
     m.def("nearest", bind_nearest, py::kw_only(), arg("query"), arg("points"), arg("query_counts"), arg("counts"), arg("k"),
           arg("distance"), arg("index"), arg("threads"));
-    m.def("ball", bind_ball, py::kw_only(), arg("query"), arg("points"), arg("query_counts"), arg("counts"), arg("radius"), arg("k"),
-          arg("pad"), arg("index"), arg("threads"));
+    m.def("ball", bind_ball, py::kw_only(), arg("query"), arg("points"), arg("query_counts"), arg("counts"), arg("radius"),
+          arg("k"), arg("pad"), arg("index"), arg("threads"));
     m.attr("FARTHEST_LEAF") = int(FARTHEST_LEAF);
     m.attr("MAX_NEAREST_CUDA") = int(MAX_NEAREST_CUDA);
 }

@@ -142,7 +142,8 @@ AM_HD size_t best_of_leaf(const Farthest& s, int l) {
     for (size_t i = begin; i < end; i += LANES)
         for (uint32_t lanes = bits(Floats::load(s.rough + i) == Floats(s.most[l])); lanes; lanes &= lanes - 1) {
             const size_t at = i + size_t(__builtin_ctz(lanes));
-            if (s.exact[at] > most || (s.exact[at] == most && s.tree.index[at] < s.tree.index[best])) most = s.exact[at], best = at;
+            if (s.exact[at] > most || (s.exact[at] == most && s.tree.index[at] < s.tree.index[best]))
+                most = s.exact[at], best = at;
         }
     s.best[l] = int32_t(best);
     return best;
@@ -322,7 +323,8 @@ void nearest_task(const Tree& t, const Tree& queries, int leaf, const NearestArg
     for (int l = 0; l < t.leaves; ++l) {
         float sum = 0.0f;
         for (int axis = 0; axis < 3; ++axis) {
-            const float d = (t.leaf_box.low[axis][l] * 0.5f + t.leaf_box.high[axis][l] * 0.5f) - (low[axis] * 0.5f + high[axis] * 0.5f);
+            const float d =
+                (t.leaf_box.low[axis][l] * 0.5f + t.leaf_box.high[axis][l] * 0.5f) - (low[axis] * 0.5f + high[axis] * 0.5f);
             sum += d * d;
         }
         room.found[l] = {sum, l};

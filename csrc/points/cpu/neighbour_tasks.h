@@ -9,8 +9,8 @@ namespace anamorph {
 // Farthest point sampling: what is known of each point of a tree, of each leaf and of each group of leaves.
 struct Farthest {
     Tree tree;
-    float* rough;   // [leaves * leaf]: the distance to the nearest sample, as a float; -1 where no point is
-    double* exact;  // and as it is
+    float* rough;                     // [leaves * leaf]: the distance to the nearest sample, as a float; -1 where no point is
+    double* exact;                    // and as it is
     float *most, *limit;              // [groups * GROUP]: the largest `rough` of a leaf, and upper() of it
     int32_t* best;                    // where its farthest point lies, or -1: nobody has looked since it changed
     float *group_most, *group_limit;  // of a group

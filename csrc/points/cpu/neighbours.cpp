@@ -40,7 +40,8 @@ template <class F> void for_queries(const Forest& queries, int leaves, int k, in
     parallel_for(chunks, threads, [&](int64_t c) {
         const size_t wide = size_t(whole_packs(leaves));
         Room memory(8 * Room::rounded(wide * sizeof(float)) + Room::rounded(wide * sizeof(Candidate)) +
-                    Room::rounded(size_t(QUERIES) * size_t(k) * sizeof(Neighbour)) + Room::rounded(size_t(hits) * sizeof(int32_t)));
+                    Room::rounded(size_t(QUERIES) * size_t(k) * sizeof(Neighbour)) +
+                    Room::rounded(size_t(hits) * sizeof(int32_t)));
         Search room{};
         room.away = memory.take<float>(wide);
         room.found = memory.take<Candidate>(wide);
@@ -85,13 +86,13 @@ void farthest_cpu(const FarthestArgs& a, int threads) {
         const int count = a.points.count(int(b));
         const bool sorted = a.m > FEW_SAMPLES && count > FEW_POINTS;
         const float* points = a.points.of(int(b));
-        TreeBuilder builder(points, count, sorted ? FARTHEST_LEAF : std::max(int(GROUP), whole_packs(count)), sorted, "points", int(b));
+        TreeBuilder builder(points, count, sorted ? FARTHEST_LEAF : std::max(int(GROUP), whole_packs(count)), sorted, "points",
+                            int(b));
         Farthest s{};
         s.tree = builder.tree;
         const size_t leaves = size_t(s.tree.groups) * GROUP;
         const size_t groups = size_t(whole_packs(s.tree.groups));
-        Room room(3 * Room::rounded(leaves * 4) +
-                  2 * Room::rounded(groups * 4));
+        Room room(3 * Room::rounded(leaves * 4) + 2 * Room::rounded(groups * 4));
         s.rough = a.rough + b * a.rooms();
         s.exact = a.exact + b * a.rooms();
         s.most = room.take<float>(leaves);

@@ -38,9 +38,9 @@ AM_D int warp_max(int v) {
 
 // What the threads of a block tell each other about one sample.
 template <int WARPS> struct Contest {
-    int most[WARPS];       // the largest rough distance in each warp, as its bits
+    int most[WARPS];        // the largest rough distance in each warp, as its bits
     int tied[2], index[2];  // how many points have the largest of all, and the first of them; of this sample and of the next
-    double exact[WARPS];   // where there are several: the largest double of a warp, and its first point
+    double exact[WARPS];    // where there are several: the largest double of a warp, and its first point
     int first[WARPS];
 };
 
@@ -179,7 +179,8 @@ template <int LEVELS> struct Ranks {
     // The same point by all lanes, of a higher index than those of its distance that are here; what falls off the end is forgotten.
     template <int L = 0> AM_D void insert(double d, int i, int lane) {
         if constexpr (L < LEVELS) {
-            if (d < __shfl_sync(EVERY, distance[L], WARP - 1)) push<L>(d, i, __popc(__ballot_sync(EVERY, distance[L] <= d)), lane);
+            if (d < __shfl_sync(EVERY, distance[L], WARP - 1))
+                push<L>(d, i, __popc(__ballot_sync(EVERY, distance[L] <= d)), lane);
             else insert<L + 1>(d, i, lane);
         }
     }
@@ -202,7 +203,10 @@ private:
 template <int LEVELS> constexpr int NEAREST_WARPS = LEVELS <= 2 ? 16 : LEVELS <= 8 ? 8 : 4;
 
 template <int LEVELS>
-__global__ void __launch_bounds__(NEAREST_WARPS<LEVELS> * WARP) nearest_kernel(const __grid_constant__ NearestArgs a, int tiles) {
+__global__ void __launch_bounds__(NEAREST_WARPS<LEVELS>* WARP, LEVELS <= 2   ? 3
+                                                               : LEVELS <= 8 ? 2
+                                                                             : 1)
+    nearest_kernel(const __grid_constant__ NearestArgs a, int tiles) {
     constexpr int WARPS = NEAREST_WARPS<LEVELS>;
     __shared__ float x[TILE], y[TILE], z[TILE];
     const int b = int(blockIdx.x) / tiles, lane = int(threadIdx.x) % WARP;
