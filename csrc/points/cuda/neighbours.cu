@@ -200,7 +200,8 @@ private:
 };
 
 // The longer the lists, the fewer warps have room for them in their registers.
-template <int LEVELS> constexpr int NEAREST_WARPS = LEVELS <= 2 ? 16 : LEVELS <= 8 ? 8 : 4, NEAREST_BLOCKS = LEVELS <= 8 ? 2 : 1;
+template <int LEVELS> constexpr int NEAREST_WARPS = LEVELS <= 2 ? 16 : LEVELS <= 8 ? 8 : 4;
+template <int LEVELS> constexpr int NEAREST_BLOCKS = LEVELS <= 8 ? 2 : 1;
 
 template <int LEVELS>
 __global__ void __launch_bounds__(NEAREST_WARPS<LEVELS>* WARP, NEAREST_BLOCKS<LEVELS>)
