@@ -3,9 +3,9 @@
 Distances are those of a plain loop in float64 over the float32 coordinates, and where two are equal the point of the lower index
 comes first: every function here gives the same indices on every device, at every SIMD level and on any number of threads.
 
-Clouds are ``[B, N, 3]``. With ``counts``, int64 ``[B]``, cloud b has its first ``counts[b]`` points; what lies beyond is never read.
-On a CPU all values are checked. On a GPU they are not looked at, which would have to wait for the device: there a NaN is farther
-from everything than any number is, and counts and starts out of range are taken to the nearest that is in range.
+Clouds are ``[B, N, 3]``. With ``counts``, int64 ``[B]``, cloud b has its first ``counts[b]`` points; what lies beyond is never
+read. On a CPU all values are checked. On a GPU they are not looked at, which would have to wait for the device: there a point with
+a NaN is farther from everything than any other, and counts and starts out of range are taken to the nearest that is in range.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def farthest_point_sample(points: Any, m: int, start: Any = 0, counts: Any = Non
     """Indices of ``m`` points of each cloud, each the farthest from those before it (Gonzalez 1985; Eldar et al. 1997).
 
     Greedy: the next sample has the largest distance to its nearest sample, and of several such points the lowest index. When no
-    distinct point is left all distances are 0, and index 0 repeats. On a CPU large clouds are sorted into buckets, most of which a
-    new sample cannot change (Han et al., "QuickFPS", 2023); the samples are the same.
+    distinct point is left all distances are 0, and index 0 repeats. On a CPU large clouds are sorted into buckets, most of which
+    a new sample cannot change (Han et al., "QuickFPS", 2023); the samples are the same.
 
     Args:
         points: float32 ``[B, N, 3]``, finite.
@@ -70,8 +70,8 @@ def knn(query: Any, points: Any, k: int, counts: Any = None, query_counts: Any =
         query_counts: int64 ``[B]``, how many queries; None: M.
 
     Returns:
-        Squared distances, float32 ``[B, M, k]``, and indices, int64 ``[B, M, k]``. Where a cloud has fewer than ``k`` points, and for
-        queries beyond their count: infinity and -1.
+        Squared distances, float32 ``[B, M, k]``, and indices, int64 ``[B, M, k]``. Where a cloud has fewer than ``k`` points, and
+        for queries beyond their count: infinity and -1.
 
     Raises:
         ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
@@ -198,7 +198,8 @@ def _counts(name: str, value: Any, cloud: Tensor, least: int = 0) -> Tensor | No
     if not counts.is_cuda:
         low, high = (int(x) for x in torch.aminmax(counts))
         if low < least or high > cloud.shape[1]:
-            raise ArgumentError(f"{name}: expected numbers from {least} to {cloud.shape[1]}, given {low if low < least else high}")
+            given = low if low < least else high
+            raise ArgumentError(f"{name}: expected numbers from {least} to {cloud.shape[1]}, given {given}")
     return counts
 
 
