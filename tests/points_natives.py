@@ -7,6 +7,9 @@ from anamorph import _native
 
 _native_points = _native.points
 WRITTEN = {
+    "ball": ("index",),
+    "farthest": ("out", "exact", "rough"),
+    "nearest": ("distance", "index"),
     "mix": ("out", "origin", "share", "room"),
     "plan": ("rows",),
     "render": ("out", "out_normals", "origin", "room"),

@@ -78,7 +78,7 @@ class Recipe:
                output: tuple[int, int], threads: int, /) -> None: ...
 
 class _Points:
-    """The submodule of point clouds, csrc/bindings/points*.cpp; all arguments by name. tests/points_natives.py says what is written."""
+    """The submodule of point clouds, csrc/bindings/points*.cpp; all arguments by name."""
 
     OPS: dict[str, int]
     HEADER: int
@@ -86,6 +86,13 @@ class _Points:
     MAX_CLUSTERS: int
     MAX_POINTS: int
     MAX_ADDED: int
+    FARTHEST_LEAF: int
+    MAX_NEAREST_CUDA: int
+    def farthest(self, *, points: Any, counts: Any, start: Any, m: int, out: Any, exact: Any, rough: Any, threads: int) -> None: ...
+    def nearest(self, *, query: Any, points: Any, query_counts: Any, counts: Any, k: int, distance: Any, index: Any,
+                threads: int) -> None: ...
+    def ball(self, *, query: Any, points: Any, query_counts: Any, counts: Any, radius: float, k: int, pad: int, index: Any,
+             threads: int) -> None: ...
     def mix(self, *, points: Any, partner: Any, rule: Any, numbers: Any, words: Any, match: Any, out: Any, origin: Any, share: Any,
             room: Any, threads: int) -> None: ...
     def plan(self, *, slots: bytes, rows: Any, index: Any, seed: int, epoch: Any, view: int, count: int, counts: Any,

@@ -2,10 +2,11 @@
 
 from anamorph.points import corruptions, transforms
 from anamorph.points.corruptions import corrupt
+from anamorph.points.neighbours import ball_query, farthest_point_sample, group, knn
 from anamorph.points.plan import Plan
 from anamorph.points.recipe import Recipe
 from anamorph.points.render import render
 from anamorph.points.transforms import *  # noqa: F403
 
-__all__ = ["Plan", "Recipe", "corrupt", "corruptions", "render"]
+__all__ = ["Plan", "Recipe", "ball_query", "corrupt", "corruptions", "farthest_point_sample", "group", "knn", "render"]
 __all__ += transforms.__all__
