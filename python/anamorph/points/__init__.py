@@ -1,1 +1,5 @@
 """The family of point clouds: ``am.points``."""
+
+from anamorph.points import robustness, skeleton
+
+__all__ = ["robustness", "skeleton"]

@@ -23,7 +23,7 @@ def bones(pose: Any, tree: Tree) -> Tensor:
         ``[B, J - 1, 3]``, in the order of the joints without the root. Differentiable.
 
     Raises:
-        ShapeError, DtypeError, ArgumentError: what was given and what is expected. On a GPU values are not looked at.
+        ShapeError, DtypeError, ArgumentError: what was given and expected. On a GPU values are not looked at.
     """
     return split(given.poses("pose", pose, tree), tree)
 

@@ -29,8 +29,9 @@ class _Joint:
 def read_bvh(path: str | PathLike[str]) -> tuple[Tree, Tensor, float]:
     """A motion file's skeleton, and where its joints are in each frame.
 
-    A joint's rotations are taken in the order in which the file names them, the first one outermost: Zrotation Xrotation Yrotation
-    is Rz Rx Ry. Its position channels are added to its offset. Whole frames after those that the file counts are not read.
+    A joint's rotations are taken in the order in which the file names them, the first one outermost: Zrotation Xrotation
+    Yrotation is Rz Rx Ry. Its position channels are added to its offset. Whole frames after those that the file counts are not
+    read.
 
     Args:
         path: of a BVH file.

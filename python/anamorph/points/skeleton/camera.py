@@ -29,7 +29,7 @@ def project(points: Any, camera: Any, clamp: bool = True) -> Tensor:
         for it there means nothing.
 
     Raises:
-        ShapeError, DtypeError, DeviceError, ArgumentError: what was given and what is expected. On a GPU values are not looked at.
+        ShapeError, DtypeError, DeviceError, ArgumentError: what was given and expected. On a GPU values are not looked at.
     """
     points = given.floats("points", points, "[B, J, 3]", (None, None, 3))
     f, c, k, p = (part[:, None] for part in given.camera("camera", camera, points).split((2, 2, 3, 2), 1))
@@ -85,7 +85,7 @@ def global_position_alignment(source: Any, target: Any, camera: Any, root: int =
     """
     source = given.floats("source", source, "[B, J, 3]", (None, None, 3))
     joints = source.shape[1]
-    target = given.floats("target", target, f"[{len(source)}, {joints}, 2], one for each source", (len(source), joints, 2), source)
+    target = given.floats("target", target, f"[{len(source)}, {joints}, 2], as the sources", (len(source), joints, 2), source)
     root = checks.whole("root", root, 0, joints - 1, " (a joint)")
     fx, fy, cx, cy = given.camera("camera", camera, source)[:, :4].unbind(1)
     box2 = target.amax(1) - target.amin(1)

@@ -29,7 +29,7 @@ def change_angles(pose: Any, delta: Any, tree: Tree) -> Tensor:
         ``[B, J, 3]``; the root stays where it is.
 
     Raises:
-        ShapeError, DtypeError, DeviceError, ArgumentError: what was given and what is expected. On a GPU values are not looked at.
+        ShapeError, DtypeError, DeviceError, ArgumentError: what was given and expected. On a GPU values are not looked at.
     """
     pose = given.poses("pose", pose, tree)
     count = len(tree) - 1
@@ -74,7 +74,7 @@ def change_lengths(pose: Any, ratio: Any, tree: Tree) -> Tensor:
         ``[B, J, 3]``; the root stays where it is.
 
     Raises:
-        ShapeError, DtypeError, DeviceError, ArgumentError: what was given and what is expected. On a GPU values are not looked at.
+        ShapeError, DtypeError, DeviceError, ArgumentError: what was given and expected. On a GPU values are not looked at.
     """
     pose = given.poses("pose", pose, tree)
     count, groups = len(tree) - 1, max(tree.groups) + 1

@@ -14,7 +14,7 @@ from anamorph.core.philox import philox
 from anamorph.core.tensors import as_device, as_integers
 
 _LOW = 0xFFFFFFFF
-_FIRST = 512  # slots below are those of recipes for images: one seed for both gives numbers that have nothing to do with each other
+_FIRST = 512  # slots below are those of recipes for images: one seed for both then gives numbers that are independent
 _PAIRING = _FIRST - 1
 STEPS = 256
 WORDS = 4096  # of a slot
@@ -70,8 +70,8 @@ def sphere(u: Tensor) -> Tensor:
 
 
 def permutation(count: int, *, seed: int = 0, epoch: int = 0, device: Any = "cpu") -> Tensor:
-    """0 to ``count`` - 1 in an order that (seed, epoch) names, int64 ``[count]``, the same on every device: which target goes with
-    which source in :func:`global_position_alignment`.
+    """0 to ``count`` - 1 in an order that (seed, epoch) names, int64 ``[count]``, the same on every device: which target goes
+    with which source in :func:`global_position_alignment`.
 
     Raises:
         ArgumentError: what was given and what is expected. DeviceError: a device that is not there.

@@ -46,8 +46,8 @@ def camera(where: str, value: Any, like: Tensor) -> Tensor:
     """``[B, 9]`` of ``[9]``, ``[4]`` or one row for each pose; what is left out is no distortion."""
     t = as_tensor(where, value)
     if t.dim() not in (1, 2) or t.shape[-1] not in (4, 9) or (t.dim() == 2 and t.shape[0] not in (1, len(like))):
-        raise ShapeError(f"{where}: expected [4] (focal lengths, centre) or [9] (and k1, k2, k3, p1, p2), or one row of these for "
-                         f"each of {len(like)} poses, given {list(t.shape)}")
+        raise ShapeError(f"{where}: expected [4] (focal lengths, centre) or [9] (and k1, k2, k3, p1, p2), or one row of these "
+                         f"for each of {len(like)} poses, given {list(t.shape)}")
     t = floats(where, t, "a camera", tuple(t.shape), like)
     if t.device.type == "cpu" and not bool((t.detach()[..., :2] > 0).all()):
         raise ArgumentError(f"{where}: expected focal lengths above 0, given {t.detach()[..., :2].min().item():g}")

@@ -146,7 +146,7 @@ def render(poses: Any, plan: SkeletonPlan) -> Tensor:
         ``[B, J, 3]``. Gradients go through to ``poses``. A pose that a step leaves alone keeps its bits.
 
     Raises:
-        ShapeError, DtypeError, DeviceError, ArgumentError: what was given and what is expected. On a GPU values are not looked at.
+        ShapeError, DtypeError, DeviceError, ArgumentError: what was given and expected. On a GPU values are not looked at.
     """
     if not isinstance(plan, SkeletonPlan):
         raise ArgumentError(f"plan: expected a SkeletonPlan, given {type(plan).__name__}")

@@ -1,0 +1,1 @@
+"""Augmentations that are learnt: networks that give parameters."""
