@@ -28,8 +28,7 @@ from anamorph.points.skeleton import (
 #: The bones of HUMAN36M_16 that each of the five KCS discriminators sees: torso, the left leg, the right leg, the left arm, the
 #: right arm. A leg is seen with both hips, an arm with the spine that it hangs on.
 PARTS = ((0, 3, 6, 7, 8, 9, 12), (0, 3, 4, 5, 6), (0, 1, 2, 3, 6), (7, 9, 10, 11), (7, 12, 13, 14))
-#: Joints of HUMAN36M_16 by how far they are from the trunk, and how much the feedback makes of each: knees and elbows 5, feet and
-#: wrists 2.
+#: Joints of HUMAN36M_16 by how far they are from the trunk. The feedback weighs hips and shoulders 5, knees and elbows 2.
 LIMBS = ((1, 4, 10, 13), (2, 5, 9, 11, 14), (3, 6, 12, 15))
 _JOINT_WEIGHTS = (1, 5, 2, 1, 5, 2, 1, 1, 1, 1, 5, 2, 1, 5, 2, 1)
 
