@@ -340,8 +340,8 @@ def test_what_each_step_keeps():
 
 def test_the_numbers_have_the_distributions_that_are_said():
     ids = range(4000)
-    angle, sigma, ratio, rigid, flips = SkeletonRecipe([BoneAngle(30), BoneAngle(sigma=0.3), BoneLength(0.2), Rigid(90, (1, 0, 2)),
-                                                        Flip(0.3)]).plan(ids, seed=11).parameters()
+    recipe = SkeletonRecipe([BoneAngle(30), BoneAngle(sigma=0.3), BoneLength(0.2), Rigid(90, (1, 0, 2)), Flip(0.3)])
+    angle, sigma, ratio, rigid, flips = recipe.plan(ids, seed=11).parameters()
     turn = angle["axis_angle"][:, 4].double()
     size = turn.norm(dim=1).numpy()
     assert stats.kstest(size, stats.uniform(0, math.radians(30)).cdf).pvalue > 1e-3
@@ -517,8 +517,8 @@ def test_limb_errors_are_weighed_by_joint():
 
 
 def test_a_round_of_adversarial_training():
-    """Discriminators tell the generator's poses from real ones, the generator's loss falls when it alone is trained, and gradients
-    reach every one of its weights."""
+    """The generator's loss falls when it alone is trained, gradients reach every one of its weights, and a discriminator learns to
+    tell its poses from real ones."""
     torch.manual_seed(0)
     pose, lens = standing(64).float(), torch.tensor(LENS)
     net = poseaug.PoseGenerator(width=32)
