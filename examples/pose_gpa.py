@@ -125,7 +125,7 @@ def draw(file: Path, source: Tensor, target2d: Tensor) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(3, 6, figsize=(9, 6.2))
+    figure, axes = plt.subplots(3, 6, figsize=(9, 4.9))
 
     def bones(axis: Any, points: Tensor, size: float) -> None:
         for joint, parent in enumerate(TREE.parents):

@@ -4,6 +4,7 @@ float64 over the papers' formulas, and the families' own Philox in the native co
 import io
 import math
 import pickle
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -44,6 +45,7 @@ from anamorph.points.skeleton import (
     turn_bones,
     unscreen,
 )
+from devices import DEVICES, is_gpu
 
 CHAIN = Tree((1, 2, 3, 4, -1), ("hand", "elbow", "shoulder", "neck", "hip"))  # the root comes last
 TREES = [HUMAN36M_16, HUMAN36M_17, CHAIN, Tree((-1, 0)), Tree((2, 2, -1, 2, 3), pairs=((0, 1),))]
@@ -359,9 +361,48 @@ def test_the_numbers_have_the_distributions_that_are_said():
     assert not about["axis_angle"][:, [0, 2]].any() and about["axis_angle"][:, 1].min() < -1.5
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_it_runs_where_its_tensors_are(device):
+    """Plans have the bits of the host everywhere, poses differ by rounding; on a GPU the host waits for nothing."""
+    pose, ids, lens = standing(6).float(), torch.arange(6), torch.tensor(LENS)
+    host = RECIPE.plan(ids, seed=1)
+    expected = render(pose, host)
+    points = project(pose, lens)
+    aligned = global_position_alignment(expected, points[permutation(6)], lens)
+    there = pose.to(device), lens.to(device), points.to(device), ids.to(device)
+    RECIPE.plan(there[3]).parameters()  # what is made once is there now
+    render(there[0], host.to(device))
+    with waits_are_errors(device):
+        plan = RECIPE.plan(there[3], seed=1)
+        out = render(there[0], plan)
+        found = global_position_alignment(out, there[2][permutation(6, device=device)], there[1])
+        screen(project(found, there[1]), 2, 2)
+    assert plan.device.type == torch.device(device).type and plan == host == RECIPE.plan(ids, seed=1, device=device)
+    torch.testing.assert_close(out.cpu(), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.cpu(), aligned, rtol=1e-5, atol=1e-4)
+    if is_gpu(device):
+        with pytest.raises(DeviceError, match="plan: expected on"):
+            render(pose, plan)
+        with pytest.raises(DeviceError, match="camera: expected on"):
+            project(pose, there[1])
+
+
+@contextmanager
+def waits_are_errors(device):
+    """On a GPU, torch's own warning about synchronizing calls as an error."""
+    mode = torch.cuda.get_sync_debug_mode() if is_gpu(device) else 0
+    if is_gpu(device):
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        if is_gpu(device):
+            torch.cuda.set_sync_debug_mode(mode)
+
+
 def test_gradients_go_through_render():
-    pose = poses(4).requires_grad_()
-    plan = RECIPE.plan(range(4))
+    pose = poses(1).requires_grad_()
+    plan = RECIPE.plan([3])
     assert torch.autograd.gradcheck(lambda p: render(p, plan), (pose,))
 
 
@@ -517,8 +558,8 @@ def test_limb_errors_are_weighed_by_joint():
 
 
 def test_a_round_of_adversarial_training():
-    """The generator's loss falls when it alone is trained, gradients reach every one of its weights, and a discriminator learns to
-    tell its poses from real ones."""
+    """The generator's loss falls when it alone is trained, gradients reach every one of its weights, and a discriminator learns
+    to tell its poses from real ones."""
     torch.manual_seed(0)
     pose, lens = standing(64).float(), torch.tensor(LENS)
     net = poseaug.PoseGenerator(width=32)
@@ -635,7 +676,8 @@ FLAT = POSE[..., :2]
     (lambda: screen(FLAT, 0, 10), ArgumentError, "width"),
     (lambda: unscreen(FLAT, 10, -1), ArgumentError, "height"),
     (lambda: global_position_alignment(POSE, FLAT[:1], torch.ones(4)), ShapeError, r"target: expected \[2, 16, 2\]"),
-    (lambda: global_position_alignment(POSE, FLAT * 0, torch.ones(4)), ArgumentError, "all one point"),
+    (lambda: global_position_alignment(POSE, FLAT * 0, torch.ones(4)), ArgumentError, "target: .* all one point"),
+    (lambda: global_position_alignment(POSE * 0, FLAT, torch.ones(4)), ArgumentError, "source: .* all one point"),
     (lambda: global_position_alignment(POSE, FLAT, torch.ones(4), root=16), ArgumentError, "root"),
     (lambda: inside(POSE), ShapeError, "points"),
     (lambda: permutation(0), ArgumentError, "count"),

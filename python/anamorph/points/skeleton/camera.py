@@ -80,8 +80,8 @@ def global_position_alignment(source: Any, target: Any, camera: Any, root: int =
         ``[B, J, 3]`` in the target camera's space.
 
     Raises:
-        ShapeError, DtypeError, DeviceError, ArgumentError: what was given and what is expected; a target all of whose joints are
-            one point. On a GPU values are not looked at.
+        ShapeError, DtypeError, DeviceError, ArgumentError: what was given and what is expected; a pose all of whose joints are
+            one point in its picture. On a GPU values are not looked at.
     """
     source = given.floats("source", source, "[B, J, 3]", (None, None, 3))
     joints = source.shape[1]
@@ -91,8 +91,10 @@ def global_position_alignment(source: Any, target: Any, camera: Any, root: int =
     box2 = target.amax(1) - target.amin(1)
     box3 = source[..., :2].amax(1) - source[..., :2].amin(1)
     size = box2.sum(1) / 2
-    if source.device.type == "cpu" and not bool((size > 0).all()):
-        raise ArgumentError("target: expected poses of some size, given one whose joints are all one point")
+    if source.device.type == "cpu":
+        for name, boxes in (("source", box3), ("target", box2)):
+            if not bool((boxes.detach().sum(1) > 0).all()):
+                raise ArgumentError(f"{name}: expected poses of some width or height, given one whose joints are all one point")
     z = (fx * box3[:, 0] + fy * box3[:, 1]) / (2 * size)
     u, v = target[:, root].unbind(1)
     place = torch.stack([z * (u - cx) / fx, z * (v - cy) / fy, z], 1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from anamorph.core import checks
 from anamorph.core.errors import ShapeError
+from anamorph.core.move import to_device
 from anamorph.core.philox import philox
 from anamorph.core.tensors import as_device, as_integers
 
@@ -40,7 +41,7 @@ def ids(value: Any, device: Any) -> Tensor:
     found = as_integers("index", value)
     if found.dim() != 1 or not len(found):
         raise ShapeError(f"index: expected sample ids [B] with B >= 1, given shape {list(found.shape)}")
-    return found if device is None else found.to(as_device(device))
+    return found if device is None else to_device(found, as_device(device))
 
 
 def uniform(index: Tensor, count: int, seed: int, epoch: int, view: int, step: int) -> Tensor:
@@ -78,5 +79,5 @@ def permutation(count: int, *, seed: int = 0, epoch: int = 0, device: Any = "cpu
     """
     count = checks.whole("count", count, 1, 2**31 - 1)
     index = torch.arange(count, device=as_device(device))
-    seed_, epoch_ = checks.whole("seed", seed, 0, 2**64 - 1), checks.whole("epoch", epoch, 0, 2**32 - 1)
-    return torch.sort(_words(index, 1, seed_, epoch_, 0, _PAIRING)[:, 0], stable=True).indices
+    return torch.sort(_words(index, 1, checks.whole("seed", seed, 0, 2**64 - 1), checks.whole("epoch", epoch, 0, 2**32 - 1), 0,
+                             _PAIRING)[:, 0], stable=True).indices

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, ShapeError
+from anamorph.core.move import to_device
 from anamorph.core.tensors import as_device
 from anamorph.points.skeleton import draw, given
 from anamorph.points.skeleton.change import with_pairs
@@ -119,7 +120,8 @@ class SkeletonPlan:
     def to(self, device: Any) -> SkeletonPlan:
         """The plan on another device."""
         device = as_device(device)
-        return SkeletonPlan(self.recipe, self.draws.to(device), self.index.to(device), self.seed, self.epoch, self.view)
+        draws, index = to_device(self.draws, device), to_device(self.index, device)
+        return SkeletonPlan(self.recipe, draws, index, self.seed, self.epoch, self.view)
 
     def parameters(self) -> list[Parameters]:
         """What is done, for each step a dict of tensors: "applied" bool ``[B]``; of BoneAngle "axis_angle" (radians) or "delta"
