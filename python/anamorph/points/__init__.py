@@ -1,6 +1,6 @@
 """The family of point clouds, ``am.points``: transforms, the recipe that compiles them, the plan it draws and the call that renders it."""
 
-from anamorph.points import corruptions, transforms
+from anamorph.points import corruptions, robustness, skeleton, transforms
 from anamorph.points.corruptions import corrupt
 from anamorph.points.neighbours import ball_query, farthest_point_sample, group, knn
 from anamorph.points.plan import Plan
@@ -8,5 +8,6 @@ from anamorph.points.recipe import Recipe
 from anamorph.points.render import render
 from anamorph.points.transforms import *  # noqa: F403
 
-__all__ = ["Plan", "Recipe", "ball_query", "corrupt", "corruptions", "farthest_point_sample", "group", "knn", "render"]
+__all__ = ["Plan", "Recipe", "ball_query", "corrupt", "corruptions", "farthest_point_sample", "group", "knn", "render",
+           "robustness", "skeleton"]
 __all__ += transforms.__all__

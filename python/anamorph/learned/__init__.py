@@ -1,0 +1,3 @@
+"""Augmentations that are learnt: networks that give parameters."""
+
+from anamorph.learned import poseaug as poseaug
