@@ -93,6 +93,7 @@ template <class F, class S> AM_HD F displacement(const AnchorOf<S>& a, const F (
 // What is known of a point once all anchors were looked at: w_j = exp(falloff * (least - squared_j)), and their sum.
 template <class F> struct Weighed {
     F least, sum, by[3];  // by: the mean displacement
+    Weighed() = default;
     template <class S>
     AM_HD Weighed(const AnchorOf<S>* anchors, int count, const S (&axes)[3], S falloff, F x, F y, F z)
         : least(nearest_anchor(anchors, count, axes, x, y, z)), sum(S(0)), by{F(S(0)), F(S(0)), F(S(0))} {
