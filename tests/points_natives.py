@@ -8,6 +8,10 @@ from anamorph import _native
 _native_points = _native.points
 WRITTEN = {
     "ball": ("index",),
+    "deform": ("out",),
+    "deform_grad": ("sums", "grad_points", "grad_at", "grad_matrix", "grad_shift", "grad_falloff"),
+    "mask_points": ("out",),
+    "mask_grad": ("grad_points", "grad_keep"),
     "farthest": ("out", "exact", "rough"),
     "nearest": ("distance", "index"),
     "mix": ("out", "origin", "share", "room"),
