@@ -25,7 +25,7 @@ Contenders = dict[str, Callable[[], object]]
 
 
 def missing(error: ImportError) -> SystemExit:
-    return SystemExit(f"bench/neighbours.py: expected {error.name} to be installed (pip install anamorph[bench] brings it): {error}")
+    return SystemExit(f"bench/neighbours.py: expected {error.name}, which pip install anamorph[bench] brings: {error}")
 
 
 def race(contenders: Contenders, rounds: int) -> dict[str, float]:

@@ -47,7 +47,6 @@ AM_HD float largest(Floats a) {
     return most;
 #endif
 }
-AM_HD float smallest(Floats a) { return -largest(-a); }
 
 // a * b + c; how it rounds does not matter where it is used.
 AM_HD Floats joined(Floats a, Floats b, Floats c) {

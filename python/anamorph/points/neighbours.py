@@ -4,8 +4,8 @@ Distances are those of a plain loop in float64 over the float32 coordinates, and
 comes first: every function here gives the same indices on every device, at every SIMD level and on any number of threads.
 
 Clouds are ``[B, N, 3]``. With ``counts``, int64 ``[B]``, cloud b has its first ``counts[b]`` points; what lies beyond is never
-read. On a CPU all values are checked. On a GPU they are not looked at, which would have to wait for the device: there a point with
-a NaN is farther from everything than any other, and counts and starts out of range are taken to the nearest that is in range.
+read. On a CPU all values are checked. On a GPU they are not looked at, which would have to wait for the device: there a point
+with a NaN is farther from everything than any other, and counts and starts out of range are taken to the nearest in range.
 """
 
 from __future__ import annotations
