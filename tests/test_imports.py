@@ -11,7 +11,7 @@ import anamorph
 ROOT = Path(anamorph.__file__).parent
 # From the ground up. A folder imports what stands before it; families stand side by side and import none of each other.
 LAYERS = [["anamorph._native"], ["anamorph.core"],
-          ["anamorph.images.transforms", "anamorph.points.skeleton"],
+          ["anamorph.images.transforms", "anamorph.points.skeleton", "anamorph.points.transforms"],
           ["anamorph.images", "anamorph.points", "anamorph.features", "anamorph.sequences"],
           ["anamorph.data", "anamorph.training", "anamorph.learned"], ["anamorph"], ["anamorph.bench"], ["anamorph.cli"]]
 RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}

@@ -132,9 +132,12 @@ def _is(value: Any, kind: type) -> bool:  # Python's bools count as numbers, her
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
+_ARRAYS = (np.generic, np.ndarray, torch.Tensor)  # no union: torch.compile cannot make one
+
+
 def plain(value: Any) -> Any:
     """A number of NumPy or torch as Python's; what holds none (a meta tensor) as it is."""
-    if not isinstance(value, np.generic | np.ndarray | torch.Tensor) or value.ndim or getattr(value, "is_meta", False):
+    if not isinstance(value, _ARRAYS) or value.ndim or getattr(value, "is_meta", False):
         return value
     return value.item()
 

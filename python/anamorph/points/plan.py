@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from anamorph.core.errors import ArgumentError
 from anamorph.core.tensors import as_device
-
-if TYPE_CHECKING:
-    from anamorph.points.recipe import Recipe
+from anamorph.points.transforms.base import Counts, Transform
 
 # csrc/points/program.h
 FROM, COUNT, STEPS, USED, MIX, PARTNER, PARTNER_ID, NUMBERS, KEYS, HEADER = 0, 1, 2, 3, 4, 5, 6, 8, 10, 14
 MIXES = (None, "PointMixup", "PointCutMix R", "PointCutMix K", "RSMix", "RSMix neighbours")
+
+
+class Drawer(Protocol):
+    """What a plan and its render need of the :class:`anamorph.points.Recipe` that has drawn it."""
+
+    transforms: tuple[Transform, ...]
+    num_classes: int | None
+    label_smoothing: float
+    labels: str
+    _mixes: bool
+
+    def counts(self, least: int, most: int | None = None) -> Counts: ...
+    def plan(self, index: Any, *, count: Any, seed: int = 0, epoch: int | Tensor = 0, view: int = 0, device: Any = None) -> Plan: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +40,7 @@ class Plan:
         recipe, index, seed, epoch, view, count: what it is a function of.
     """
 
-    recipe: Recipe
+    recipe: Drawer
     _rows: Tensor  # int32 [B, words]
     index: Tensor
     seed: int
@@ -83,7 +94,7 @@ class Plan:
         return _drawn, (self.recipe, self.index.cpu(), count, self.seed, epoch, self.view)
 
 
-def _drawn(recipe: Recipe, index: Tensor, count: Any, seed: int, epoch: int, view: int) -> Plan:
+def _drawn(recipe: Drawer, index: Tensor, count: Any, seed: int, epoch: int, view: int) -> Plan:
     return recipe.plan(index, count=count, seed=seed, epoch=epoch, view=view)
 
 

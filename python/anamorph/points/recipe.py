@@ -14,6 +14,7 @@ from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeEr
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_device, as_integers, as_tensor
 from anamorph.points.plan import Plan
+from anamorph.points.render import render
 from anamorph.points.transforms.base import MAX_POINTS, Counts, Mixer, Transform
 from anamorph.points.transforms.compose import MAX_DEPTH, check_list, depth, run
 from anamorph.points.transforms.counts import FarthestSample, Resample
@@ -147,8 +148,6 @@ class Recipe:
 
     def __call__(self, points: Any, index: int = 0, seed: int = 0, epoch: int = 0) -> Tensor:
         """The view ``[M, 3]`` of one cloud ``[N, 3]``."""
-        from anamorph.points.render import render
-
         cloud = as_tensor("points", points)
         if cloud.dim() != 2:
             raise ShapeError(f"points: expected one cloud [N, 3], given {list(cloud.shape)}")

@@ -13,8 +13,7 @@ from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.core.tensors import as_integers, as_tensor
 from anamorph.points import given
-from anamorph.points.plan import KEYS, MIX, NUMBERS, Plan, check_plan
-from anamorph.points.recipe import Recipe
+from anamorph.points.plan import KEYS, MIX, NUMBERS, Drawer, Plan, check_plan
 from anamorph.points.transforms.mix import RSMix
 
 
@@ -143,7 +142,7 @@ def _mixed(views: dict[str, Tensor], plan: Plan, n: int) -> tuple[dict[str, Tens
     return mixed, partner, share
 
 
-def _targets(targets: Any, recipe: Recipe, partner: Tensor | None, share: Tensor | None, points: Tensor) -> Any:
+def _targets(targets: Any, recipe: Drawer, partner: Tensor | None, share: Tensor | None, points: Tensor) -> Any:
     t = as_tensor("targets", targets).detach()
     if t.dim() not in (1, 2) or len(t) != len(points):
         raise ShapeError(f"targets: expected class ids [{len(points)}] or probabilities [{len(points)}, K], given {list(t.shape)}")
