@@ -1,7 +1,12 @@
 """The native functions for point clouds, ``_native.points``: which tensors each of them writes. They take arguments by name, so that
 the routes of the tests can tell what is what."""
 
-WRITTEN = {}
+WRITTEN = {
+    "deform": ["out"],
+    "deform_grad": ["sums", "grad_points", "grad_at", "grad_matrix", "grad_shift", "grad_falloff"],
+    "mask_points": ["out"],
+    "mask_grad": ["grad_points", "grad_keep"],
+}
 
 
 class Natives:
