@@ -62,25 +62,28 @@ template <class S> AM_HD AnchorOf<S> anchor_of(const DeformArgs<S>& a, int cloud
     return anchor;
 }
 
-// How a cloud's weights fall. An infinite falloff, of a sigma whose square is nothing, would make 0 times infinity.
+// How a cloud's weights fall. An infinite falloff, of a sigma whose square is nothing, would make 0 times infinity; at the bound
+// there is room to multiply.
 template <class S> struct Falling {
     S axes[3], falloff;
     AM_HD Falling(const DeformArgs<S>& a, int cloud) {
         for (int c = 0; c < 3; ++c) axes[c] = a.axes ? a.axes[3 * int64_t(cloud) + c] : S(1);
-        falloff = min_(a.falloff[cloud], S(3e38));
+        falloff = min_(a.falloff[cloud], S(1e30));
     }
 };
 
 // By one anchor of one point: the change of the point's own gradient, and what is added to the anchor's sums. grad: of where the
-// point went; along: grad . all.by.
+// point went.
 template <class F, class S>
 AM_HD void anchor_grad(const AnchorOf<S>& anchor, const Falling<S>& how, const Weighed<F>& all, F x, F y, F z, const F (&grad)[3],
-                       F along, F (&grad_point)[3], F (&sums)[DEFORM_SUMS]) {
+                       F (&grad_point)[3], F (&sums)[DEFORM_SUMS]) {
     const FromAnchor<F> apart(anchor, how.axes, x, y, z);
     const F w = exp_(F(how.falloff) * (all.least - apart.squared)) / all.sum;
-    F more = F(S(0)) - along;  // how much further along grad than the mean this anchor puts the point
+    // How much further along grad than the mean this anchor puts the point. First the differences: where one anchor is all that
+    // counts they are exactly 0, whatever falloff is to multiply them with.
+    F more(S(0));
     AM_UNROLL
-    for (int c = 0; c < 3; ++c) more = more + grad[c] * displacement(anchor, apart.d, c);
+    for (int c = 0; c < 3; ++c) more = more + grad[c] * (displacement(anchor, apart.d, c) - all.by[c]);
     more = w * more;
     AM_UNROLL
     for (int c = 0; c < 3; ++c) sums[c] = sums[c] + w * grad[c];

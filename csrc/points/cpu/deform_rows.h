@@ -71,9 +71,8 @@ template <class S> void deform_grad_task(const DeformArgs<S>& a, int cloud, int6
         load_rows<F, S, L>(a.points + of + 3 * i, last - i, v, true);
         load_rows<F, S, L>(a.grad + of + 3 * i, last - i, grad, false);
         const Weighed<F> all(anchors, a.anchors, how.axes, how.falloff, v[0], v[1], v[2]);
-        const F along = grad[0] * all.by[0] + grad[1] * all.by[1] + grad[2] * all.by[2];
         F own[3] = {grad[0], grad[1], grad[2]};
-        for (int j = 0; j < a.anchors; ++j) anchor_grad(anchors[j], how, all, v[0], v[1], v[2], grad, along, own, sums[j]);
+        for (int j = 0; j < a.anchors; ++j) anchor_grad(anchors[j], how, all, v[0], v[1], v[2], grad, own, sums[j]);
         store_rows<F, S, L>(own, last - i, a.grad_points + of + 3 * i);
     }
     for (i = 3 * (first > last ? first : last); i < 3 * end; ++i) a.grad_points[of + i] = S(0);

@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(THREADS) deform_grad_kernel(const __grid_const
     open_anchors(a, cloud, anchors);
     const Falling<S> how(a, cloud);
     const int64_t there = points_there(a, cloud), first = int64_t(chunk) * DEFORM_CHUNK + threadIdx.x;
-    S v[EACH][3], grad[EACH][3], own[EACH][3], along[EACH];
+    S v[EACH][3], grad[EACH][3], own[EACH][3];
     Weighed<S> all[EACH];
     AM_UNROLL
     for (int k = 0; k < EACH; ++k) {
@@ -65,7 +65,6 @@ __global__ void __launch_bounds__(THREADS) deform_grad_kernel(const __grid_const
             own[k][c] = grad[k][c] = i < there ? a.grad[at + c] : S(0);
         }
         all[k] = Weighed<S>(anchors, a.anchors, how.axes, how.falloff, v[k][0], v[k][1], v[k][2]);
-        along[k] = grad[k][0] * all[k].by[0] + grad[k][1] * all[k].by[1] + grad[k][2] * all[k].by[2];
     }
     S* to = a.sums + int64_t(blockIdx.x) * a.anchors * DEFORM_SUMS;
     for (int j = 0; j < a.anchors; ++j) {
@@ -73,8 +72,7 @@ __global__ void __launch_bounds__(THREADS) deform_grad_kernel(const __grid_const
         AM_UNROLL
         for (int s = 0; s < DEFORM_SUMS; ++s) sums[s] = S(0);
         AM_UNROLL
-        for (int k = 0; k < EACH; ++k)
-            anchor_grad(anchors[j], how, all[k], v[k][0], v[k][1], v[k][2], grad[k], along[k], own[k], sums);
+        for (int k = 0; k < EACH; ++k) anchor_grad(anchors[j], how, all[k], v[k][0], v[k][1], v[k][2], grad[k], own[k], sums);
         const S total = warp_sums(sums);
         const int lane = int(threadIdx.x) % 32;
         if (lane % 2 == 0) room[j % 2][threadIdx.x / 32][lane / 2] = total;

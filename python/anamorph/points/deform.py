@@ -191,14 +191,9 @@ def _deform(points: Tensor, at: Tensor, matrix: Tensor, shift: Tensor, sigma: Te
     return out
 
 
-def _falloff(sigma: Tensor) -> Tensor:
-    """1 / (2 sigma^2). Where it is so large that one anchor has all the weight, a number whose products are still numbers."""
-    return (0.5 / sigma.square()).clamp(max=1e15 if sigma.dtype == torch.float32 else 1e100)
-
-
 def _given(points: Tensor, at: Tensor, matrix: Tensor, shift: Tensor, sigma: Tensor, axes: Tensor | None,
            counts: Tensor | None) -> dict[str, Tensor | None]:
-    given = {"points": points, "at": at, "matrix": matrix, "shift": shift, "falloff": _falloff(sigma), "axes": axes,
+    given = {"points": points, "at": at, "matrix": matrix, "shift": shift, "falloff": 0.5 / sigma.square(), "axes": axes,
              "counts": counts}
     return {name: None if t is None else t.detach().contiguous() for name, t in given.items()}
 
