@@ -11,7 +11,7 @@ import anamorph
 ROOT = Path(anamorph.__file__).parent
 # From the ground up. A folder imports what stands before it; families stand side by side and import none of each other.
 LAYERS = [["anamorph._native"], ["anamorph.core"],
-          ["anamorph.images.transforms"],
+          ["anamorph.images.transforms", "anamorph.points.transforms"],
           ["anamorph.images", "anamorph.points", "anamorph.features", "anamorph.sequences"],
           ["anamorph.data", "anamorph.training", "anamorph.learned"], ["anamorph"], ["anamorph.bench"], ["anamorph.cli"]]
 RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
@@ -54,7 +54,8 @@ PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 # What other libraries a file may import beside those of the base package: those of an extra.
 EXTRAS = {"anamorph.data.decode": "pillow", "anamorph.data.dali": "dali", "anamorph.data.codecs": "dali",
           "anamorph.training.corruptions": "pillow",
-          "anamorph.cli.gallery": "bench", "anamorph.cli.preview": "pillow", "anamorph.cli.replay": "pillow",
+          "anamorph.cli.gallery": "bench", "anamorph.cli.gallery_points": "pillow", "anamorph.cli.spheres": "pillow",
+          "anamorph.cli.preview": "pillow", "anamorph.cli.replay": "pillow",
           "anamorph.cli.train": "demo",
           "anamorph.bench.report": "bench", "anamorph.bench.work": "bench", "anamorph.bench.peers": "bench"}
 PACKAGES = {"PIL": "pillow", "skimage": "scikit-image", "nvidia": "nvidia-dali-cuda130"}

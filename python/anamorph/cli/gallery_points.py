@@ -44,7 +44,7 @@ def pairs() -> dict[str, Pair]:
         "OneOf": one(P.OneOf([turn, noise], p=0.5), P.OneOf([turn, noise, fewer])),
         "PointWOLF": one(P.PointWOLF(degrees=5, scale=1.5, shift=0.1), P.PointWOLF()),
         "RSMix": one(P.RSMix(1, neighbours=True, most=400), P.RSMix(1, neighbours=True, most=1600)),
-        "RandomApply": one(P.RandomApply([turn, noise], p=0.3), P.RandomApply([turn, noise], p=0.9)),
+        "RandomApply": one(P.RandomApply([turn, noise], p=0.5), P.RandomApply([turn, noise], p=0.9)),
         "RandomInputDropout": one(P.RandomInputDropout((0.2, 0.4)), P.RandomInputDropout((0.6, 0.95))),
         "RandomRotation": one(P.RandomRotation(), P.RandomRotation()),
         "Resample": one(P.Resample(1024), P.Resample(128)),
@@ -54,7 +54,7 @@ def pairs() -> dict[str, Pair]:
         "Scale": one(P.Scale(), P.Scale(2 / 3, 3 / 2, per_axis=True)),
         "Shear": one(P.Shear(), P.Shear(0.6)),
         "Shuffle": one(P.Shuffle(), P.Shuffle()),
-        "Translate": one(P.Translate(0.1), P.Translate(0.4)),
+        "Translate": one(P.Translate(0.1), P.Translate(0.3)),
     }
     if MIXING:
         found["PointCutMix"] = one(P.PointCutMix("K", 1), P.PointCutMix("R", 1))
@@ -72,13 +72,13 @@ def heights(points: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(by_share(share.numpy()).astype(np.float32))
 
 
-def views(points: torch.Tensor, colors: torch.Tensor, transforms: list[Transform], count: int, side: int, seed: int,
+def views(points: torch.Tensor, colors: torch.Tensor, transforms: list[Transform], numbers: range, side: int, seed: int,
           by_order: bool = False) -> tuple[list[np.ndarray], list[str]]:
     """Pictures of the first cloud's views, and how many points each has. The colours go where their points go, so that one sees it;
     or they follow the list (``by_order``). What was added has a colour of its own."""
     recipe = am.points.Recipe(transforms)
     pictures, captions = [], []
-    for view in range(count):
+    for view in numbers:
         plan = recipe.plan(range(len(points)), count=points.shape[1], seed=seed, view=view)
         found = am.points.render(points, plan, attributes={"colors": colors})
         n = int(plan.counts[0])
@@ -99,11 +99,24 @@ def transform_sheets(side: int, seed: int) -> dict[str, Image.Image]:
     titles, found = ["original", *["weak"] * WEAK, *["strong"] * STRONG], {}
     for name, lists in pairs().items():
         row, captions = [original], [f"{points.shape[1]:,} points"]
-        for transforms, draws in zip(lists, (WEAK, STRONG), strict=True):
-            pictures, counts = views(points, colors, transforms, draws, side, seed, name == "Shuffle")
+        for transforms, numbers in zip(lists, (range(WEAK), range(WEAK, WEAK + STRONG)), strict=True):
+            pictures, counts = views(points, colors, transforms, numbers, side, seed, name == "Shuffle")
             row, captions = row + pictures, captions + counts
         found[name] = contact_sheet([row], cell=side, titles=titles, captions=[captions] if len({*captions}) > 1 else [])
     return found
+
+
+def recipe_sheet(side: int, seed: int) -> Image.Image:
+    """Views of both shapes by README's recipe."""
+    P = am.points
+    points = torch.stack([teapot(), plane()])
+    colors = torch.stack([heights(cloud) for cloud in points])
+    transforms = [P.PointWOLF(), P.Rotate(180, "y"), P.Scale(2 / 3, 3 / 2, per_axis=True), P.DropLocal(200), P.Jitter(0.01, 0.02)]
+    rows = []
+    for k in range(2):
+        pictures, _ = views(points.roll(k, 0), colors.roll(k, 0), transforms, range(WEAK + STRONG), side, seed + k)
+        rows.append([drawn(points[k].numpy(), colors[k].numpy(), side), *pictures])
+    return contact_sheet(rows, cell=side, titles=["original", *["view"] * (WEAK + STRONG)])
 
 
 def corruption_sheets(side: int, seed: int) -> dict[str, Image.Image]:
@@ -116,15 +129,16 @@ def corruption_sheets(side: int, seed: int) -> dict[str, Image.Image]:
         row, captions = [original], ["1,024 points"]
         for severity in SEVERITIES:
             recipe = am.points.corruptions.corruption(name, severity)
-            pictures, counts = views(points, colors, list(recipe.transforms), 1, side, seed)
+            pictures, counts = views(points, colors, list(recipe.transforms), range(1), side, seed)
             row, captions = row + pictures, captions + counts
         found[name] = contact_sheet([row], cell=side, titles=titles, captions=[captions] if len({*captions}) > 1 else [])
     return found
 
 
 def gallery_points(folder: str | Path, *, seed: int = 0, cell: int = 112) -> Path:
-    """Write ``NAME.png`` into ``folder`` for every transform of point clouds and ``corruption-NAME.png`` for every corruption."""
-    sheets = transform_sheets(cell, seed)
+    """Write ``NAME.png`` into ``folder`` for every transform of point clouds, ``corruption-NAME.png`` for every corruption, and
+    ``recipe.png`` for README's recipe."""
+    sheets = transform_sheets(cell, seed) | {"recipe": recipe_sheet(cell, seed)}
     sheets |= {f"corruption-{name}": sheet for name, sheet in corruption_sheets(cell, seed).items()}
     for name, sheet in sheets.items():
         target = output_file("--output", str(Path(folder) / f"{name}.png"))
