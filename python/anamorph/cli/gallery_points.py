@@ -74,8 +74,8 @@ def heights(points: torch.Tensor) -> torch.Tensor:
 
 def views(points: torch.Tensor, colors: torch.Tensor, transforms: list[Transform], numbers: range, side: int, seed: int,
           by_order: bool = False) -> tuple[list[np.ndarray], list[str]]:
-    """Pictures of the first cloud's views, and how many points each has. The colours go where their points go, so that one sees it;
-    or they follow the list (``by_order``). What was added has a colour of its own."""
+    """Pictures of the first cloud's views, and how many points each has. The colours go where their points go, or follow the
+    list (``by_order``). What was added has a colour of its own."""
     recipe = am.points.Recipe(transforms)
     pictures, captions = [], []
     for view in numbers:

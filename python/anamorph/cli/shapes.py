@@ -1,4 +1,4 @@
-"""Shapes to show point clouds with: a teapot and an aeroplane, of curved patches made here. y points up, x to the right, z to the viewer."""
+"""Shapes to show point clouds with: a teapot and an aeroplane, of curved patches made here. y points up, x to the right."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CANDIDATES = 8  # for each point that is kept
 
 
 def curve(corners: list[tuple[float, ...]], steps: int = STEPS) -> np.ndarray:
-    """A cubic Bezier curve, or several that follow each other: each fourth corner ends one and begins the next. ``[steps + 1, K]``."""
+    """A cubic Bezier curve, or several that follow each other, every third corner the end of one: ``[curves * steps + 1, K]``."""
     given = np.array(corners)
     t = np.linspace(0, 1, steps + 1)[:, None]
     weights = np.concatenate([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], 1)

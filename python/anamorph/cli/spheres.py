@@ -1,4 +1,4 @@
-"""A picture of a point cloud: small lit spheres, seen from above the front without perspective, over a floor with their shadow."""
+"""A picture of a point cloud: lit spheres, seen from above the front without perspective, over a floor with their shadow."""
 
 from __future__ import annotations
 
