@@ -210,7 +210,7 @@ def samples(side: int, wide: bool) -> list[np.ndarray]:
 
 
 def gallery(folder: str, *, seed: int = 0, cell: int = 112) -> Path:
-    """Write ``NAME.png`` into ``folder`` for every transform that has a look of its own; those of point clouds into ``points``."""
+    """Write ``NAME.png`` into ``folder`` for every transform with a look of its own; those of point clouds into ``points``."""
     if not 32 <= cell <= 512:
         raise am.ArgumentError(f"--size: expected 32 to 512 pixels, given {cell}")
     titles = ["original", *["weak"] * WEAK, *["strong"] * STRONG]
