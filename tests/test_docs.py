@@ -115,6 +115,19 @@ def test_the_code_of_the_page_on_clouds_runs():
         exec(block, names)
 
 
+def test_the_code_of_readme_on_clouds_runs(capsys):
+    page = (ROOT / "README.md").read_text().partition("\n## Point clouds\n")[2].partition("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    torch.manual_seed(0)
+    clouds = torch.nn.functional.normalize(torch.randn(4, 2048, 3), dim=2)
+    names = {"am": am, "torch": torch, "clouds": clouds, "normals": clouds, "index": torch.arange(4), "labels": torch.arange(4),
+             "parts": torch.zeros(4, 2048, dtype=torch.uint8)}
+    exec(code, names)
+    assert names["views"].shape == (4, 1024, 3) and names["soft"].shape == (4, 40) and names["worse"].shape == (4, 1748, 3)
+    assert {*names["found"]} == {"points", "normals", "parts", "origin"}
+    assert "deformation" in capsys.readouterr().out
+
+
 def test_the_page_on_clouds_says_the_defaults():
     page, points = (ROOT / "docs" / "points.md").read_text(), am.points
     calls = re.findall(r"^\| `(\w+)(\(.*?\))` \|", page, re.M)

@@ -111,7 +111,8 @@ def recipe_sheet(side: int, seed: int) -> Image.Image:
     P = am.points
     points = torch.stack([teapot(), plane()])
     colors = torch.stack([heights(cloud) for cloud in points])
-    transforms = [P.PointWOLF(), P.Rotate(180, "y"), P.Scale(2 / 3, 3 / 2, per_axis=True), P.DropLocal(200), P.Jitter(0.01, 0.02)]
+    transforms = [P.PointWOLF(), P.Rotate(180, "y"), P.Scale(2 / 3, 3 / 2, per_axis=True), P.DropLocal(200),
+                  P.Jitter(0.01, 0.02), P.Resample(1024)]
     rows = []
     for k in range(2):
         pictures, _ = views(points.roll(k, 0), colors.roll(k, 0), transforms, range(WEAK + STRONG), side, seed + k)
