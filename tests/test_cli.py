@@ -540,8 +540,8 @@ def test_shapes_of_the_gallery():
         assert points.shape == (512, 3) and torch.equal(points, shape(512)) and (points[1:, 1] >= points[:-1, 1]).all()
         assert points.mean(0).abs().max() < 1e-5 and abs(float(points.norm(dim=1).max()) - 1) < 1e-5
         mirrored = points * torch.tensor([1.0, 1.0, -1.0])
-        assert torch.cdist(mirrored, points).min(1).values.max() < 0.15, "left and right are alike"
-        assert torch.cdist(points * torch.tensor([-1.0, 1.0, 1.0]), points).min(1).values.max() > 0.3, "front and back are not"
+        assert torch.cdist(mirrored, points).min(1).values.max() < 0.11, "left and right are alike"
+        assert torch.cdist(points * torch.tensor([-1.0, 1.0, 1.0]), points).min(1).values.max() > 0.13, "front and back are not"
 
 
 def test_gallery(tmp_path, capsys):
