@@ -17,8 +17,11 @@ import torch
 from PIL import Image
 
 import anamorph as am
+from anamorph.cli.gallery_points import MIXING
 from anamorph.cli.main import main, parser
 from anamorph.cli.preview import contact_sheet, displayable, load_recipe, read_image
+from anamorph.cli.shapes import plane, teapot
+from anamorph.cli.spheres import drawn, seen
 
 OTHERS = {"pose_gpa"}  # examples of other families, with tests beside these
 EXAMPLES = sorted(path for path in Path(__file__).parents[1].glob("examples/*.py") if path.stem not in OTHERS)
@@ -522,11 +525,35 @@ def test_the_detection_example_measures_average_precision(tmp_path, monkeypatch)
     assert average_precision([(boxes + torch.tensor([0.0, 6.0, 0.0, 6.0]), *found[0][1:]), nothing], truth) == 0  # IoU 1/4
 
 
+def test_the_nearest_sphere_is_seen():
+    """Of two on the line of sight the one in front, whatever their order; from above the front, z towards the viewer."""
+    sight = np.linalg.inv(np.stack([seen(axis[None])[0] for axis in np.eye(3)], 1)) @ [0, 0, 1]  # what only comes nearer
+    assert sight[1] > 0 and sight[2] > 0 and np.isclose(np.linalg.norm(sight), 1)
+    for sign in (-1, 1):
+        points, colors = np.stack([sight, -sight]) * 0.3 * sign, np.array([[255.0, 0, 0], [0, 0, 255.0]])
+        red, _, blue = drawn(points, colors, 65, radius=0.2)[32, 32].astype(int)
+        assert (red - blue) * sign > 50
+
+
+def test_shapes_of_the_gallery():
+    for shape in (teapot, plane):
+        points = shape(512)
+        assert points.shape == (512, 3) and torch.equal(points, shape(512)) and (points[1:, 1] >= points[:-1, 1]).all()
+        assert points.mean(0).abs().max() < 1e-5 and abs(float(points.norm(dim=1).max()) - 1) < 1e-5
+        mirrored = points * torch.tensor([1.0, 1.0, -1.0])
+        assert torch.cdist(mirrored, points).min(1).values.max() < 0.11, "left and right are alike"
+        assert torch.cdist(points * torch.tensor([-1.0, 1.0, 1.0]), points).min(1).values.max() > 0.13, "front and back are not"
+
+
 def test_gallery(tmp_path, capsys):
     assert main(["gallery", "-o", str(tmp_path / "new"), "--size", "32"]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "new")
     made = {file.stem: Image.open(file).convert("RGB") for file in (tmp_path / "new").glob("*.png")}
     assert set(made) == {*am.images.transforms.__all__, "targets", "clips", "corruptions", "shifts"} - {"Transform", "Normalize"}
+    clouds = {file.stem for file in (tmp_path / "new" / "points").glob("*.png")}
+    unseen = set() if MIXING else {"PointMixup", "PointCutMix", "RSMix", "WOLFMix"}
+    assert clouds == ({*am.points.transforms.__all__} | {f"corruption-{name}" for name in am.points.corruptions.NAMES}
+                      | {"recipe"}) - unseen
     gap = 6
     inverted = np.asarray(made["RandomInvert"]).astype(int)[-32 - gap:-gap]
     original, strong = (inverted[:, gap + k * (32 + gap):][:, :32] for k in (0, 5))

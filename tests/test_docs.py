@@ -89,6 +89,60 @@ def test_the_gallery_has_every_transform_and_its_picture():
     assert files == {"targets", "clips", "corruptions", "shifts", *(name for name, _ in rows)} - unseen
 
 
+def test_the_gallery_of_clouds_has_every_transform_and_corruption():
+    """Mixing too, as soon as its pictures are made."""
+    page = (ROOT / "docs" / "gallery-points.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \|(?: [^|]*\|)? (.+) \|$", page, re.M))
+    corruptions = dict(re.findall(r"^\| `(\w+)` \| (!\S+) \|$", page, re.M))
+    files = {file.stem for file in (ROOT / "docs" / "gallery" / "points").glob("*.png")}
+    mixing = {"PointCutMix", "PointMixup", "RSMix", "WOLFMix"}
+    assert {*rows} == {*am.points.transforms.__all__} - (mixing - files)
+    assert [*corruptions] == list(am.points.corruptions.NAMES)
+    assert files == {"recipe", *(f"corruption-{name}" for name in corruptions), *rows}
+    for name, picture in rows.items():
+        assert picture == f"![{name}](gallery/points/{name}.png)"
+    for name, picture in corruptions.items():
+        assert picture == f"![{name}](gallery/points/corruption-{name}.png)"
+    assert all(file.stat().st_size < 40_000 for file in (ROOT / "docs" / "gallery" / "points").glob("*.png"))
+
+
+def test_the_code_of_the_page_on_clouds_runs():
+    torch.manual_seed(0)
+    page, names = (ROOT / "docs" / "points.md").read_text(), {}
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert len(blocks) == page.count("```") // 2 >= 10
+    for block in blocks:
+        exec(block, names)
+
+
+def test_the_code_of_readme_on_clouds_runs(capsys):
+    page = (ROOT / "README.md").read_text().partition("\n## Point clouds\n")[2].partition("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    torch.manual_seed(0)
+    clouds = torch.nn.functional.normalize(torch.randn(4, 2048, 3), dim=2)
+    names = {"am": am, "torch": torch, "clouds": clouds, "normals": clouds, "index": torch.arange(4), "labels": torch.arange(4),
+             "parts": torch.zeros(4, 2048, dtype=torch.uint8)}
+    exec(code, names)
+    assert names["views"].shape == (4, 1024, 3) and names["soft"].shape == (4, 40) and names["worse"].shape == (4, 1748, 3)
+    assert {*names["found"]} == {"points", "normals", "parts", "origin"}
+    assert "deformation" in capsys.readouterr().out
+
+
+def test_the_page_on_clouds_says_the_defaults():
+    page, points = (ROOT / "docs" / "points.md").read_text(), am.points
+    calls = re.findall(r"^\| `(\w+)(\(.*?\))` \|", page, re.M)
+    assert sorted(name for name, _ in calls) == sorted(points.transforms.__all__)
+    given = {"num_points": 7, "transforms": [points.Jitter()]}
+    for name, arguments in calls:
+        said = eval(name + arguments, vars(points) | given)
+        needed = {key: value for key, value in given.items() if f"({key}" in arguments}
+        default = getattr(points, name)(**needed)
+        if name == "RotationJitter":  # degrees of .06 and .18 radians, in decimals
+            assert abs(said.sigma - default.sigma) < 1e-3 and abs(said.clip - default.clip) < 1e-3
+        else:
+            assert said == default, name
+
+
 def test_the_graph_of_the_page_keeps_what_it_reads(monkeypatch):
     cuda, names = FakeCuda(monkeypatch), {"am": am, "torch": torch}
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)

@@ -11,6 +11,7 @@ from skimage import data
 
 import anamorph as am
 from anamorph.cli.arguments import output_file
+from anamorph.cli.gallery_points import gallery_points
 from anamorph.cli.preview import augmented_views, contact_sheet
 from anamorph.images.frames import CHANGES
 from anamorph.images.transforms import Transform
@@ -209,7 +210,7 @@ def samples(side: int, wide: bool) -> list[np.ndarray]:
 
 
 def gallery(folder: str, *, seed: int = 0, cell: int = 112) -> Path:
-    """Write ``NAME.png`` into ``folder`` for every transform that has a look of its own."""
+    """Write ``NAME.png`` into ``folder`` for every transform with a look of its own; those of point clouds into ``points``."""
     if not 32 <= cell <= 512:
         raise am.ArgumentError(f"--size: expected 32 to 512 pixels, given {cell}")
     titles = ["original", *["weak"] * WEAK, *["strong"] * STRONG]
@@ -227,6 +228,7 @@ def gallery(folder: str, *, seed: int = 0, cell: int = 112) -> Path:
     # In all its colours, for a palette is a corruption too.
     target = output_file("--output", str(Path(folder) / "corruptions.png"))
     corruptions_sheet(max(32, cell * 3 // 4), seed).save(target, "PNG", optimize=True)
+    gallery_points(Path(folder) / "points", seed=seed, cell=cell)
     return Path(folder)
 
 
