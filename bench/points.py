@@ -1,8 +1,9 @@
 """What recipes of point clouds cost beside the same arithmetic in NumPy: python bench/points.py [--rounds 7]
 
-Clouds of 1,024 points, one thread. NumPy takes the clouds one by one and draws from numpy.random, as the published code does in its data
-set's __getitem__; the last column is the fastest way to write it in NumPy: float32 numbers of a Generator, whole batches where nothing but
-elementwise arithmetic and products of matrices is needed. Ratios are taken in turns in one run, of the best round of each.
+Clouds of 1,024 points, one thread. NumPy takes the clouds one by one and draws from numpy.random, as the published code does in
+its data set's __getitem__; the last column is the fastest way to write it in NumPy: float32 numbers of a Generator, whole batches
+where nothing but elementwise arithmetic and products of matrices is needed. Ratios are taken in turns in one run, of the best
+round of each.
 """
 
 import argparse
@@ -155,7 +156,8 @@ def main():
 
     jobs = {"PointWOLF, scale, jitter": job(P.Recipe([P.PointWOLF(), P.Scale(.8, 1.25), P.Jitter(.01, None)]), chain)}
     for name, single in CORRUPTIONS.items():
-        jobs[name] = job(P.corruptions.corruption(name, 3), single, 3, together=single if single in (scale, jitter, rotate) else None)
+        jobs[name] = job(P.corruptions.corruption(name, 3), single, 3, together=single if single in (scale, jitter,
+                                                                                                     rotate) else None)
     print(f"{cpu_name()}; anamorph {am.__version__}, NumPy {np.__version__}, one thread; {BATCH} clouds of {N} points")
     print(f"{'microseconds a cloud':28}{'anamorph':>10}{'published':>11}{'ratio':>8}{'fastest':>10}{'ratio':>8}")
     for name, functions in jobs.items():

@@ -1,5 +1,5 @@
-"""The native functions for point clouds, ``_native.points``: which tensors each of them writes. They take arguments by name, so that
-the routes of the tests can tell what is what."""
+"""The native functions for point clouds, ``_native.points``: which tensors each of them writes. They take arguments by name, so
+that the routes of the tests can tell what is what."""
 
 import torch
 

@@ -6,8 +6,8 @@
 namespace anamorph {
 namespace {
 
-void mix(py::handle points, py::handle partner, py::handle rule, py::handle numbers, py::handle words, py::handle match, py::handle out,
-         py::handle origin, py::handle share, py::handle room, int threads) {
+void mix(py::handle points, py::handle partner, py::handle rule, py::handle numbers, py::handle words, py::handle match,
+         py::handle out, py::handle origin, py::handle share, py::handle room, int threads) {
     const Tensor in(points, "points");
     in.need_dims(3, "[B, N, 3]");
     const int64_t batch = in.size(0), all = batch * in.size(1);
@@ -35,8 +35,9 @@ void mix(py::handle points, py::handle partner, py::handle rule, py::handle numb
 }  // namespace
 
 void bind_mix(py::module_& m) {
-    m.def("mix", &mix, py::kw_only(), py::arg("points"), py::arg("partner"), py::arg("rule"), py::arg("numbers"), py::arg("words"),
-          py::arg("match"), py::arg("out"), py::arg("origin"), py::arg("share"), py::arg("room"), py::arg("threads"));
+    m.def("mix", &mix, py::kw_only(), py::arg("points"), py::arg("partner"), py::arg("rule"), py::arg("numbers"),
+          py::arg("words"), py::arg("match"), py::arg("out"), py::arg("origin"), py::arg("share"), py::arg("room"),
+          py::arg("threads"));
 }
 
 }  // namespace anamorph

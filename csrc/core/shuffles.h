@@ -78,7 +78,8 @@ AM_HD Floats load_quads(const float* p, int64_t step) {
 }
 
 AM_HD void store_quads(Floats v, float* p, int64_t step) {
-    for (int k = 0; k < LANES / 4; ++k) std::memcpy(p + k * step, reinterpret_cast<const float*>(&v.v) + 4 * k, 4 * sizeof(float));
+    for (int k = 0; k < LANES / 4; ++k)
+        std::memcpy(p + k * step, reinterpret_cast<const float*>(&v.v) + 4 * k, 4 * sizeof(float));
 }
 
 // Of each four lanes two of a, then two of b.

@@ -1,5 +1,5 @@
-"""Recipes of point clouds: what is drawn, and what is done with it, against NumPy in float64 and the distributions that the transforms'
-papers name."""
+"""Recipes of point clouds: what is drawn, and what is done with it, against NumPy in float64 and the distributions that the
+transforms' papers name."""
 
 import math
 import pickle
@@ -22,7 +22,8 @@ def cloud(batch=3, n=200, seed=0):
 
 
 def unit(batch=3, n=200, seed=1):
-    return torch.nn.functional.normalize(torch.tensor(np.random.default_rng(seed).normal(size=(batch, n, 3)), dtype=torch.float32), dim=2)
+    return torch.nn.functional.normalize(torch.tensor(np.random.default_rng(seed).normal(size=(batch, n, 3)),
+                                                      dtype=torch.float32), dim=2)
 
 
 def maps(transform, rows=4000, **of):
@@ -38,11 +39,14 @@ def uniform(values, low, high):
     assert stats.kstest(values, stats.uniform(low, high - low).cdf).pvalue > 1e-4
 
 
-LIST = [P.Scale(), P.Translate(), P.Rotate(), P.RotateXYZ(), P.RotationJitter(), P.RandomRotation(), P.Shear(), P.Flip(), P.Jitter(),
-        P.Normalize(), P.PointWOLF(), P.Dropout(.4), P.Dropout((.1, .6)), P.RandomInputDropout(), P.Shuffle(), P.Resample(150), P.Resample(450),
+LIST = [P.Scale(), P.Translate(), P.Rotate(), P.RotateXYZ(), P.RotationJitter(), P.RandomRotation(), P.Shear(), P.Flip(),
+        P.Jitter(),
+        P.Normalize(), P.PointWOLF(), P.Dropout(.4), P.Dropout((.1, .6)), P.RandomInputDropout(), P.Shuffle(), P.Resample(150),
+        P.Resample(450),
         P.FarthestSample(40), P.DropLocal(30), P.AddGlobal(7), P.AddLocal(60), P.RandomApply([P.Jitter(), P.Dropout(.2)]),
         P.OneOf([P.Scale(), P.AddGlobal(3), P.Shuffle()], p=.8, weights=[1, 2, 1])]
-LONG = [P.RandomApply([P.Rotate(30, (1, 2, 3))]), P.Shear(.1), P.PointWOLF(), P.Scale(2 / 3, 3 / 2, per_axis=True), P.Jitter(.01, .02),
+LONG = [P.RandomApply([P.Rotate(30, (1, 2, 3))]), P.Shear(.1), P.PointWOLF(), P.Scale(2 / 3, 3 / 2, per_axis=True),
+        P.Jitter(.01, .02),
         P.OneOf([P.DropLocal(20), P.AddLocal(25)]), P.RandomInputDropout((0, .3)), P.Dropout((.1, .3)), P.Normalize()]
 
 
@@ -70,7 +74,8 @@ def test_each_part_of_the_key_counts(change):
 
 def test_an_epoch_in_a_tensor_is_the_number():
     recipe = P.Recipe(LONG)
-    assert torch.equal(recipe.plan(range(5), count=200, epoch=torch.tensor([7]))._rows, recipe.plan(range(5), count=200, epoch=7)._rows)
+    assert torch.equal(recipe.plan(range(5), count=200, epoch=torch.tensor([7]))._rows, recipe.plan(range(5), count=200,
+                                                                                                    epoch=7)._rows)
 
 
 @pytest.mark.skipif(not FOUND, reason="the emulation is not built; make test builds it")
@@ -321,7 +326,8 @@ def test_several_clusters_share_the_points():
 
 
 def test_add_global_is_uniform_in_the_ball(route):
-    out = P.render(cloud(3, 10), P.Recipe([P.AddGlobal(3000)]).plan(range(3), count=10), attributes={"label": torch.ones(3, 10).long(),
+    out = P.render(cloud(3, 10), P.Recipe([P.AddGlobal(3000)]).plan(range(3), count=10), attributes={"label": torch.ones(3,
+                                                                                                                         10).long(),
                    "normals": unit(3, 10), "color": torch.ones(3, 10, 4)})
     new = out["points"][:, 10:].double().numpy().reshape(-1, 3)
     r = np.linalg.norm(new, axis=1)
@@ -367,7 +373,8 @@ def test_normals_turn_and_keep_their_length():
     assert (out["normals"] - n @ m).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("transform", [P.Shear(.5), P.Scale(.5, 2, per_axis=True), P.Flip("xyz", .5)], ids=lambda t: type(t).__name__)
+@pytest.mark.parametrize("transform", [P.Shear(.5), P.Scale(.5, 2, per_axis=True), P.Flip("xyz", .5)],
+                         ids=lambda t: type(t).__name__)
 def test_normals_stay_normal_to_the_surface(transform):
     """Two tangents of a plane, moved as points are, stay orthogonal to its normal; and it stays on its side."""
     g = torch.Generator().manual_seed(0)
@@ -423,7 +430,8 @@ def test_clouds_of_different_sizes(route):
 def test_one_cloud():
     x = cloud(1)[0]
     recipe = P.Recipe([P.Rotate(), P.Dropout((.1, .5))])
-    assert torch.equal(recipe(x, index=4, seed=2), P.render(x[None], recipe.plan([4], count=200, seed=2))[0, :len(recipe(x, 4, 2))])
+    assert torch.equal(recipe(x, index=4, seed=2), P.render(x[None], recipe.plan([4], count=200, seed=2))[0,
+                                                                                                          :len(recipe(x, 4, 2))])
 
 
 def test_inputs_are_not_written(simd):
@@ -463,7 +471,8 @@ def published(points, step, normalize=True, moved=None):
     return out
 
 
-@pytest.mark.parametrize("wolf", [P.PointWOLF(), P.PointWOLF(1), P.PointWOLF(9, .05), P.PointWOLF(4, 1e-3), P.PointWOLF(compat=True, degrees=40),
+@pytest.mark.parametrize("wolf", [P.PointWOLF(), P.PointWOLF(1), P.PointWOLF(9, .05), P.PointWOLF(4, 1e-3),
+                                  P.PointWOLF(compat=True, degrees=40),
                                   P.PointWOLF(normalize=False)], ids=repr)
 def test_wolf_is_the_published_formula(route, wolf):
     x = cloud()
@@ -482,7 +491,8 @@ def test_wolf_without_strength_is_the_normalised_cloud():
 
 
 def test_wolf_draws_as_published():
-    """The card: E[scale on an axis] = 1 + (2/7)(S - 1)/2, an axis is scaled 2/7 of the time, an anchor is the identity 1/8 of it."""
+    """The card: E[scale on an axis] = 1 + (2/7)(S - 1)/2, an axis is scaled 2/7 of the time, an anchor is the identity 1/8 of
+    it."""
     plan = P.Recipe([P.PointWOLF()]).plan(range(3000), count=500)
     steps = [plan[i]["steps"][0] for i in range(3000)]
     m = np.array([s["matrices"] for s in steps], dtype=np.float64).reshape(-1, 3, 3)
@@ -565,7 +575,7 @@ def test_corruptions_do_as_their_rules_say():
         for name in ("add_global", "add_local"):
             out = P.corrupt(x, name, level)
             assert torch.equal(out[:, :1024], x) and out[:, 1024:].norm(dim=2).max() <= 1 + 1e-6
-    angles = [r.plan(range(500), count=4) for n, s, r in P.corruptions.suite() if n == "rotate" and s == 5][0]
+    angles = next(r.plan(range(500), count=4) for n, s, r in P.corruptions.suite() if n == "rotate" and s == 5)
     m = np.array([angles[i]["steps"][0]["matrix"] for i in range(500)])
     uniform(np.degrees(np.arcsin(-m[:, 2, 0])), -30, 30)
 
@@ -621,7 +631,8 @@ BAD = {
     "view 5000": (lambda: PLAN.plan([1], count=3, view=5000), am.ArgumentError, "view"),
     "no such device": (lambda: PLAN.plan([1], count=3, device="tpu"), am.DeviceError, "tpu"),
     "more dropped than there": (lambda: P.Recipe([P.DropLocal(100)]).plan([1], count=100), am.ArgumentError, "DropLocal"),
-    "mixing of drawn counts": (lambda: P.Recipe([P.Dropout((.1, .2)), P.RSMix()]).plan([1, 2], count=50), am.ArgumentError, "num_points"),
+    "mixing of drawn counts": (lambda: P.Recipe([P.Dropout((.1, .2)), P.RSMix()]).plan([1, 2], count=50), am.ArgumentError,
+                               "num_points"),
     "no plan": (lambda: P.render(X, None), am.ArgumentError, "a Plan of anamorph.points"),
     "a plan of pictures": (lambda: P.render(X, am.Recipe([]).plan([1], size=(4, 4))), am.ArgumentError, "anamorph.points"),
     "two axes of points": (lambda: P.render(X[0], PLAN.plan([1], count=200)), am.ShapeError, r"\[B, N, 3\]"),
@@ -635,11 +646,15 @@ BAD = {
     "no room": (lambda: P.render(X, PLAN.plan(range(3), count=[1, 2, 300])), am.ShapeError, "300"),
     "a gradient": (lambda: P.render(X.clone().requires_grad_(), PLAN.plan(range(3), count=200)), am.ArgumentError, "detach"),
     "attributes no dict": (lambda: P.render(X, PLAN.plan(range(3), count=200), attributes=[X]), am.ArgumentError, "dict"),
-    "attributes of others": (lambda: P.render(X, PLAN.plan(range(3), count=200), attributes={"a": X[:, :5]}), am.ShapeError, "'a'"),
-    "half normals": (lambda: P.render(X, PLAN.plan(range(3), count=200), attributes={"normals": X.half()}), am.DtypeError, "float32"),
-    "an attribute called origin": (lambda: P.render(X, PLAN.plan(range(3), count=200), attributes={"origin": X}), am.ArgumentError, "names"),
+    "attributes of others": (lambda: P.render(X, PLAN.plan(range(3), count=200), attributes={"a": X[:, :5]}), am.ShapeError,
+                             "'a'"),
+    "half normals": (lambda: P.render(X, PLAN.plan(range(3), count=200), attributes={"normals": X.half()}), am.DtypeError,
+                     "float32"),
+    "an attribute called origin": (lambda: P.render(X, PLAN.plan(range(3), count=200), attributes={"origin": X}),
+                                   am.ArgumentError, "names"),
     "targets of others": (lambda: P.render(X, PLAN.plan(range(3), count=200), targets=[1, 2]), am.ShapeError, "targets"),
-    "a class too high": (lambda: P.render(X, P.Recipe([], num_classes=2).plan(range(3), count=200), targets=[0, 1, 2]), am.ArgumentError,
+    "a class too high": (lambda: P.render(X, P.Recipe([], num_classes=2).plan(range(3), count=200), targets=[0, 1, 2]),
+                         am.ArgumentError,
                          "0 to 1"),
     "a corruption of none": (lambda: P.corrupt(X, "rain"), am.ArgumentError, "'dropout_local'"),
     "severity 6": (lambda: P.corrupt(X, "jitter", 6), am.ArgumentError, "severity"),

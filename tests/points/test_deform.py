@@ -70,7 +70,8 @@ def test_values_of_doubles(route):
 
 
 def test_the_same_bits_everywhere(simd):
-    """All levels and the CUDA code write what the scalar code of a CPU does: here against numbers of this test's own, in float32."""
+    """All levels and the CUDA code write what the scalar code of a CPU does: here against numbers of this test's own, in
+    float32."""
     case = given(1, 21, 3, torch.float32, seed=5)
     points, at, rotation, scale, shift, sigma = case
     matrix = (rotation_matrix(rotation) * scale[:, :, None]).numpy()[0]

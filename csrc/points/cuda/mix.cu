@@ -4,7 +4,8 @@
 #include "../mix.h"
 #include "block.h"
 
-namespace anamorph { namespace AM_LEVEL { namespace {
+namespace anamorph {
+namespace AM_LEVEL { namespace {
 
 enum : int { THREADS = 256 };
 using Meet = Meeting<THREADS>;
@@ -25,7 +26,8 @@ AM_D int around(const points::Pair& pair, const float* cloud, int center, Meet& 
 }
 
 // f(p, rank) of the `many` nearest to a centre, g(p) of the others.
-template <class F, class G> AM_D void of_nearest(int n, const float* cloud, int center, int many, Meet& meet, const F& f, const G& g) {
+template <class F, class G> AM_D void of_nearest(int n, const float* cloud, int center, int many, Meet& meet, const F& f,
+                                                 const G& g) {
     auto key = [&](int p) { return points::squared_key(cloud, p, center); };
     const Selected last = block_select<THREADS>(n, many, key, meet);
     block_chosen<THREADS>(n, last, key, [&](int p, bool near, int rank) { near ? f(p, rank) : g(p); }, meet);
@@ -49,9 +51,10 @@ __global__ void __launch_bounds__(THREADS) mix_kernel(const __grid_constant__ po
         __syncthreads();
         Permutation order;
         pair.permute(order, 2, some);
-        of_nearest(n, pair.own, own, go, meet,
-                   [&](int p, int rank) { pair.move(p, come[order.forward(uint32_t(rank % some))], own, their); },
-                   [&](int p) { pair.keep(p); });
+        of_nearest(
+            n, pair.own, own, go, meet,
+            [&](int p, int rank) { pair.move(p, come[order.forward(uint32_t(rank % some))], own, their); },
+            [&](int p) { pair.keep(p); });
         share = float(go) / float(n);
     } else {
         Permutation order;

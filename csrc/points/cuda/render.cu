@@ -178,9 +178,12 @@ AM_D void drop_nearest(CloudLines& c, int center, int drop) {
         return float_bits(a * a + b * b + d * d);
     };
     const Selected last = block_select<THREADS>(c.count, drop, key, c.meet);
-    block_chosen<THREADS>(c.count, last, key, [&](int i, bool goes, int to) {
-        if (!goes) c.take(i, to);
-    }, c.meet);
+    block_chosen<THREADS>(
+        c.count, last, key,
+        [&](int i, bool goes, int to) {
+            if (!goes) c.take(i, to);
+        },
+        c.meet);
     c.swap(c.count - drop);
 }
 

@@ -1,4 +1,5 @@
-"""The family of point clouds, ``am.points``: transforms, the recipe that compiles them, the plan it draws and the call that renders it."""
+"""The family of point clouds, ``am.points``: transforms, the recipe that compiles them, the plan it draws and the call that
+renders it."""
 
 from anamorph.points import corruptions, robustness, skeleton, transforms
 from anamorph.points.assign import assign
@@ -10,6 +11,7 @@ from anamorph.points.recipe import Recipe
 from anamorph.points.render import render
 from anamorph.points.transforms import *  # noqa: F403
 
-__all__ = ["Plan", "Recipe", "assign", "ball_query", "corrupt", "corruptions", "deform", "farthest_point_sample", "group", "knn", "mask_points",
+__all__ = ["Plan", "Recipe", "assign", "ball_query", "corrupt", "corruptions", "deform", "farthest_point_sample", "group", "knn",
+           "mask_points",
            "render", "robustness", "rotation_matrix", "skeleton"]
 __all__ += transforms.__all__

@@ -21,12 +21,11 @@ def assign(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     Args:
         a, b: float32 ``[B, N, 3]`` or one cloud each ``[N, 3]``, on the host.
 
-    Returns:
-        (permutation int64 ``[B, N]``: the point of b that each point of a is matched with; the sum of the distances, float32 ``[B]``),
-        of one pair ``[N]`` and ``[]``.
+    Returns: (permutation int64 ``[B, N]``: the point of b that each point of a is matched with; the sum of the distances, float32
+        ``[B]``), of one pair ``[N]`` and ``[]``.
 
-    Raises:
-        ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected. MissingDependencyError: SciPy is not
+    Raises: ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected. MissingDependencyError: SciPy
+        is not
             there.
     """
     first, second = as_tensor("a", a), as_tensor("b", b)

@@ -1,13 +1,14 @@
 """ModelNet-C's seven corruptions of point clouds (Ren et al., "Benchmarking and analyzing point cloud classification under
-corruptions", ICML 2022): each a :class:`Recipe` for a severity, so a corruption has a plan, replays, and runs where the clouds are.
+corruptions", ICML 2022): each a :class:`Recipe` for a severity, so a corruption has a plan, replays, and runs where the clouds
+are.
 
     view = am.points.corrupt(points, "dropout_local", severity=3, seed=0)
     for name, severity, recipe in am.points.corruptions.suite(): ...
 
-Clouds are centred and lie in the unit ball, mostly of 1,024 points. Rules and counts are those of the published code, also where the paper
-or the project's page say something else (``dropout_global`` at level 4 leaves 384 of 1,024), with one difference: a cluster point that
-lies outside of the unit ball is divided by its squared norm, as published, and of clouds with fewer points than are to be added all are
-added.
+Clouds are centred and lie in the unit ball, mostly of 1,024 points. Rules and counts are those of the published code, also where
+the paper or the project's page say something else (``dropout_global`` at level 4 leaves 384 of 1,024), with one difference: a
+cluster point that lies outside of the unit ball is divided by its squared norm, as published, and of clouds with fewer points
+than are to be added all are added.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Clouds bent by anchors with affine maps of their own, and clouds with points masked out: values and gradients in one native pass
-each, on a CPU and on a GPU, in float32 and float64."""
+"""Clouds bent by anchors with affine maps of their own, and clouds with points masked out: values and gradients in one native
+pass each, on a CPU and on a GPU, in float32 and float64."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def deform(points: Tensor, anchors: Tensor, rotation: Tensor, scale: Tensor, shi
         w_j = exp(-|axes * (p - a_j)|^2 / (2 sigma^2))
         out = sum w_j q_j / sum w_j
 
-    The smallest squared distance is taken off before ``exp``, so a small ``sigma`` gives no 0/0. Nothing is normalised afterwards.
-    Values are the same bits on a CPU, at every instruction set, and on a GPU; gradients are added up in an order that does not
-    depend on threads, so two runs on one device give the same bits.
+    The smallest squared distance is taken off before ``exp``, so a small ``sigma`` gives no 0/0. Nothing is normalised
+    afterwards. Values are the same bits on a CPU, at every instruction set, and on a GPU; gradients are added up in an order that
+    does not depend on threads, so two runs on one device give the same bits.
 
     Gradients reach points, anchors, rotation, scale, shift and sigma. Anchors that were picked from the points are
     ``points[index]`` to autograd, as usual.
@@ -77,8 +77,8 @@ def deform(points: Tensor, anchors: Tensor, rotation: Tensor, scale: Tensor, shi
     Returns:
         ``[B, N, 3]``.
 
-    Raises:
-        ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected. On a GPU values are not looked at:
+    Raises: ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected. On a GPU values are not
+        looked at:
             what is not finite there gives what is not finite.
     """
     matrix = _matrix(points, anchors, rotation, scale, shift)
@@ -118,7 +118,8 @@ def _bent(points: Tensor, anchors: Tensor, matrix: Tensor, shift: Tensor, sigma:
 
 
 def mask_points(points: Tensor, keep: Tensor) -> Tensor:
-    """Points times what is kept of them; a point with ``keep`` 0 is exactly 0, whatever it was. N stays, as in AdaptPoint (Wang et
+    """Points times what is kept of them; a point with ``keep`` 0 is exactly 0, whatever it was. N stays, as in AdaptPoint (Wang
+    et
     al., ICCV 2023): dropped points sit at the origin.
 
     Gradients reach the points, and ``keep`` also where it is 0, so a straight-through estimator learns from dropped points too.
@@ -130,8 +131,8 @@ def mask_points(points: Tensor, keep: Tensor) -> Tensor:
     Returns:
         ``[B, N, 3]``.
 
-    Raises:
-        ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected. On a GPU values are not looked at.
+    Raises: ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected. On a GPU values are not
+        looked at.
     """
     _cloud(points)
     if isinstance(keep, Tensor) and keep.dtype == torch.bool:

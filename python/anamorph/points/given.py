@@ -20,7 +20,7 @@ def clouds(name: str, value: Any) -> Tensor:
     if points.dtype != torch.float32:
         raise DtypeError(f"{name}: expected float32, given {str(points.dtype).removeprefix('torch.')}")
     if points.requires_grad:
-        raise ArgumentError(f"{name}: expected a tensor that requires no gradient, because a plan's render has none; .detach() it")
+        raise ArgumentError(f"{name}: expected a tensor without a gradient, because a plan's render has none; .detach() it")
     points = points.contiguous()
     finite(name, points)
     return points

@@ -16,16 +16,14 @@ def mix_clouds(points: Tensor, partner: Tensor, rule: Tensor, numbers: Tensor, w
                ) -> tuple[Tensor, Tensor, Tensor]:
     """Views mixed with their partners'.
 
-    Args:
-        points: float32 ``[B, N, 3]``, contiguous.
-        partner: int64 ``[B]``. rule: int32 ``[B]``, 0 for those that are not mixed. numbers: float32 ``[B, 2]``. words: int64 ``[B, 4]``.
+    Args: points: float32 ``[B, N, 3]``, contiguous. partner: int64 ``[B]``. rule: int32 ``[B]``, 0 for those that are not mixed.
+        numbers: float32 ``[B, 2]``. words: int64 ``[B, 4]``.
             All as a plan's row has them.
-        matched: may a rule be one of ``MATCHED``? Then clouds are assigned to their partners (:func:`anamorph.points.assign`); on the
-            host only those that need it.
+        matched: may a rule be one of ``MATCHED``? Then clouds are assigned to their partners (:func:`anamorph.points.assign`); on
+            the host only those that need it.
 
-    Returns:
-        (mixed points ``[B, N, 3]``, origin int64 ``[B, N]``: which point of the cloud each is, or N + which one of the partner's; the share
-        of the partner's label, float32 ``[B]``).
+    Returns: (mixed points ``[B, N, 3]``, origin int64 ``[B, N]``: which point of the cloud each is, or N + which one of the
+        partner's; the share of the partner's label, float32 ``[B]``).
     """
     match = None
     if matched:
@@ -40,6 +38,7 @@ def mix_clouds(points: Tensor, partner: Tensor, rule: Tensor, numbers: Tensor, w
     origin = torch.empty(points.shape[:2], dtype=torch.int64, device=points.device)
     share = torch.empty(len(points), dtype=torch.float32, device=points.device)
     room = torch.empty(points.shape[:2], dtype=torch.int32, device=points.device) if points.is_cuda else None
-    _native.points.mix(points=points, partner=partner, rule=rule, numbers=numbers, words=words, match=match, out=out, origin=origin,
+    _native.points.mix(points=points, partner=partner, rule=rule, numbers=numbers, words=words, match=match, out=out,
+                       origin=origin,
                        share=share, room=room, threads=torch.get_num_threads())
     return out, origin, share

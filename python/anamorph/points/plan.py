@@ -28,13 +28,14 @@ class Drawer(Protocol):
     _mixes: bool
 
     def counts(self, least: int, most: int | None = None) -> Counts: ...
-    def plan(self, index: Any, *, count: Any, seed: int = 0, epoch: int | Tensor = 0, view: int = 0, device: Any = None) -> Plan: ...
+    def plan(self, index: Any, *, count: Any, seed: int = 0, epoch: int | Tensor = 0, view: int = 0,
+             device: Any = None) -> Plan: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What :meth:`Recipe.plan` has drawn. ``len(plan)`` is B; ``plan[i]`` says in words what happens to cloud i; it can be pickled, and
-    is then drawn again from what it is a function of.
+    """What :meth:`Recipe.plan` has drawn. ``len(plan)`` is B; ``plan[i]`` says in words what happens to cloud i; it can be
+    pickled, and is then drawn again from what it is a function of.
 
     Attributes:
         recipe, index, seed, epoch, view, count: what it is a function of.
@@ -115,7 +116,8 @@ def _affine(w: list[int], f: list[float]) -> dict[str, Any]:
 
 def _wolf(w: list[int], f: list[float]) -> dict[str, Any]:
     each = [f[6 + 12 * k:18 + 12 * k] for k in range(w[5])]
-    return {"step": "deformation", "start": w[2], "sigma": (2 * f[3]) ** -0.5, "axes": "".join("xyz"[k] for k in range(3) if w[4] >> k & 1),
+    return {"step": "deformation", "start": w[2], "sigma": (2 * f[3]) ** -0.5,
+            "axes": "".join("xyz"[k] for k in range(3) if w[4] >> k & 1),
             "matrices": [[a[0:3], a[3:6], a[6:9]] for a in each], "shifts": [a[9:12] for a in each]}
 
 

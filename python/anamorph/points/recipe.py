@@ -33,7 +33,8 @@ class Recipe:
         num_points: M, of every view: a cloud that has more when the list is done loses some, one that has fewer repeats some.
             None: as many as the list leaves.
         sample: how it loses them: "random", or "farthest" (farthest point sampling).
-        num_classes: K, for soft targets ``[B, K]``. Without it targets stay what they are, in a recipe that neither mixes nor smooths.
+        num_classes: K, for soft targets ``[B, K]``. Without it targets stay what they are, in a recipe that neither mixes nor
+            smooths.
         label_smoothing: s in [0, 1): 1 - s for the class plus s / K for every class.
         labels: "soft" for targets ``[B, K]`` float32; "pairs" for ``(y_a, y_b, lam)``.
 
@@ -45,7 +46,7 @@ class Recipe:
                  num_classes: int | None = None, label_smoothing: float = 0.0, labels: str = "soft") -> None:
         self.transforms = check_list("transforms", transforms, mixers=True)
         mixers = [t for t in self.transforms if isinstance(t, Mixer)]
-        if len(mixers) > 1 or mixers and mixers[0] is not self.transforms[-1]:
+        if len(mixers) > 1 or (mixers and mixers[0] is not self.transforms[-1]):
             raise ArgumentError(f"transforms: expected at most one mixing transform, at the end, given {mixers[0]!r} before "
                                 f"{self.transforms[-1]!r}")
         self.num_points = None if num_points is None else checks.whole("num_points", num_points, 1, MAX_POINTS)
@@ -74,7 +75,8 @@ class Recipe:
         return [leaf for t in transforms for leaf in (Recipe._leaves(t.transforms) if hasattr(t, "transforms") else [t])]
 
     def counts(self, least: int, most: int | None = None) -> Counts:
-        """How many points a view may have, of clouds of ``least`` to ``most`` (None: ``least``): at least, at most, and at most on the way.
+        """How many points a view may have, of clouds of ``least`` to ``most`` (None: ``least``): at least, at most, and at most
+        on the way.
 
         Raises:
             ArgumentError: a transform takes more points than there are.
@@ -86,21 +88,21 @@ class Recipe:
         return found
 
     def plan(self, index: Any, *, count: Any, seed: int = 0, epoch: int | Tensor = 0, view: int = 0, device: Any = None) -> Plan:
-        """Draw what happens to a batch: a pure function of (recipe, seed, epoch, sample id, view) and of each cloud's number of points.
+        """Draw what happens to a batch: a pure function of (recipe, seed, epoch, sample id, view) and of each cloud's number of
+        points.
 
-        Args:
-            index: the sample ids, int64 ``[B]``: a tensor, an array or a list; the plan keeps a copy. An id may stand there several
+        Args: index: the sample ids, int64 ``[B]``: a tensor, an array or a list; the plan keeps a copy. An id may stand there
+            several
                 times: each time it gets the same view (but for a partner, whose id is another row's).
             count: how many points the clouds have: a number, or int64 ``[B]`` where they differ.
             seed: 0 to 2**64 - 1.
-            epoch: 0 to 2**32 - 1; or an int64 tensor of one element on the plan's device, read by the kernel, so that a captured CUDA
-                graph replays with the epoch it then holds.
+            epoch: 0 to 2**32 - 1; or an int64 tensor of one element on the plan's device, read by the kernel, so that a captured
+                CUDA graph replays with the epoch it then holds.
             view: 0 to 4095: which of several views of the same sample.
             device: where the plan is drawn; by default where ``index`` is.
 
-        Returns:
-            A :class:`Plan` of B rows. One launch, no synchronisation (counts that lie on a GPU are bounded by the clouds' room, and not
-            looked at).
+        Returns: A :class:`Plan` of B rows. One launch, no synchronisation (counts that lie on a GPU are bounded by the clouds'
+            room, and not looked at).
 
         Raises:
             ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
@@ -115,7 +117,7 @@ class Recipe:
         view = checks.whole("view", view, 0, MAX_VIEW)
         epoch = _cell(epoch, where)
         each = None
-        if isinstance(count, Tensor) and count.dim() or checks.is_sequence(count):
+        if (isinstance(count, Tensor) and count.dim()) or checks.is_sequence(count):
             each = as_integers("count", count, None, where)
             if each.shape != index.shape:
                 raise ShapeError(f"count: expected a number, or int64 [{len(index)}], given shape {list(each.shape)}")
@@ -143,8 +145,8 @@ class Recipe:
                                 "num_points=None")
         least, most, _ = self.counts(count)
         if least != most:
-            raise ArgumentError(f"transforms: expected num_points in a recipe that mixes clouds whose size the draw decides ({least} to "
-                                f"{most} points)")
+            raise ArgumentError("transforms: expected num_points in a recipe that mixes clouds whose size the draw decides "
+                                f"({least} to {most} points)")
 
     def __call__(self, points: Any, index: int = 0, seed: int = 0, epoch: int = 0) -> Tensor:
         """The view ``[M, 3]`` of one cloud ``[N, 3]``."""

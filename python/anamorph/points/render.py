@@ -20,24 +20,23 @@ from anamorph.points.transforms.mix import RSMix
 def render(points: Any, plan: Plan, targets: Any = None, attributes: Mapping[str, Any] | None = None) -> Any:
     """The views of a batch of clouds.
 
-    Args:
-        points: float32 ``[B, N, 3]`` on the plan's device. Where the plan has a count for each cloud, N is at least the largest; what lies
+    Args: points: float32 ``[B, N, 3]`` on the plan's device. Where the plan has a count for each cloud, N is at least the
+        largest; what lies
             behind a cloud's points is not read.
         plan: of :meth:`Recipe.plan`.
         targets: class ids int64 ``[B]``, or class probabilities float ``[B, K]``.
-        attributes: what each point has, by its name: tensors ``[B, N]`` or ``[B, N, ...]`` of any dtype. "normals", float32 ``[B, N, 3]``,
-            turn with the cloud, keep length 1 and are carried by deformations; all others (colours, part labels) go where their point
-            goes. Points that were added have 0, integer labels -1.
+        attributes: what each point has, by its name: tensors ``[B, N]`` or ``[B, N, ...]`` of any dtype. "normals", float32 ``[B,
+            N, 3]``, turn with the cloud, keep length 1 and are carried by deformations; all others (colours, part labels) go
+            where their point goes. Points that were added have 0, integer labels -1.
 
-    Returns:
-        The views, float32 ``[B, M, 3]``; M is the recipe's ``num_points`` or the most points that a view may have, and points behind
-        ``plan.counts`` are 0. With ``attributes`` a dict in their place: "points", each attribute, and "origin", int64 ``[B, M]``: which
-        point of the cloud each is, -1 for those that were added or are not there (with a mixing recipe N + k is point k of the partner).
-        With ``targets`` (views, targets): as given, or soft ``[B, K]`` float32 of a recipe with ``num_classes``, or
-        ``(y_a, y_b, lam)`` with ``labels="pairs"``.
+    Returns: The views, float32 ``[B, M, 3]``; M is the recipe's ``num_points`` or the most points that a view may have, and
+        points behind ``plan.counts`` are 0. With ``attributes`` a dict in their place: "points", each attribute, and "origin",
+        int64 ``[B, M]``: which point of the cloud each is, -1 for those that were added or are not there (with a mixing recipe N
+        + k is point k of the partner). With ``targets`` (views, targets): as given, or soft ``[B, K]`` float32 of a recipe with
+        ``num_classes``, or ``(y_a, y_b, lam)`` with ``labels="pairs"``.
 
-    Raises:
-        ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected. That coordinates are finite is only seen
+    Raises: ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected. That coordinates are finite
+        is only seen
             where they lie on the host.
     """
     check_plan(plan)
@@ -102,7 +101,8 @@ def _attributes(attributes: Any, points: Tensor) -> dict[str, Tensor]:
             checks.wrong("attributes", "names other than 'points' and 'origin'", name)
         t = as_tensor(where, value).detach()
         if t.shape[:2] != points.shape[:2]:
-            raise ShapeError(f"{where}: expected [{points.shape[0]}, {points.shape[1]}, ...] like the points, given {list(t.shape)}")
+            raise ShapeError(f"{where}: expected [{points.shape[0]}, {points.shape[1]}, ...] like the points, given "
+                             f"{list(t.shape)}")
         if t.device != points.device:
             raise DeviceError(f"{where}: expected on {points.device} like the points, given on {t.device}")
         if name == "normals":
@@ -145,7 +145,8 @@ def _mixed(views: dict[str, Tensor], plan: Plan, n: int) -> tuple[dict[str, Tens
 def _targets(targets: Any, recipe: Drawer, partner: Tensor | None, share: Tensor | None, points: Tensor) -> Any:
     t = as_tensor("targets", targets).detach()
     if t.dim() not in (1, 2) or len(t) != len(points):
-        raise ShapeError(f"targets: expected class ids [{len(points)}] or probabilities [{len(points)}, K], given {list(t.shape)}")
+        raise ShapeError(f"targets: expected class ids [{len(points)}] or probabilities [{len(points)}, K], given "
+                         f"{list(t.shape)}")
     if t.device != points.device:
         raise DeviceError(f"targets: expected on {points.device} like the points, given on {t.device}")
     if recipe.labels == "pairs":
@@ -165,7 +166,8 @@ def soft_targets(t: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
     if t.dim() == 1:
         ids = as_integers("targets", t)
         if ids.device.type == "cpu" and not bool(((ids >= 0) & (ids < num_classes)).all()):
-            raise ArgumentError(f"targets: expected class ids from 0 to {num_classes - 1}, given {int(ids.min())} to {int(ids.max())}")
+            raise ArgumentError(f"targets: expected class ids from 0 to {num_classes - 1}, given {int(ids.min())} to "
+                                f"{int(ids.max())}")
         soft = torch.nn.functional.one_hot(ids, num_classes).to(torch.float32)
     else:
         if not t.dtype.is_floating_point or t.shape[1] != num_classes:

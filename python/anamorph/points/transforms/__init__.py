@@ -16,6 +16,8 @@ from anamorph.points.transforms.deformation import Jitter, Normalize, PointWOLF
 from anamorph.points.transforms.geometry import Flip, RandomRotation, Rotate, RotateXYZ, RotationJitter, Scale, Shear, Translate
 from anamorph.points.transforms.mix import PointCutMix, PointMixup, RSMix, WOLFMix
 
-__all__ = ["AddGlobal", "AddLocal", "DropLocal", "Dropout", "FarthestSample", "Flip", "Jitter", "Normalize", "OneOf", "PointCutMix",
-           "PointMixup", "PointWOLF", "RSMix", "RandomApply", "RandomInputDropout", "RandomRotation", "Resample", "Rotate", "RotateXYZ",
+__all__ = ["AddGlobal", "AddLocal", "DropLocal", "Dropout", "FarthestSample", "Flip", "Jitter", "Normalize", "OneOf",
+           "PointCutMix",
+           "PointMixup", "PointWOLF", "RSMix", "RandomApply", "RandomInputDropout", "RandomRotation", "Resample", "Rotate",
+           "RotateXYZ",
            "RotationJitter", "Scale", "Shear", "Shuffle", "Translate", "WOLFMix"]

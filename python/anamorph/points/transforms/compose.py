@@ -81,7 +81,7 @@ class OneOf(Transform):
             count = len(self.transforms)
             given = checks.several("OneOf.weights", self.weights, (count,), f"{count} weights, one for each transform")
             self._set(weights=tuple(checks.number("OneOf.weights", w, 0) for w in given))
-            if not sum(self.weights) > 0:  # type: ignore[arg-type]
+            if not sum(self.weights) > 0:
                 checks.wrong("OneOf.weights", "weights of which one is above 0", self.weights)
 
     def words(self) -> int:

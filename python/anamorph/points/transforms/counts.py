@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from anamorph import _native
 from anamorph.core import checks
@@ -14,7 +15,7 @@ from anamorph.points.transforms.program import Slot, slot
 MAX_ADDED: int = _native.points.MAX_ADDED
 
 
-def _ratio(where: str, ratio: float | Sequence[float], most: float) -> tuple[float, float]:
+def _ratio(where: str, ratio: Any, most: float) -> tuple[float, float]:
     if checks.is_sequence(ratio):
         return checks.interval(where, ratio, 0, most)
     ratio = checks.number(where, ratio, 0, most)
@@ -24,8 +25,8 @@ def _ratio(where: str, ratio: float | Sequence[float], most: float) -> tuple[flo
 @dataclass(frozen=True)
 class Dropout(Transform):
     """A share of the points is left out, any of them; the others, at least one, stay, in a random order: int(N (1 - ratio)) of N.
-    ``ratio``: a number in [0, 1), or (low, high) for one uniform there. (OpenPoints' RandomDropout is ``RandomApply([Dropout(.2)],
-    p=.2)``.)"""
+    ``ratio``: a number in [0, 1), or (low, high) for one uniform there. (OpenPoints' RandomDropout is
+    ``RandomApply([Dropout(.2)], p=.2)``.)"""
 
     ratio: float | Sequence[float] = 0.5
 
@@ -45,8 +46,8 @@ class Dropout(Transform):
 
 @dataclass(frozen=True)
 class RandomInputDropout(Transform):
-    """PointNet++'s: each point becomes the first one with a probability that is itself uniform in (0, ``most``), or in (low, high). The
-    number of points stays (Qi et al., NeurIPS 2017)."""
+    """PointNet++'s: each point becomes the first one with a probability that is itself uniform in (0, ``most``), or in (low,
+    high). The number of points stays (Qi et al., NeurIPS 2017)."""
 
     most: float | Sequence[float] = 0.875
 
@@ -74,8 +75,8 @@ class Shuffle(Transform):
 
 @dataclass(frozen=True)
 class Resample(Transform):
-    """So many points: of more a random subset, of fewer all of them and some again (each once before one comes twice), in a random
-    order. A :class:`Recipe`'s ``num_points`` is this."""
+    """So many points: of more a random subset, of fewer all of them and some again (each once before one comes twice), in a
+    random order. A :class:`Recipe`'s ``num_points`` is this."""
 
     num_points: int
 
@@ -115,8 +116,9 @@ def _clusters(where: str, clusters: int | Sequence[int]) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class DropLocal(Transform):
-    """``points`` points are left out about a few places: of ``clusters`` (or least to most, each as likely), each a random point of those
-    that are left; each of the points goes with one of the clusters, which takes the nearest. (ModelNet-C, Ren et al., ICML 2022.)"""
+    """``points`` points are left out about a few places: of ``clusters`` (or least to most, each as likely), each a random point
+    of those that are left; each of the points goes with one of the clusters, which takes the nearest. (ModelNet-C, Ren et al.,
+    ICML 2022.)"""
 
     points: int = 100
     clusters: int | Sequence[int] = (1, 7)
@@ -146,8 +148,8 @@ class _Adding(Transform):
 
 @dataclass(frozen=True)
 class AddGlobal(_Adding):
-    """``points`` points are added at the end, uniform in the unit ball. (ModelNet-C, Ren et al., ICML 2022.) They are no point of the
-    cloud: their attributes are 0, integer labels -1."""
+    """``points`` points are added at the end, uniform in the unit ball. (ModelNet-C, Ren et al., ICML 2022.) They are no point of
+    the cloud: their attributes are 0, integer labels -1."""
 
     points: int = 10
 
@@ -163,9 +165,9 @@ class AddGlobal(_Adding):
 
 @dataclass(frozen=True)
 class AddLocal(_Adding):
-    """``points`` points are added at the end, normally distributed about ``clusters`` (or least to most) random points of the cloud, each
-    cluster with a deviation uniform in ``sigma``; what lies outside of the unit ball is divided by its squared norm. (ModelNet-C, Ren et
-    al., ICML 2022.) Attributes as of :class:`AddGlobal`."""
+    """``points`` points are added at the end, normally distributed about ``clusters`` (or least to most) random points of the
+    cloud, each cluster with a deviation uniform in ``sigma``; what lies outside of the unit ball is divided by its squared norm.
+    (ModelNet-C, Ren et al., ICML 2022.) Attributes as of :class:`AddGlobal`."""
 
     points: int = 100
     clusters: int | Sequence[int] = (1, 7)

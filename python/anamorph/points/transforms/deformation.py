@@ -12,8 +12,8 @@ from anamorph.points.transforms.program import CENTER, COMPAT, UNIT, Slot, slot
 
 @dataclass(frozen=True)
 class Jitter(Transform):
-    """Coordinates plus normal noise of deviation ``sigma``, cut at ``clip`` (None: not at all). PointNet++'s is ``Jitter(.01, .05)``,
-    DGCNN's ``Jitter(.01, .02)``."""
+    """Coordinates plus normal noise of deviation ``sigma``, cut at ``clip`` (None: not at all). PointNet++'s is ``Jitter(.01,
+    .05)``, DGCNN's ``Jitter(.01, .02)``."""
 
     sigma: float = 0.01
     clip: float | None = 0.05
@@ -34,7 +34,8 @@ class Jitter(Transform):
 
 @dataclass(frozen=True)
 class Normalize(Transform):
-    """To the unit sphere: minus the mean (``center``), divided by the largest norm (``scale``). All points in one place: stay there."""
+    """To the unit sphere: minus the mean (``center``), divided by the largest norm (``scale``). All points in one place: stay
+    there."""
 
     center: bool = True
     scale: bool = True
@@ -57,9 +58,10 @@ def normalize(factor: float, center: bool = True, scale: bool = True) -> Slot:
 class PointWOLF(Transform):
     """Weighted local transformations (Kim et al., "Point cloud augmentation with weighted local transformations", ICCV 2021).
 
-    ``anchors`` points are chosen, each the farthest from those before it, the first at random. About each the cloud is turned, scaled and
-    shifted in its own way, and a point takes the mean of where these put it, weighed by exp(-d^2 / 2 sigma^2) of its distance to the
-    anchors along a random subset of the axes. Then the cloud is normalised to the unit sphere times .999999, as published.
+    ``anchors`` points are chosen, each the farthest from those before it, the first at random. About each the cloud is turned,
+    scaled and shifted in its own way, and a point takes the mean of where these put it, weighed by exp(-d^2 / 2 sigma^2) of its
+    distance to the anchors along a random subset of the axes. Then the cloud is normalised to the unit sphere times .999999, as
+    published.
 
     Args:
         anchors: 1 to 64.
@@ -71,8 +73,8 @@ class PointWOLF(Transform):
             no rotation by up to 3 percent.
         normalize: False leaves the last step out.
 
-    Of each anchor's turn, scaling and shift each is done with probability 1/2; scaling and shift along one of the seven non-empty subsets
-    of the axes. Normals are carried by the map's derivative.
+    Of each anchor's turn, scaling and shift each is done with probability 1/2; scaling and shift along one of the seven non-empty
+    subsets of the axes. Normals are carried by the map's derivative.
     """
 
     anchors: int = 4
@@ -86,9 +88,11 @@ class PointWOLF(Transform):
     def __post_init__(self) -> None:
         number = checks.number
         self._set(anchors=checks.whole("PointWOLF.anchors", self.anchors, 1, _native.points.MAX_ANCHORS),
-                  sigma=number("PointWOLF.sigma", self.sigma, 1e-6, 1e6), degrees=number("PointWOLF.degrees", self.degrees, 0, 360),
+                  sigma=number("PointWOLF.sigma", self.sigma, 1e-6, 1e6), degrees=number("PointWOLF.degrees", self.degrees, 0,
+                                                                                         360),
                   scale=number("PointWOLF.scale", self.scale, 1, 1e6), shift=number("PointWOLF.shift", self.shift, 0, 1e6),
-                  compat=checks.flag("PointWOLF.compat", self.compat), normalize=checks.flag("PointWOLF.normalize", self.normalize))
+                  compat=checks.flag("PointWOLF.compat", self.compat), normalize=checks.flag("PointWOLF.normalize",
+                                                                                             self.normalize))
 
     def words(self) -> int:
         return 6 + 12 * self.anchors + 4

@@ -15,8 +15,9 @@ FAR = 1e6
 
 @dataclass(frozen=True)
 class Scale(Transform):
-    """Coordinates times a factor, uniform in [low, high]: PointNet++'s (.8, 1.25), one for all axes; with ``per_axis`` one for each,
-    DGCNN's and OpenPoints' ``Scale(2/3, 3/2, per_axis=True)``. The factor is the same along axes that ``axes`` leaves out: 1."""
+    """Coordinates times a factor, uniform in [low, high]: PointNet++'s (.8, 1.25), one for all axes; with ``per_axis`` one for
+    each, DGCNN's and OpenPoints' ``Scale(2/3, 3/2, per_axis=True)``. The factor is the same along axes that ``axes`` leaves out:
+    1."""
 
     low: float = 0.8
     high: float = 1.25
@@ -36,8 +37,8 @@ class Scale(Transform):
 
 @dataclass(frozen=True)
 class Translate(Transform):
-    """Coordinates plus a shift: ``shift`` s means uniform in (-s, s), or it is (low, high) (OpenPoints' Translation: (0, s)). Each axis
-    has a shift of its own; with ``same`` one number is added to all (Pointnet2_PyTorch's)."""
+    """Coordinates plus a shift: ``shift`` s means uniform in (-s, s), or it is (low, high) (OpenPoints' Translation: (0, s)).
+    Each axis has a shift of its own; with ``same`` one number is added to all (Pointnet2_PyTorch's)."""
 
     shift: float | Sequence[float] = 0.2
     same: bool = False
@@ -59,7 +60,8 @@ class Translate(Transform):
 
 @dataclass(frozen=True)
 class Rotate(Transform):
-    """A turn about an axis through the origin, by the right-hand rule: ``degrees`` d means uniform in (-d, d), or it is (low, high).
+    """A turn about an axis through the origin, by the right-hand rule: ``degrees`` d means uniform in (-d, d), or it is (low,
+    high).
     ``axis``: "x", "y", "z" or a direction of three numbers. The default is PointNet++'s: any angle about y, which points up."""
 
     degrees: float | Sequence[float] = 180.0
@@ -86,7 +88,8 @@ class Rotate(Transform):
 
 @dataclass(frozen=True)
 class RotateXYZ(Transform):
-    """Turns about all three axes, by angles uniform in (-degrees, degrees), or in (low, high): ModelNet-C's rule, p' = p Rz Ry Rx."""
+    """Turns about all three axes, by angles uniform in (-degrees, degrees), or in (low, high): ModelNet-C's rule, p' = p Rz Ry
+    Rx."""
 
     degrees: float | Sequence[float] = 30.0
 

@@ -17,9 +17,9 @@ def _alpha(where: str, alpha: float) -> float:
 
 @dataclass(frozen=True)
 class PointMixup(Mixer):
-    """(1 - r) x_i + r x_j[phi(i)], phi the assignment of least cost between the clouds (Chen et al., "PointMixup", ECCV 2020). r is the
-    smaller of b and 1 - b, b ~ Beta(alpha, alpha), drawn for each cloud; the label has the same shares. ``alpha``: .4 with turns
-    about the up axis, 1 without, as published."""
+    """(1 - r) x_i + r x_j[phi(i)], phi the assignment of least cost between the clouds (Chen et al., "PointMixup", ECCV 2020). r
+    is the smaller of b and 1 - b, b ~ Beta(alpha, alpha), drawn for each cloud; the label has the same shares. ``alpha``: .4 with
+    turns about the up axis, 1 without, as published."""
 
     alpha: float = 0.4
 
@@ -32,8 +32,8 @@ class PointMixup(Mixer):
 
 @dataclass(frozen=True)
 class PointCutMix(Mixer):
-    """n = max(1, int(N lam)) of the points become those of the partner that the assignment of least cost gives them, lam ~ Beta(alpha,
-    alpha); the partner's label has the share n / N (Zhang et al., "PointCutMix", Neurocomputing 2022).
+    """n = max(1, int(N lam)) of the points become those of the partner that the assignment of least cost gives them, lam ~
+    Beta(alpha, alpha); the partner's label has the share n / N (Zhang et al., "PointCutMix", Neurocomputing 2022).
 
     Args:
         mode: "R": a random set of points, the same in the whole batch; "K": the n nearest to a random point of each cloud.
@@ -54,14 +54,13 @@ class PointCutMix(Mixer):
 
 @dataclass(frozen=True)
 class RSMix(Mixer):
-    """A ball of the cloud is replaced by a ball of the partner's, moved to the same centre and otherwise as it is: rigid (Lee et al.,
-    "Regularization strategy for point cloud via rigidly mixed sample", CVPR 2021). As many points come as go (some of the partner's
-    twice, or not all); the partner's label has their share.
+    """A ball of the cloud is replaced by a ball of the partner's, moved to the same centre and otherwise as it is: rigid (Lee et
+    al., "Regularization strategy for point cloud via rigidly mixed sample", CVPR 2021). As many points come as go (some of the
+    partner's twice, or not all); the partner's label has their share.
 
-    Args:
-        p: the probability that a batch is mixed. alpha: rho ~ Beta(alpha, alpha), the balls' radius. Both are drawn once for a batch.
-        neighbours: the ceil(most * rho) nearest points to the centres in place of balls.
-        most: points that are replaced at most, the nearest ones. (The published code keeps those with the lowest numbers.)
+    Args: p: the probability that a batch is mixed. alpha: rho ~ Beta(alpha, alpha), the balls' radius. Both are drawn once for a
+        batch. neighbours: the ceil(most * rho) nearest points to the centres in place of balls. most: points that are replaced at
+        most, the nearest ones. (The published code keeps those with the lowest numbers.)
     """
 
     p: float = 0.5
@@ -71,13 +70,15 @@ class RSMix(Mixer):
 
     def __post_init__(self) -> None:
         self._set(p=checks.probability("RSMix.p", self.p), alpha=_alpha("RSMix.alpha", self.alpha),
-                  neighbours=checks.flag("RSMix.neighbours", self.neighbours), most=checks.whole("RSMix.most", self.most, 1, MAX_POINTS))
+                  neighbours=checks.flag("RSMix.neighbours", self.neighbours), most=checks.whole("RSMix.most", self.most, 1,
+                                                                                                 MAX_POINTS))
 
     def slots(self) -> list[Slot]:
         return [slot("RSMIX", [self.p, self.alpha, self.most], flags=PER_BATCH | (NEIGHBOURS if self.neighbours else 0))]
 
 
 def WOLFMix(wolf: PointWOLF | None = None, rsmix: RSMix | None = None) -> list[Transform]:
-    """PointWOLF for each cloud, then RSMix for the batch (Ren et al., "Benchmarking and analyzing point cloud classification under
+    """PointWOLF for each cloud, then RSMix for the batch (Ren et al., "Benchmarking and analyzing point cloud classification
+    under
     corruptions", ICML 2022): transforms for the end of a recipe's list, ``[Scale(), *WOLFMix()]``."""
     return [wolf or PointWOLF(), rsmix or RSMix()]
