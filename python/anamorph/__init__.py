@@ -110,7 +110,11 @@ for _name in images.__all__:
 for _name in {*__all__} - {"coco", "corruptions", "images", "points", "presets", "training"}:
     globals()[_name].__module__ = __name__
 
+_clouds = [getattr(points, _name) for _name in points.__all__ if isinstance(getattr(points, _name), type)]
+for _class in _clouds:
+    _class.__module__ = "anamorph.points"
+
 # Plans and recipes are made of these alone, so torch.load reads them with its default weights_only=True; but for a schedule's
 # function, which is the user's.
 torch.serialization.add_safe_globals([*_old_names, *(getattr(images, _name) for _name in images.__all__), ByView,
-                                       Schedule, Scheduled])
+                                       Schedule, Scheduled, *_clouds, points.plan._drawn])
