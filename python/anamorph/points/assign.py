@@ -45,5 +45,5 @@ def assign(a: Any, b: Any) -> tuple[Tensor, Tensor]:
         if not np.array_equal(rows, np.arange(len(rows))):
             raise ArgumentError("a: expected coordinates whose distances are finite, given larger ones")
         permutation[i] = torch.from_numpy(columns)
-        cost[i] = float(distance[rows, columns].sum())
+        cost[i] = torch.tensor(distance[rows, columns].sum())  # beyond float32: infinity
     return (permutation[0], cost[0]) if one else (permutation, cost)
