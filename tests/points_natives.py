@@ -7,6 +7,7 @@ from anamorph import _native
 
 _native_points = _native.points
 WRITTEN = {
+    "assign": ("permutation", "cost", "room"),
     "ball": ("index",),
     "deform": ("out",),
     "deform_grad": ("sums", "grad_points", "grad_at", "grad_matrix", "grad_shift", "grad_falloff"),

@@ -88,6 +88,10 @@ class _Points:
     MAX_ADDED: int
     FARTHEST_LEAF: int
     MAX_NEAREST_CUDA: int
+    ASSIGN_ROOM: int
+    MOST_ASSIGNED: int
+    def assign(self, *, a: Any, b: Any, partner: Any, rule: Any, permutation: Any, cost: Any, room: Any, eps: float,
+               most_bids: int, threads: int) -> None: ...
     def deform(self, *, points: Any, at: Any, matrix: Any, shift: Any, falloff: Any, axes: Any, counts: Any, out: Any,
                threads: int) -> None: ...
     def deform_grad(self, *, points: Any, at: Any, matrix: Any, shift: Any, falloff: Any, axes: Any, counts: Any, grad: Any,

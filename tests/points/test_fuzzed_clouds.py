@@ -14,7 +14,8 @@ import anamorph as am
 from anamorph import points as P
 
 CALLS = int(os.environ.get("FUZZ", "1500"))
-NUMBERS = [0, 1, -1, 0.5, 2, 1e-9, 1e9, 1e30, float("nan"), float("inf"), None, "x", True, (0.1, 0.9), (1, 0), [0.2, 0.2], (), 3, 7, 64, 65, 5000,
+NUMBERS = [0, 1, -1, 0.5, 2, 1e-9, 1e9, 1e30, float("nan"), float("inf"), None, "x", True, (0.1, 0.9), (1, 0), [0.2, 0.2], (), 3,
+           7, 64, 65, 5000,
            2**31, -2**40]
 
 
@@ -23,8 +24,10 @@ def number(g):
 
 
 def transform(g, depth=0):
-    kind = g.choice([P.Scale, P.Translate, P.Rotate, P.RotateXYZ, P.RotationJitter, P.RandomRotation, P.Shear, P.Flip, P.Jitter, P.Normalize,
-                     P.PointWOLF, P.Dropout, P.RandomInputDropout, P.Shuffle, P.Resample, P.FarthestSample, P.DropLocal, P.AddGlobal,
+    kind = g.choice([P.Scale, P.Translate, P.Rotate, P.RotateXYZ, P.RotationJitter, P.RandomRotation, P.Shear, P.Flip, P.Jitter,
+                     P.Normalize,
+                     P.PointWOLF, P.Dropout, P.RandomInputDropout, P.Shuffle, P.Resample, P.FarthestSample, P.DropLocal,
+                     P.AddGlobal,
                      P.AddLocal, P.RandomApply, P.OneOf, P.PointMixup, P.PointCutMix, P.RSMix])
     if kind in (P.RandomApply, P.OneOf):
         return kind([transform(g, depth + 1) for _ in range(g.randrange(3))], *([number(g)] if g.random() < 0.5 else []))
@@ -57,7 +60,8 @@ def rendered(g):
     recipe = P.Recipe([transform(g) for _ in range(g.randrange(5))], num_points=g.choice([None, None, 1, 40, 200, 0]),
                       sample=g.choice(["random", "farthest"]), num_classes=g.choice([None, 4]))
     count = g.choice([n, n, n, torch.randint(1, n + 1, (batch,)), n + 1, 0])
-    plan = recipe.plan(g.choice([range(batch), torch.randint(0, 2**62, (batch,))]), count=count, seed=g.choice([0, 2**64 - 1, -1]),
+    plan = recipe.plan(g.choice([range(batch), torch.randint(0, 2**62, (batch,))]), count=count, seed=g.choice([0, 2**64 - 1,
+                                                                                                                -1]),
                        epoch=g.choice([0, 5, 2**32 - 1]), view=g.choice([0, 4095]))
     given = {"normals": torch.randn(batch, n, 3), "label": torch.randint(0, 5, (batch, n))} if g.random() < 0.5 else None
     out = P.render(cloud(g, batch, n), plan, attributes=given, targets=g.choice([None, torch.randint(0, 4, (batch,))]))
@@ -75,13 +79,15 @@ def neighbours(g):
     which, k = g.randrange(3), g.choice([1, 1, 2, 5, n, n, n + 1, 0, -1, 2.5, None])
     counts = g.choice([None, None, None, None, torch.randint(0, n + 2, (batch,)), torch.ones(batch + 1, dtype=torch.int64), 3])
     if which == 0:
-        found = P.farthest_point_sample(x, k, start=g.choice([0, 0, n - 1, n, torch.zeros(batch, dtype=torch.int64)]), counts=counts)
+        found = P.farthest_point_sample(x, k, start=g.choice([0, 0, n - 1, n, torch.zeros(batch, dtype=torch.int64)]),
+                                        counts=counts)
         assert found.shape == (batch, k) and found.min() >= 0 and found.max() < n
     elif which == 1:
         distance, found = P.knn(cloud(g, batch, g.choice([1, 40])), x, k, counts=counts)
         assert found.shape == distance.shape and found.shape[2] == k and found.max() < n
     else:
-        found = P.ball_query(cloud(g, batch, g.choice([1, 40])), x, number(g), k, counts=counts, pad=g.choice(["first", -1, -1, "last"]))
+        found = P.ball_query(cloud(g, batch, g.choice([1, 40])), x, number(g), k, counts=counts, pad=g.choice(["first", -1, -1,
+                                                                                                               "last"]))
         assert found.shape[2] == k and found.max() < n
         P.group(torch.randn(batch, n, 4), found)
 

@@ -6,9 +6,8 @@ are.
     for name, severity, recipe in am.points.corruptions.suite(): ...
 
 Clouds are centred and lie in the unit ball, mostly of 1,024 points. Rules and counts are those of the published code, also where
-the paper or the project's page say something else (``dropout_global`` at level 4 leaves 384 of 1,024), with one difference: a
-cluster point that lies outside of the unit ball is divided by its squared norm, as published, and of clouds with fewer points
-than are to be added all are added.
+the paper or the project's page say something else (``dropout_global`` at level 4 leaves 384 of 1,024), with one difference: as
+many points are added as the table says, also to clouds that have fewer.
 """
 
 from __future__ import annotations

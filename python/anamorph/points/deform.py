@@ -77,9 +77,9 @@ def deform(points: Tensor, anchors: Tensor, rotation: Tensor, scale: Tensor, shi
     Returns:
         ``[B, N, 3]``.
 
-    Raises: ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected. On a GPU values are not
-        looked at:
-            what is not finite there gives what is not finite.
+    Raises:
+        ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected. On a GPU values are not looked
+            at: what is not finite there gives what is not finite.
     """
     matrix = _matrix(points, anchors, rotation, scale, shift)
     return _bent(points, anchors, matrix, shift, sigma, axes, counts)
@@ -119,8 +119,7 @@ def _bent(points: Tensor, anchors: Tensor, matrix: Tensor, shift: Tensor, sigma:
 
 def mask_points(points: Tensor, keep: Tensor) -> Tensor:
     """Points times what is kept of them; a point with ``keep`` 0 is exactly 0, whatever it was. N stays, as in AdaptPoint (Wang
-    et
-    al., ICCV 2023): dropped points sit at the origin.
+    et al., ICCV 2023): dropped points sit at the origin.
 
     Gradients reach the points, and ``keep`` also where it is 0, so a straight-through estimator learns from dropped points too.
 
@@ -131,8 +130,9 @@ def mask_points(points: Tensor, keep: Tensor) -> Tensor:
     Returns:
         ``[B, N, 3]``.
 
-    Raises: ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected. On a GPU values are not
-        looked at.
+    Raises:
+        ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected. On a GPU values are not looked
+        at.
     """
     _cloud(points)
     if isinstance(keep, Tensor) and keep.dtype == torch.bool:

@@ -91,9 +91,9 @@ class Recipe:
         """Draw what happens to a batch: a pure function of (recipe, seed, epoch, sample id, view) and of each cloud's number of
         points.
 
-        Args: index: the sample ids, int64 ``[B]``: a tensor, an array or a list; the plan keeps a copy. An id may stand there
-            several
-                times: each time it gets the same view (but for a partner, whose id is another row's).
+        Args:
+            index: the sample ids, int64 ``[B]``: a tensor, an array or a list; the plan keeps a copy. An id may stand there
+                several times: each time it gets the same view (but for a partner, whose id is another row's).
             count: how many points the clouds have: a number, or int64 ``[B]`` where they differ.
             seed: 0 to 2**64 - 1.
             epoch: 0 to 2**32 - 1; or an int64 tensor of one element on the plan's device, read by the kernel, so that a captured
@@ -101,8 +101,9 @@ class Recipe:
             view: 0 to 4095: which of several views of the same sample.
             device: where the plan is drawn; by default where ``index`` is.
 
-        Returns: A :class:`Plan` of B rows. One launch, no synchronisation (counts that lie on a GPU are bounded by the clouds'
-            room, and not looked at).
+        Returns:
+            A :class:`Plan` of B rows. One launch, no synchronisation (counts that lie on a GPU are bounded by the clouds' room,
+            and not looked at).
 
         Raises:
             ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.

@@ -20,24 +20,25 @@ from anamorph.points.transforms.mix import RSMix
 def render(points: Any, plan: Plan, targets: Any = None, attributes: Mapping[str, Any] | None = None) -> Any:
     """The views of a batch of clouds.
 
-    Args: points: float32 ``[B, N, 3]`` on the plan's device. Where the plan has a count for each cloud, N is at least the
-        largest; what lies
-            behind a cloud's points is not read.
+    Args:
+        points: float32 ``[B, N, 3]`` on the plan's device. Where the plan has a count for each cloud, N is at least the
+            largest; what lies behind a cloud's points is not read.
         plan: of :meth:`Recipe.plan`.
         targets: class ids int64 ``[B]``, or class probabilities float ``[B, K]``.
         attributes: what each point has, by its name: tensors ``[B, N]`` or ``[B, N, ...]`` of any dtype. "normals", float32 ``[B,
             N, 3]``, turn with the cloud, keep length 1 and are carried by deformations; all others (colours, part labels) go
             where their point goes. Points that were added have 0, integer labels -1.
 
-    Returns: The views, float32 ``[B, M, 3]``; M is the recipe's ``num_points`` or the most points that a view may have, and
-        points behind ``plan.counts`` are 0. With ``attributes`` a dict in their place: "points", each attribute, and "origin",
-        int64 ``[B, M]``: which point of the cloud each is, -1 for those that were added or are not there (with a mixing recipe N
-        + k is point k of the partner). With ``targets`` (views, targets): as given, or soft ``[B, K]`` float32 of a recipe with
+    Returns:
+        The views, float32 ``[B, M, 3]``; M is the recipe's ``num_points`` or the most points that a view may have, and points
+        behind ``plan.counts`` are 0. With ``attributes`` a dict in their place: "points", each attribute, and "origin", int64
+        ``[B, M]``: which point of the cloud each is, -1 for those that were added or are not there (with a mixing recipe N + k is
+        point k of the partner). With ``targets`` (views, targets): as given, or soft ``[B, K]`` float32 of a recipe with
         ``num_classes``, or ``(y_a, y_b, lam)`` with ``labels="pairs"``.
 
-    Raises: ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected. That coordinates are finite
-        is only seen
-            where they lie on the host.
+    Raises:
+        ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected. That coordinates are finite is
+            only seen where they lie on the host.
     """
     check_plan(plan)
     recipe, rows = plan.recipe, plan._rows

@@ -17,7 +17,5 @@ from anamorph.points.transforms.geometry import Flip, RandomRotation, Rotate, Ro
 from anamorph.points.transforms.mix import PointCutMix, PointMixup, RSMix, WOLFMix
 
 __all__ = ["AddGlobal", "AddLocal", "DropLocal", "Dropout", "FarthestSample", "Flip", "Jitter", "Normalize", "OneOf",
-           "PointCutMix",
-           "PointMixup", "PointWOLF", "RSMix", "RandomApply", "RandomInputDropout", "RandomRotation", "Resample", "Rotate",
-           "RotateXYZ",
-           "RotationJitter", "Scale", "Shear", "Shuffle", "Translate", "WOLFMix"]
+           "PointCutMix", "PointMixup", "PointWOLF", "RSMix", "RandomApply", "RandomInputDropout", "RandomRotation", "Resample",
+           "Rotate", "RotateXYZ", "RotationJitter", "Scale", "Shear", "Shuffle", "Translate", "WOLFMix"]

@@ -88,11 +88,11 @@ class PointWOLF(Transform):
     def __post_init__(self) -> None:
         number = checks.number
         self._set(anchors=checks.whole("PointWOLF.anchors", self.anchors, 1, _native.points.MAX_ANCHORS),
-                  sigma=number("PointWOLF.sigma", self.sigma, 1e-6, 1e6), degrees=number("PointWOLF.degrees", self.degrees, 0,
-                                                                                         360),
+                  sigma=number("PointWOLF.sigma", self.sigma, 1e-6, 1e6),
+                  degrees=number("PointWOLF.degrees", self.degrees, 0, 360),
                   scale=number("PointWOLF.scale", self.scale, 1, 1e6), shift=number("PointWOLF.shift", self.shift, 0, 1e6),
-                  compat=checks.flag("PointWOLF.compat", self.compat), normalize=checks.flag("PointWOLF.normalize",
-                                                                                             self.normalize))
+                  compat=checks.flag("PointWOLF.compat", self.compat),
+                  normalize=checks.flag("PointWOLF.normalize", self.normalize))
 
     def words(self) -> int:
         return 6 + 12 * self.anchors + 4

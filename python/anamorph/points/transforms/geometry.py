@@ -16,8 +16,8 @@ FAR = 1e6
 @dataclass(frozen=True)
 class Scale(Transform):
     """Coordinates times a factor, uniform in [low, high]: PointNet++'s (.8, 1.25), one for all axes; with ``per_axis`` one for
-    each, DGCNN's and OpenPoints' ``Scale(2/3, 3/2, per_axis=True)``. The factor is the same along axes that ``axes`` leaves out:
-    1."""
+    each, DGCNN's and OpenPoints' ``Scale(2/3, 3/2, per_axis=True)``. Axes that ``axes`` leaves out stay
+    as they are."""
 
     low: float = 0.8
     high: float = 1.25

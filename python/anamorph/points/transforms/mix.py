@@ -58,9 +58,11 @@ class RSMix(Mixer):
     al., "Regularization strategy for point cloud via rigidly mixed sample", CVPR 2021). As many points come as go (some of the
     partner's twice, or not all); the partner's label has their share.
 
-    Args: p: the probability that a batch is mixed. alpha: rho ~ Beta(alpha, alpha), the balls' radius. Both are drawn once for a
-        batch. neighbours: the ceil(most * rho) nearest points to the centres in place of balls. most: points that are replaced at
-        most, the nearest ones. (The published code keeps those with the lowest numbers.)
+    Args:
+        p: the probability that a batch is mixed. alpha: rho ~ Beta(alpha, alpha), the balls' radius. Both are drawn once for a
+            batch.
+        neighbours: the ceil(most * rho) nearest points to the centres in place of balls.
+        most: points that are replaced at most, the nearest ones. (The published code keeps those with the lowest numbers.)
     """
 
     p: float = 0.5
@@ -70,8 +72,8 @@ class RSMix(Mixer):
 
     def __post_init__(self) -> None:
         self._set(p=checks.probability("RSMix.p", self.p), alpha=_alpha("RSMix.alpha", self.alpha),
-                  neighbours=checks.flag("RSMix.neighbours", self.neighbours), most=checks.whole("RSMix.most", self.most, 1,
-                                                                                                 MAX_POINTS))
+                  neighbours=checks.flag("RSMix.neighbours", self.neighbours),
+                  most=checks.whole("RSMix.most", self.most, 1, MAX_POINTS))
 
     def slots(self) -> list[Slot]:
         return [slot("RSMIX", [self.p, self.alpha, self.most], flags=PER_BATCH | (NEIGHBOURS if self.neighbours else 0))]
@@ -79,6 +81,5 @@ class RSMix(Mixer):
 
 def WOLFMix(wolf: PointWOLF | None = None, rsmix: RSMix | None = None) -> list[Transform]:
     """PointWOLF for each cloud, then RSMix for the batch (Ren et al., "Benchmarking and analyzing point cloud classification
-    under
-    corruptions", ICML 2022): transforms for the end of a recipe's list, ``[Scale(), *WOLFMix()]``."""
+    under corruptions", ICML 2022): transforms for the end of a recipe's list, ``[Scale(), *WOLFMix()]``."""
     return [wolf or PointWOLF(), rsmix or RSMix()]
