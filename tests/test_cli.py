@@ -17,7 +17,6 @@ import torch
 from PIL import Image
 
 import anamorph as am
-from anamorph.cli.gallery_points import MIXING
 from anamorph.cli.main import main, parser
 from anamorph.cli.preview import contact_sheet, displayable, load_recipe, read_image
 from anamorph.cli.shapes import plane, teapot
@@ -551,9 +550,7 @@ def test_gallery(tmp_path, capsys):
     made = {file.stem: Image.open(file).convert("RGB") for file in (tmp_path / "new").glob("*.png")}
     assert set(made) == {*am.images.transforms.__all__, "targets", "clips", "corruptions", "shifts"} - {"Transform", "Normalize"}
     clouds = {file.stem for file in (tmp_path / "new" / "points").glob("*.png")}
-    unseen = set() if MIXING else {"PointMixup", "PointCutMix", "RSMix", "WOLFMix"}
-    assert clouds == ({*am.points.transforms.__all__} | {f"corruption-{name}" for name in am.points.corruptions.NAMES}
-                      | {"recipe"}) - unseen
+    assert clouds == {*am.points.transforms.__all__, *(f"corruption-{name}" for name in am.points.corruptions.NAMES), "recipe"}
     gap = 6
     inverted = np.asarray(made["RandomInvert"]).astype(int)[-32 - gap:-gap]
     original, strong = (inverted[:, gap + k * (32 + gap):][:, :32] for k in (0, 5))

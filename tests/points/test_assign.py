@@ -12,6 +12,7 @@ from anamorph import _native
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, MissingDependencyError, ShapeError
 from anamorph.points import assign
 from anamorph.points.assign import match
+
 MODULE = sys.modules["anamorph.points.assign"]  # which the function of that name hides
 
 
@@ -123,7 +124,7 @@ def test_the_end_by_force_is_a_permutation(route, monkeypatch):
     checked(a, b, permutation, cost)
     left, expected = set(range(size)), []
     for i in range(size):
-        expected.append(min(left, key=lambda j: np.linalg.norm(a[0, i].astype(float) - b[0, j])))  # noqa: B023
+        expected.append(min(left, key=lambda j: np.linalg.norm(a[0, i].astype(float) - b[0, j])))
         left.remove(expected[-1])
     assert permutation[0].tolist() == expected
     for bids in (1, 2):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from anamorph.points.transforms import Transform
 WEAK, STRONG = 2, 3  # draws
 SEVERITIES = (1, 3, 5)
 COLORS = 96  # of a sheet's palette
-MIXING = importlib.util.find_spec("anamorph.points.mix_clouds") is not None
 
 Pair = tuple[list[Transform], list[Transform]]
 
@@ -56,12 +54,9 @@ def pairs() -> dict[str, Pair]:
         "Shuffle": one(P.Shuffle(), P.Shuffle()),
         "Translate": one(P.Translate(0.1), P.Translate(0.3)),
     }
-    if MIXING:
-        found["PointCutMix"] = one(P.PointCutMix("K", 1), P.PointCutMix("R", 1))
-        found["PointMixup"] = one(P.PointMixup(0.4), P.PointMixup(2))
-        found["WOLFMix"] = P.WOLFMix(rsmix=P.RSMix(1, neighbours=True, most=400)), P.WOLFMix(rsmix=P.RSMix(1, neighbours=True))
-    else:
-        del found["RSMix"]
+    found["PointCutMix"] = one(P.PointCutMix("K", 1), P.PointCutMix("R", 1))
+    found["PointMixup"] = one(P.PointMixup(0.4), P.PointMixup(2))
+    found["WOLFMix"] = P.WOLFMix(rsmix=P.RSMix(1, neighbours=True, most=400)), P.WOLFMix(rsmix=P.RSMix(1, neighbours=True))
     return found
 
 
