@@ -38,8 +38,8 @@ def augtune(model: nn.Module, points: Tensor, augmented: Tensor, targets: Tensor
 
     The model scores both in evaluation mode and without gradients; afterwards each of its parts has the mode that it had.
     Published code scores in training mode, so batch norm's statistics move twice more and dropout blurs the confidence:
-    ``published=True`` leaves the modes as they are. Published training scales and shifts afterwards (``am.points.Recipe([Scale(2 / 3, 3 / 2,
-    per_axis=True), Translate(0.2)])``); that is yours to do.
+    ``published=True`` leaves the modes as they are. Published training scales and shifts afterwards (``Scale(2 / 3, 3 / 2,
+    per_axis=True)`` and ``Translate(0.2)`` in a recipe); that is yours to do.
 
     Args:
         model: ``[B, N, 3]`` to logits ``[B, K]``.

@@ -35,8 +35,8 @@ def patch_augment(groups: Tensor, index: Any, *, seed: int = 0, step: int = 0, k
         index: int64 ``[B]``, sample ids, of which the numbers are a function, with seed, step and layer.
         seed: 0 to 2**64 - 1. step: of the training, 0 to 2**32 - 1.
         keep: the share of neighbours that stay, above 0: ``int(keep * k)``, one at least, in their order.
-        scale: (low, high) of the factor. angle: radians, each of four angles is within it. shift: one number within it is added to
-            all three coordinates. jitter: each coordinate's own number is within it.
+        scale: (low, high) of the factor. angle: radians, each of four angles is within it. shift: one number within it is added
+            to all three coordinates. jitter: each coordinate's own number is within it.
         layer: which layer of a network this is: another one draws other numbers. 0 to 255.
         training: False: the groups as they are.
 
