@@ -256,7 +256,7 @@ def test_every_layer_of_the_discriminator_has_spectral_norm_one():
             layer.parametrizations.weight.original.mul_(3)
         for _ in range(40):  # each pass in training mode is a step of the power iteration
             net(clouds(2))
-    norms = [float(torch.linalg.matrix_norm(layer.weight.flatten(1), 2)) for layer in layers]
+    norms = [float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) for layer in layers]
     assert len(norms) == 7 and all(abs(norm - 1) < 0.02 for norm in norms), norms
     assert not [m for m in net.modules() if isinstance(m, nn.BatchNorm1d)]
 
@@ -348,7 +348,7 @@ def test_the_feedback_makes_clouds_harder():
     class Extent(nn.Module):
         def forward(self, points):
             wide = points.std(1)
-            return 20 * torch.stack([wide[:, 0] - wide[:, 2], wide[:, 2] - wide[:, 0]], 1)
+            return 2 * torch.stack([wide[:, 0] - wide[:, 2], wide[:, 2] - wide[:, 0]], 1)
 
     points = F.normalize(torch.randn(8, 384, 3, generator=torch.Generator().manual_seed(0)), dim=2)
     points[:4] *= torch.tensor([1, 0.6, 0.5])
@@ -356,10 +356,9 @@ def test_the_feedback_makes_clouds_harder():
     targets = (torch.arange(8) >= 4).long()
     net = adapt(use_discriminator=False, use_mask=False, hardness=(6, 6))
     optimizer = torch.optim.Adam(net.generator.parameters(), 0.01)
-    steps = [net.generator_step(nets.normalised(points), targets, torch.arange(8), Extent(), optimizer, step=i) for i in range(24)]
+    steps = [net.generator_step(nets.normalised(points), targets, torch.arange(8), Extent(), optimizer, step=0) for _ in range(20)]
     losses, harder = ([float(getattr(step, name)) for step in steps] for name in ("loss", "harder"))
-    print(losses, harder, float(steps[0].easier))
-    assert np.mean(losses[-8:]) < np.mean(losses[:8]), losses
+    assert losses[-1] < losses[0] - 0.02 and harder[-1] > 1.05 * harder[0], "on the same draws"
 
 
 # AugTune
