@@ -115,6 +115,15 @@ def test_the_code_of_the_page_on_clouds_runs():
         exec(block, names)
 
 
+def test_the_code_of_the_page_on_learnt_augmentation_runs():
+    torch.manual_seed(0)
+    page, names = (ROOT / "docs" / "learned.md").read_text(), {}
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert len(blocks) == page.count("```") // 2 == 4
+    for block in blocks:
+        exec(block, names)
+
+
 def test_the_code_of_readme_on_clouds_runs(capsys):
     page = (ROOT / "README.md").read_text().partition("\n## Point clouds\n")[2].partition("\n## ")[0]
     (code,) = re.findall(r"```python\n(.*?)```", page, re.S)

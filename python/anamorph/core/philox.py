@@ -20,14 +20,15 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], seed: int) -> tuple[T
     return c0, c1, c2, c3
 
 
-def words(index: Tensor, count: int, seed: int, stream: int) -> Tensor:
+def words(index: Tensor, count: int, seed: int, stream: int, first: int = 0) -> Tensor:
     """``count`` words for each sample id: int64 ``[B, count]``, 0 to 2**32 - 1.
 
     Args:
         index: int64 ``[B]``. count: up to 2**34.
         seed: 0 to 2**64 - 1. stream: what the numbers are for, 0 to 2**32 - 1. It stands where a plan has its epoch.
+        first: the block of four words to begin with. A slot of a plan has 1024 of them, so slot s begins with 1024 s.
     """
     ids = index[:, None]
-    blocks = torch.arange((count + 3) // 4, device=index.device)[None]
+    blocks = first + torch.arange((count + 3) // 4, device=index.device)[None]
     found = philox((blocks, ids & _LOW, ids >> 32 & _LOW, torch.full_like(ids, stream)), seed)
     return torch.stack(torch.broadcast_tensors(*found), 2).flatten(1)[:, :count].contiguous()
