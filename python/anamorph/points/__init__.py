@@ -11,6 +11,6 @@ from anamorph.points.recipe import Recipe
 from anamorph.points.render import render
 from anamorph.points.transforms import *  # noqa: F403
 
-__all__ = ["Plan", "Recipe", "assign", "ball_query", "corrupt", "corruptions", "deform", "farthest_point_sample", "group", "knn", "mask_points",
-           "read_cloud", "render", "robustness", "rotation_matrix", "skeleton"]
+__all__ = ["Plan", "Recipe", "assign", "ball_query", "corrupt", "corruptions", "deform", "farthest_point_sample", "group", "knn", 
+           "mask_points", "read_cloud", "render", "robustness", "rotation_matrix", "skeleton"]
 __all__ += transforms.__all__
