@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from anamorph.core.tensors import as_tensor
 from anamorph.data.batch import Batch, _on_host
 from anamorph.data.clips import Names
 from anamorph.data.dataset import MapDataset
+from anamorph.data.folder import files_of
 from anamorph.data.labels import Label, column_of, label_of
 from anamorph.data.source import Source, WholeSource
 from anamorph.data.sources import expand
@@ -31,8 +32,8 @@ from anamorph.points.transforms.base import MAX_POINTS
 
 MESH_POINTS = 2048
 Attributes = dict[str, torch.Tensor]
-_EXPECTED = ("source: expected a folder of class folders with clouds, HDF5 files, float32 clouds [n, N, 3] or a list of [N, 3], alone "
-             "or as (clouds, labels), or a map-style dataset of (cloud, label)")
+_EXPECTED = ("source: expected a folder of class folders with clouds, HDF5 files, float32 clouds [n, N, 3] or a list of [N, 3], "
+             "alone or as (clouds, labels), or a map-style dataset of (cloud, label)")
 
 
 @dataclass
@@ -72,7 +73,8 @@ class CloudBatch(Batch):
         # Whoever keeps ids or labels is not to keep the points with them.
         self.ids = there["ids"].clone() if "ids" in there else to_device(self.ids, device)
         self.labels = there["labels"].clone() if "labels" in there else self.labels
-        self.counts_there = there.get("counts", None if self.counts is None else to_device(self.counts, device))
+        if self.counts is not None:
+            self.counts_there = there["counts"] if "counts" in there else to_device(self.counts, device)
         if self.images is not None:
             self.images = to_device(there.get("points", self.images), device)
             self.attributes = {name: to_device(there.get(f"attribute {name}", values), device)
@@ -91,7 +93,7 @@ class CloudFolder(Source):
         self._paths: list[str] = []
         labels: list[int] = []
         for label, name in enumerate(self.classes):
-            found = _files(root / name)
+            found = files_of(root / name, CLOUD_SUFFIXES)
             if not found and not allow_empty:
                 raise ArgumentError(f"source: expected files ending in {', '.join(CLOUD_SUFFIXES)} in every class folder, given "
                                     f"{str(root / name)!r}, which holds none (allow_empty=True takes it as a class without "
@@ -213,19 +215,12 @@ class CloudDataset(Source):
         return _cloud(cloud, self.name(index), self._wanted), found
 
 
-def _files(folder: Path) -> list[str]:
-    """The files of clouds in and below a folder, sorted. A broken link is reported when it is read."""
-    return sorted(os.path.join(place, file) for place, _, files in os.walk(folder) for file in files
-                  if file.lower().endswith(CLOUD_SUFFIXES)
-                  and (os.path.isfile(os.path.join(place, file)) or not os.path.exists(os.path.join(place, file))))
-
-
 def _only(cloud: Cloud, wanted: tuple[str, ...], name: str) -> Cloud:
     """The cloud with the attributes that were asked for."""
     for one in wanted:
         if one not in cloud.attributes:
-            raise ArgumentError(f"attributes: expected {', '.join(map(repr, cloud.attributes)) or 'none'}, which {name} has, given "
-                                f"{one!r}")
+            there = ", ".join(map(repr, cloud.attributes)) or "none"
+            raise ArgumentError(f"attributes: expected {there}, which {name} has, given {one!r}")
     return Cloud(cloud.points, {one: cloud.attributes[one] for one in wanted})
 
 
@@ -370,14 +365,14 @@ class Clouds:
         same = int(counts.min()) == most
         return CloudBatch(number, ids, torch.from_numpy(points), labels, attributes=attributes, counts=None if same else counts)
 
-    def plan(self, recipe: Any, batch: Batch, seed: int, epoch: int, device: torch.device, names: Names) -> Plan:
+    def plan(self, recipe: Any, batch: Batch, seed: int, epoch: int, device: torch.device, name: Callable[[int], str]) -> Plan:
         assert isinstance(batch, CloudBatch)
         if batch.counts is None:
             count: Any = batch.images.shape[1]
             _even(recipe, count, count, "")
         else:
             least, most = int(batch.counts.argmin()), int(batch.counts.argmax())
-            _even(recipe, int(batch.counts[least]), int(batch.counts[most]), f" in {names[least]()} and {names[most]()}")
+            _even(recipe, int(batch.counts[least]), int(batch.counts[most]), f" in {name(least)} and {name(most)}")
             count = batch.counts_there
         return recipe.plan(batch.ids, count=count, seed=seed, epoch=epoch, device=device)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -38,8 +38,8 @@ class Family(Protocol):
     def assemble(self, number: int, ids: np.ndarray, loaded: Sequence[Any], labels: np.ndarray | None, names: Names) -> Batch:
         """A batch of what the source's ``load`` gave, on the host."""
 
-    def plan(self, recipe: Any, batch: Batch, seed: int, epoch: int, device: torch.device, names: Names) -> Any:
-        """What happens to a batch that has arrived."""
+    def plan(self, recipe: Any, batch: Batch, seed: int, epoch: int, device: torch.device, name: Callable[[int], str]) -> Any:
+        """What happens to a batch that has arrived. ``name``: of the sample at a place in it."""
 
     def render(self, batch: Batch, plan: Any, targets: torch.Tensor | None) -> Any:
         """The views of a batch, and where targets are given what the recipe makes of them."""
@@ -79,12 +79,13 @@ class Pictures:
         # Not stacked where they have one size: that would wake torch's threads, which take the cores from those that decode.
         return Batch(number, ids, images, labels, frames)
 
-    def plan(self, recipe: Any, batch: Batch, seed: int, epoch: int, device: torch.device, names: Names) -> Plan | Plans:
+    def plan(self, recipe: Any, batch: Batch, seed: int, epoch: int, device: torch.device,
+             name: Callable[[int], str]) -> Plan | Plans:
         change = dict(self.identity, frames=batch.frames) if batch.frames else {}
         if not batch.frames and self.identity["change"] != "none":
             raise ArgumentError(f"change: expected 'none' for single pictures, given {self.identity['change']!r}")
-        return recipe.plan(batch.ids, seed=seed, epoch=epoch, step=batch.number, size=_sizes(recipe, batch, names), device=device,
-                           **change)
+        return recipe.plan(batch.ids, seed=seed, epoch=epoch, step=batch.number, size=_sizes(recipe, batch, name),
+                           device=device, **change)
 
     def render(self, batch: Batch, plan: Any, targets: torch.Tensor | None) -> Any:
         return render(_pictures(batch), plan, targets=targets, layout="NHWC")
@@ -104,7 +105,7 @@ def _pictures(batch: Batch) -> Any:
     return batch.images.unflatten(0, (-1, batch.frames)) if clips else batch.images
 
 
-def _sizes(recipe: Any, batch: Batch, names: Names) -> tuple[int, int] | torch.Tensor:
+def _sizes(recipe: Any, batch: Batch, name: Callable[[int], str]) -> tuple[int, int] | torch.Tensor:
     """(H, W) when all images agree, which the host knows, else int64 [B, 2] on the device."""
     if isinstance(batch.images, torch.Tensor):
         return batch.images.shape[1], batch.images.shape[2]
@@ -114,7 +115,7 @@ def _sizes(recipe: Any, batch: Batch, names: Names) -> tuple[int, int] | torch.T
         h, w = sizes[0].tolist()
         return h, w
     if not recipe._fixed:
-        given = [f"{h} x {w} pixels in {names[at // (batch.frames or 1)]()}"
+        given = [f"{h} x {w} pixels in {name(at // (batch.frames or 1))}"
                  for at in (0, int(others.nonzero()[0])) for h, w in [sizes[at].tolist()]]
         raise ArgumentError("source: expected pictures of one size for a recipe whose output's size depends on theirs, given "
                             f"{' and '.join(given)}; {ENDS}")

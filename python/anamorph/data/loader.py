@@ -21,7 +21,7 @@ from anamorph.core.lease import Lease
 from anamorph.core.tensors import current
 from anamorph.data.background import Background, Gate, shared_out
 from anamorph.data.batch import Batch
-from anamorph.data.clouds import Clouds
+from anamorph.data.clouds import CloudDataset, Clouds
 from anamorph.data.codecs import CodecsDecoder
 from anamorph.data.dali import DaliDecoder, PipelineSource, Reject, is_pipeline
 from anamorph.data.dataset import DatasetSource
@@ -312,7 +312,7 @@ class Loader:
     @property
     def dataset(self) -> Any:
         """The dataset that was given, or what the samples of another source are numbered by; it has a length."""
-        return self.source.dataset if isinstance(self.source, DatasetSource) else self.source
+        return self.source.dataset if isinstance(self.source, DatasetSource | CloudDataset) else self.source
 
     @property
     def class_to_idx(self) -> dict[str, int] | None:
@@ -560,7 +560,7 @@ class Loader:
         labels = column([label for _, label in loaded])
         if self._decoder is not None:
             return Batch(number, ids, samples, labels)
-        return self._family.assemble(number, ids, samples, labels, self._names(ids))
+        return self._family.assemble(number, ids, samples, labels, [partial(self._name, index) for index in ids.tolist()])
 
     def _augment(self, batch: Batch, epoch: int) -> Any:
         # The loader's GPU need not be the current one, whose context pinning would open.
@@ -586,13 +586,10 @@ class Loader:
         return self._family.render(batch, self._plan(batch, epoch), targets)
 
     def _plan(self, batch: Batch, epoch: int) -> Any:
-        return self._family.plan(self.recipe, batch, self.seed, epoch, self.device, self._names(batch.ids))
+        return self._family.plan(self.recipe, batch, self.seed, epoch, self.device, partial(self._name_of, batch.ids))
 
-    def _names(self, ids: np.ndarray | torch.Tensor) -> list[Callable[[], str]]:
-        """Of the samples of a batch, for errors: looked up only then, as ids may lie on a GPU."""
-        return [partial(self._name_at, ids, at) for at in range(len(ids))]
-
-    def _name_at(self, ids: np.ndarray | torch.Tensor, at: int) -> str:
+    def _name_of(self, ids: np.ndarray | torch.Tensor, at: int) -> str:
+        """Of a sample of a batch, for an error; only then, as ids may lie on a GPU."""
         return self._name(int(ids[at]))
 
     def _name(self, index: int) -> str:

@@ -36,16 +36,15 @@ def read_cloud(path: str | os.PathLike[str], num_points: int = 2048, key: tuple[
                ) -> tuple[Tensor, dict[str, Tensor]]:
     """The cloud of a file.
 
-    ========================= ======================================================================================================
-    ``.npy``                  ``[N, 3]``; ``[N, 6]``: with normals
-    ``.npz``                  "points" (or "xyz") ``[N, 3]``; "normals" ``[N, 3]``, "colors" ``[N, ...]``, "labels" ``[N]``
-    ``.ply .off .obj .stl``   a mesh, which is sampled; without faces its vertices, and of a .ply their nx ny nz, colours and "label"
-    ``.h5 .hdf5``             ModelNet40's: "data" ``[n, N, 3]``, "normal", and ShapeNet's part labels "pid" ``[n, N]``; cloud ``index``
-    ========================= ======================================================================================================
+    * ``.npy``: ``[N, 3]``, or, with normals, ``[N, 6]``;
+    * ``.npz``: "points" (or "xyz") ``[N, 3]``; "normals" ``[N, 3]``, "colors" ``[N, ...]``, "labels" ``[N]`` where there are;
+    * ``.ply``, ``.off``, ``.obj``, ``.stl``: a mesh, which is sampled; without faces its vertices, and what a .ply says
+      of them as nx ny nz, colours and "label";
+    * ``.h5``, ``.hdf5``: ModelNet40's "data" ``[n, N, 3]`` and "normal", ShapeNet's part labels "pid" ``[n, N]``; cloud ``index``.
 
     A mesh is sampled uniformly by area: a triangle is drawn with a probability proportional to its area, and a point in it by
-    (1 - sqrt(u)) A + sqrt(u) (1 - v) B + sqrt(u) v C (Osada et al., "Shape distributions", TOG 2002, 4.1). The normal of a point is
-    that of its triangle, its colour that of the triangle or, of coloured vertices, between theirs. Textures are not read.
+    (1 - sqrt(u)) A + sqrt(u) (1 - v) B + sqrt(u) v C (Osada et al., "Shape distributions", TOG 2002, 4.1). The normal of a point
+    is that of its triangle, its colour that of the triangle or, of coloured vertices, between theirs. Textures are not read.
 
     Args:
         path: the file; the end of its name says the format.
@@ -55,8 +54,7 @@ def read_cloud(path: str | os.PathLike[str], num_points: int = 2048, key: tuple[
 
     Returns:
         The points, float32 ``[N, 3]`` in the file's unit and order, and what the file says of them: "normals" float32 ``[N, 3]``,
-        "colors" in the file's dtype and range (of meshes and .ply: uint8 ``[N, 3]``), "labels" int64 ``[N]``. Other formats of floats are
-        converted.
+        "colors" in the file's dtype and range (of meshes: uint8 ``[N, 3]``), "labels" int64 ``[N]``.
 
     Raises:
         DecodeError: a file that cannot be read, is not what its name says, or holds no points or some that are not finite.
@@ -152,16 +150,17 @@ def _named(data: io.BytesIO) -> tuple[np.ndarray, Attributes]:
 def _mesh(data: io.BytesIO, kind: str, num_points: int, key: tuple[int, int]) -> tuple[np.ndarray, Attributes]:
     import trimesh
 
-    # As a stream, so that nothing else is opened that the file may name. process=False: vertices are neither merged nor reordered.
+    # As a stream, so that nothing else is opened that the file may name. process=False: vertices are not merged, nor reordered.
     found: Any = trimesh.load(data, file_type=kind, process=False)
     if isinstance(found, trimesh.Scene):  # of several objects
         if not found.geometry:
             raise _Bad("holds no points")
         found = found.to_mesh()
     vertices = np.asarray(found.vertices, np.float64)
-    faces = np.asarray(getattr(found, "faces", None) if getattr(found, "faces", None) is not None else np.empty((0, 3)), np.int64)
-    if len(faces) == 0:
+    faces = getattr(found, "faces", None)
+    if faces is None or len(faces) == 0:
         return vertices, _of_vertices(found, len(vertices))
+    faces = np.asarray(faces, np.int64)
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise _Bad(f"expected faces of its {len(vertices)} vertices, given {faces.min()} to {faces.max()}")
     colors = {"vertex": "vertex_colors", "face": "face_colors"}.get(found.visual.kind or "")
@@ -187,8 +186,8 @@ def _of_vertices(found: Any, count: int) -> Attributes:
     return attributes
 
 
-def sample_mesh(vertices: np.ndarray, faces: np.ndarray, num_points: int, key: tuple[int, int], colors: np.ndarray | None = None,
-                of_faces: bool = False) -> tuple[np.ndarray, Attributes]:
+def sample_mesh(vertices: np.ndarray, faces: np.ndarray, num_points: int, key: tuple[int, int],
+                colors: np.ndarray | None = None, of_faces: bool = False) -> tuple[np.ndarray, Attributes]:
     """Points of triangles, uniform by area, with their normals; ``colors`` [vertices, 3] or, ``of_faces``, [faces, 3]."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     cross = np.cross(b - a, c - a)
