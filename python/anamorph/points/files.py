@@ -37,7 +37,7 @@ def read_cloud(path: str | os.PathLike[str], num_points: int = 2048, key: tuple[
     """The cloud of a file.
 
     * ``.npy``: ``[N, 3]``, or, with normals, ``[N, 6]``;
-    * ``.npz``: "points" (or "xyz") ``[N, 3]``; "normals" ``[N, 3]``, "colors" ``[N, ...]``, "labels" ``[N]`` where there are;
+    * ``.npz``: "points" or "xyz" ``[N, 3]``; "normals" ``[N, 3]``, "colors" ``[N, ...]``, "labels" ``[N]`` where there are;
     * ``.ply``, ``.off``, ``.obj``, ``.stl``: a mesh, which is sampled; without faces its vertices, and what a .ply says
       of them as nx ny nz, colours and "label";
     * ``.h5``, ``.hdf5``: ModelNet40's "data" ``[n, N, 3]`` and "normal", ShapeNet's part labels "pid" ``[n, N]``; cloud ``index``.
