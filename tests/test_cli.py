@@ -242,6 +242,56 @@ def test_preview_of_equal_sizes_needs_no_fixed_size(photos, recipe_file, tmp_pat
     assert "size" in fails(capsys, "preview", *photos[:2], *more)
 
 
+CLOUDS = """
+import anamorph as am
+P = am.points
+recipe = P.Recipe([P.Normalize(), P.Rotate(), P.DropLocal(40), P.AddGlobal(20)])
+mixing = P.Recipe([P.Rotate(), P.RSMix(p=1)], num_points=64, num_classes=2)
+"""
+
+
+@pytest.fixture
+def clouds(tmp_path):
+    """A recipe file, and a folder of a mesh, a scan with colours, and one far from the unit sphere."""
+    (tmp_path / "clouds.py").write_text(CLOUDS)
+    folder = tmp_path / "shapes"
+    folder.mkdir()
+    (folder / "a.off").write_text("OFF\n4 1 0\n-1 -1 0\n1 -1 0\n1 1 0\n-1 1 0\n4 0 1 2 3\n")
+    random = np.random.default_rng(0)
+    np.savez(folder / "b.npz", points=random.normal(size=(300, 3)), colors=np.full((300, 3), (0, 255, 0), np.uint8))
+    np.save(folder / "c.npy", 5000 + 900 * random.normal(size=(400, 3)))
+    return tmp_path / "clouds.py", folder
+
+
+@pytest.mark.parametrize("name", ["recipe", "mixing"])
+def test_preview_of_clouds(clouds, tmp_path, name):
+    recipe, folder = clouds
+    more = ["--recipe", f"{recipe}:{name}", "--views", "2", "--size", "64"]
+    for given, target in (([folder], "a.png"), (sorted(folder.iterdir()), "b.png"), ([folder], "c.png")):
+        seed = ["--seed", "1"] if target == "c.png" else []
+        assert main(["preview", *map(str, given), *more, *seed, "-o", str(tmp_path / target)]) == 0
+    first, again, other = (np.asarray(Image.open(tmp_path / f"{n}.png")).astype(int) for n in "abc")
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    third = first.shape[0] // 3
+    green = (first[..., 1] > first[..., 0] + 60) & (first[..., 1] > first[..., 2] + 60)
+    for row in range(3):  # something is drawn in each cell
+        for column in range(3):
+            cell = first[row * third + 20:row * third + 70, 10 + column * 70:70 + column * 70]
+            assert (np.ptp(cell, -1) > 60).sum() > 50
+    assert green[third:2 * third, :70].sum() > 100  # in the file's colours
+    magenta = (first[..., 0] > 150) & (first[..., 1] < 60) & (first[..., 2] < 110) & (first[..., 2] > 40)
+    assert (magenta[:, 80:].sum() > 20) == (name == "recipe") and not magenta[:, :70].any()  # what was added
+
+
+def test_preview_of_clouds_mistakes(clouds, tmp_path, capsys):
+    recipe, folder = clouds
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.ply").write_text("hello")
+    for given, said in ((tmp_path / "empty", "folder with clouds"), (tmp_path / "bad.ply", "bad.ply"), (recipe, "ends in .npy"),
+                        (tmp_path / "none.off", "cannot be read")):
+        assert said in fails(capsys, "preview", given, "--recipe", f"{recipe}:recipe", "-o", tmp_path / "g.png")
+
+
 def test_a_preview_shows_what_the_loader_trains_on(tmp_path):
     values = np.random.default_rng(0).integers(0, 2**16, (20, 30), dtype=np.uint16)
     (tmp_path / "class").mkdir()

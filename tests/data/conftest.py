@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import anamorph as am
-import anamorph.data.loader as loader_module
+import anamorph.data.family as family_module
 from loading import SIZES, encoded, picture
 
 
@@ -18,7 +18,7 @@ def seen(monkeypatch):
         calls.append(SimpleNamespace(images=pixels, given=type(images), plan=plan, targets=targets))
         return plan.index if targets is None else (plan.index, targets)
 
-    monkeypatch.setattr(loader_module, "render", render)
+    monkeypatch.setattr(family_module, "render", render)
     return calls
 
 

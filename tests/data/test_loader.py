@@ -21,7 +21,7 @@ import pytest
 import torch
 
 import anamorph as am
-import anamorph.data.loader as loader_module
+import anamorph.data.family as family_module
 from anamorph.data.background import Background
 from anamorph.data.order import Order
 from anamorph.data.sources import expand
@@ -761,7 +761,7 @@ def test_prefetched_pixels_are_not_overwritten(tmp_path, monkeypatch):
     for i in range(12):
         (tmp_path / "a" / f"{i:02d}.png").write_bytes(encoded(np.full((16, 16, 3), i, np.uint8), "PNG"))
     kept = []
-    monkeypatch.setattr(loader_module, "render", lambda images, plan, targets, layout: (kept.extend(images.tensors), targets))
+    monkeypatch.setattr(family_module, "render", lambda images, plan, targets, layout: (kept.extend(images.tensors), targets))
     list(am.Loader(tmp_path, StubRecipe(), 2, shuffle=False, decoder="dali"))
     assert [set(image.flatten().tolist()) for image in kept] == [{i} for i in range(12)]
 

@@ -244,7 +244,8 @@ def test_every_argument_of_a_loader_that_changes_pixels_is_an_option():
     known = {"shuffle" if a.dest == "in_order" else "pad" if a.dest == "no_pad" else a.dest
              for a in commands.choices["replay"]._actions}
     of_speed, of_targets, of_clips = {"prefetch", "num_threads"}, {"with_index", "labels", "allow_empty"}, {"change", "drift"}
-    assert options - known == of_speed | of_targets | of_clips  # files hold no clips
+    of_clouds = {"attributes", "mesh_points"}
+    assert options - known == of_speed | of_targets | of_clips | of_clouds  # it takes pictures
 
 
 BAD = {

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import anamorph as am
-from anamorph.data import loader as loader_module
+from anamorph.data import family as family_module
 from anamorph.data.batch import Batch
 from fake_streams import GPU, FakeGpu
 from loading import SIZES, Items, picture
@@ -20,13 +20,13 @@ ARRAY = np.stack([picture(20, 30, i) for i in range(10)])
 @pytest.fixture
 def cuda(monkeypatch):
     fake = FakeGpu(monkeypatch)
-    render = loader_module.render
+    render = family_module.render
 
     def noted(*args, **kwargs):
         fake.note("render", fake.current())
         return render(*args, **kwargs)
 
-    monkeypatch.setattr(loader_module, "render", noted)
+    monkeypatch.setattr(family_module, "render", noted)
     return fake
 
 

@@ -20,12 +20,13 @@ def parser() -> argparse.ArgumentParser:
 
     commands.add_parser("info", help="what was built and what was found on this machine")
 
-    preview = commands.add_parser("preview", help="a sheet of augmented views of your pictures",
+    preview = commands.add_parser("preview", help="a sheet of augmented views of your pictures or point clouds",
                                   formatter_class=Help)
-    preview.add_argument("images", nargs="+", metavar="IMAGE", help="a picture, or a folder, of which some are shown")
+    preview.add_argument("images", nargs="+", metavar="IMAGE", help="a picture or, for an am.points.Recipe, a cloud; or a folder, "
+                         "of which some are shown")
     preview.add_argument("--recipe", required=True, metavar="FILE.py:NAME", help="a Recipe, or a function making one")
     preview.add_argument("-o", "--output", default="grid.png", help="the PNG to write, whatever its suffix")
-    preview.add_argument("--views", type=int, default=6, help="views per picture")
+    preview.add_argument("--views", type=int, default=6, help="views per picture or cloud")
     preview.add_argument("--seed", type=int, default=0, help="of the views")
     preview.add_argument("--epoch", type=int, default=0, help="of the views")
     preview.add_argument("--size", type=int, default=192, help="side of a cell of the sheet, in pixels")

@@ -1,4 +1,4 @@
-"""See what a recipe does: a contact sheet with the originals in front and their views beside them."""
+"""See what a recipe of pictures or point clouds does: a contact sheet with the originals in front and their views beside them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import anamorph as am
 from anamorph.cli.arguments import output_file
+from anamorph.cli.cloud_views import cloud_rows, some_clouds
 from anamorph.data.decode import decoded
 from anamorph.data.folder import IMAGE_SUFFIXES, contents, pictures
 
@@ -50,7 +51,7 @@ def load_recipe(spec: str, kinds: tuple[type, ...] = (am.Recipe,)) -> Any:
     if recipe is module:
         raise am.ArgumentError(f"{path} defines no {name!r}")
     if not isinstance(recipe, kinds):
-        raise am.ArgumentError(f"{spec} is a {type(recipe).__name__}, not a {' or '.join(kind.__name__ for kind in kinds)}")
+        raise am.ArgumentError(f"{spec} is a {type(recipe).__name__}, not a {' or '.join(dict.fromkeys(kind.__name__ for kind in kinds))}")
     return recipe
 
 
@@ -166,22 +167,29 @@ def shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width
 
 def preview(paths: Sequence[str], recipe_spec: str, output: str, *, views: int = 6, seed: int = 0, epoch: int = 0,
             cell: int = 192) -> Path:
-    """Write the contact sheet of a recipe: one row per picture, the original first, then its views."""
+    """Write the contact sheet of a recipe: one row per picture or cloud, the original first, then its views."""
     if views < 1 or cell < 16:
         raise am.ArgumentError("a preview needs at least one view and cells of at least 16 pixels, "
                                f"given --views {views} and --size {cell}")
-    files = [file for path in paths for file in some_pictures(path)]
+    recipe = load_recipe(recipe_spec, (am.Recipe, am.points.Recipe))
+    of_clouds = isinstance(recipe, am.points.Recipe)
+    files = [file for path in paths
+             for file in (some_clouds(path, FROM_A_FOLDER) if of_clouds and Path(path).is_dir() else some_pictures(path))]
     if len(files) * (views + 1) * cell**2 > MOST_PIXELS:
         raise am.ArgumentError(f"expected a sheet of at most {MOST_PIXELS // 10**6} million pixels, given "
                                f"{len(files)} x {views + 1} cells of {cell} x {cell}; try a smaller --size or --views")
     target = output_file("--output", output)
-    recipe = load_recipe(recipe_spec)
-    originals = [read_image(path) for path in files]
-    rows = [[original] for original in originals]
-    for view in augmented_views(originals, recipe, views, seed=seed, epoch=epoch):
-        for row, picture in zip(rows, view):
-            row.append(np.asarray(fitted(picture, cell)))  # a view may be as large as its picture
-    sheet = contact_sheet(rows, cell=cell, titles=["original", *(f"view {v}" for v in range(views))],
-                          captions=[[f"{Path(path).name}"] for path in files])
+    names = [Path(path).name for path in files]
+    if of_clouds:
+        rows, captions = cloud_rows(files, recipe, views, seed=seed, epoch=epoch, side=cell)
+        captions = [[f"{name}\n{first}", *others] for name, (first, *others) in zip(names, captions, strict=True)]
+    else:
+        originals = [read_image(path) for path in files]
+        rows, captions = [[original] for original in originals], [[name] for name in names]
+        for view in augmented_views(originals, recipe, views, seed=seed, epoch=epoch):
+            for row, picture in zip(rows, view):
+                row.append(np.asarray(fitted(picture, cell)))  # a view may be as large as its picture
+    titles = ["original", *(f"view {v}" for v in range(views))]
+    sheet = contact_sheet(rows, cell=cell, titles=titles, captions=captions)
     sheet.save(target, "PNG")
     return target

@@ -22,7 +22,7 @@ class DeviceError(AnamorphError, RuntimeError):
 
 
 class DecodeError(AnamorphError, RuntimeError):
-    """A file that cannot be read as a picture; the message names it."""
+    """A file that cannot be read as a picture or a point cloud; the message names it."""
 
 
 class MissingDependencyError(AnamorphError, ImportError):

@@ -10,14 +10,15 @@ import torch
 from anamorph.core.errors import DtypeError, ShapeError
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_tensor
+from anamorph.data.batch import Batch
 from anamorph.data.labels import column_of
-from anamorph.data.source import Source
+from anamorph.data.source import WholeSource
 from anamorph.images.picture import bytes_of
 
 _EXPECTED = "source: expected uint8 images [N, H, W, C], [N, C, H, W] or [N, H, W], or clips [N, T, H, W, C] or [N, T, C, H, W]"
 
 
-class ArraySource(Source):
+class ArraySource(WholeSource):
     """uint8 [N, H, W, C], [N, C, H, W] or [N, H, W], or of clips with a T behind the N, with or without labels."""
 
     def __init__(self, images: np.ndarray | torch.Tensor, labels: Any = None):
@@ -47,6 +48,12 @@ class ArraySource(Source):
     @property
     def on_gpu(self) -> bool:
         return isinstance(self.images, torch.Tensor) and self.images.is_cuda
+
+    def batch(self, number: int, ids: np.ndarray, labels: np.ndarray | None) -> Batch:
+        return Batch(number, ids, None, labels, self.frames)
+
+    def fill(self, batch: Batch) -> None:
+        batch.images = self.gather(batch.ids)
 
     def gather(self, ids: np.ndarray | torch.Tensor) -> torch.Tensor:
         """The images ``ids``, uint8 [B, H, W, C], of clips [B * T, H, W, C], where the array lives (on a GPU: on its current

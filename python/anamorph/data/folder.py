@@ -63,19 +63,24 @@ def contents(path: str | Path) -> np.ndarray:
 
 def pictures(folder: str | Path) -> list[str]:
     """The image files in and below a folder, in ImageFolder's order."""
-    return [os.path.join(place, file) for place, files in sorted(_walk(str(folder))) for file in sorted(files)]
+    return files_of(folder, IMAGE_SUFFIXES)
 
 
-def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
-    """(folder, image files) of a folder and those below it; ``above`` are the real paths of its parents."""
+def files_of(folder: str | Path, suffixes: tuple[str, ...]) -> list[str]:
+    """The files in and below a folder whose names end in one of some suffixes, in ImageFolder's order."""
+    return [os.path.join(place, file) for place, files in sorted(_walk(str(folder), suffixes)) for file in sorted(files)]
+
+
+def _walk(folder: str, suffixes: tuple[str, ...], above: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
+    """(folder, files) of a folder and those below it; ``above`` are the real paths of its parents."""
     real = os.path.realpath(folder)
     if real in above:  # a link to a parent
         return
     files = []
     for entry in os.scandir(folder):
         if entry.is_dir():
-            yield from _walk(entry.path, (*above, real))
+            yield from _walk(entry.path, suffixes, (*above, real))
         # Reading a pipe or a device could wait for ever. A broken link is reported when it is read.
-        elif entry.name.lower().endswith(IMAGE_SUFFIXES) and (entry.is_file() or not os.path.exists(entry.path)):
+        elif entry.name.lower().endswith(suffixes) and (entry.is_file() or not os.path.exists(entry.path)):
             files.append(entry.name)
     yield folder, files

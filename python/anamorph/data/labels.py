@@ -17,8 +17,10 @@ from anamorph.core.move import to_device
 from anamorph.core.tensors import as_tensor
 from anamorph.images.recipe import Recipe
 from anamorph.images.views import Views
+from anamorph.points.recipe import Recipe as CloudRecipe
 
 Label = int | np.ndarray | Mapping[Any, Any]
+AnyRecipe = Recipe | Views | CloudRecipe
 
 
 def label_of(value: Any, name: Callable[[], str]) -> Label:
@@ -110,12 +112,12 @@ def _moved(value: Any, device: torch.device) -> Any:
     return {key: _moved(entry, device) for key, entry in value.items()} if isinstance(value, Mapping) else value
 
 
-def needs_classes(recipe: Recipe | Views) -> bool:
+def needs_classes(recipe: AnyRecipe) -> bool:
     """Whether a recipe can make nothing of class ids before it knows how many classes there are."""
     return recipe.labels == "soft" and recipe.num_classes is None and bool(recipe._mixes or recipe.label_smoothing)
 
 
-def with_classes(recipe: Recipe | Views, known: int | None, source: str) -> Recipe | Views:
+def with_classes(recipe: AnyRecipe, known: int | None, source: str) -> AnyRecipe:
     """The recipe that knows the source's number of classes, which ``known`` is; None where the source does not say."""
     if recipe.labels == "soft" and recipe.num_classes is not None and known is not None and recipe.num_classes < known:
         raise ArgumentError(f"num_classes: expected at least {known} in the recipe, as the labels of {source} say, given "
@@ -128,7 +130,7 @@ def with_classes(recipe: Recipe | Views, known: int | None, source: str) -> Reci
     return recipe._with_classes(known)
 
 
-def check(label: Label | None, recipe: Recipe | Views, name: Callable[[], str]) -> None:
+def check(label: Label | None, recipe: AnyRecipe, name: Callable[[], str]) -> None:
     """Raises for a label of which the recipe can make nothing."""
     classes = recipe.num_classes if recipe.labels == "soft" else None
     if isinstance(label, int):

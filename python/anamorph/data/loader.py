@@ -19,24 +19,21 @@ from anamorph.core import checks
 from anamorph.core.errors import AnamorphError, ArgumentError, DecodeError, DeviceError
 from anamorph.core.lease import Lease
 from anamorph.core.tensors import current
-from anamorph.data.array import ArraySource
 from anamorph.data.background import Background, Gate, shared_out
 from anamorph.data.batch import Batch
-from anamorph.data.clips import check_channels, frames_of
+from anamorph.data.clouds import CloudDataset, Clouds
 from anamorph.data.codecs import CodecsDecoder
 from anamorph.data.dali import DaliDecoder, PipelineSource, Reject, is_pipeline
 from anamorph.data.dataset import DatasetSource
 from anamorph.data.decode import PillowDecoder
+from anamorph.data.family import Family, Pictures
 from anamorph.data.labels import Label, check, collate, column, extremes, form, label_at, needs_classes, with_classes
 from anamorph.data.order import InOrder, Order
-from anamorph.data.source import Source
-from anamorph.data.sources import open_source
+from anamorph.data.source import Source, WholeSource
 from anamorph.data.turns import Turns
-from anamorph.images.frames import check_change
-from anamorph.images.plan import Plan, Plans
-from anamorph.images.recipe import ENDS, MAX_EPOCH, Recipe
-from anamorph.images.render import render
+from anamorph.images.recipe import MAX_EPOCH, Recipe
 from anamorph.images.views import Views
+from anamorph.points.recipe import Recipe as CloudRecipe
 
 logger = logging.getLogger("anamorph")
 
@@ -112,8 +109,8 @@ class Loader:
               that was left early first runs through the rest; without a reader it goes on where the pipeline
               stands). One iterator at a time; without an index output the ids of a rank run on from 0 in steps of
               the world size. ``batch_size`` must be the pipeline's.
-        recipe: an ``am.Recipe``, or :func:`anamorph.views` of several: then dicts by name stand where images would, and where
-            targets would that a recipe makes.
+        recipe: an ``am.Recipe``, or an ``am.points.Recipe``, or :func:`anamorph.views` of several of the first: then dicts by
+            name stand where images would, and where targets would that a recipe makes.
         batch_size: images per batch and rank.
         device: where the batches are made, ``"cpu"``, ``"cuda[:i]"`` or the number of a GPU. On a GPU files are decoded there
             by nvJPEG, and all work is queued on the stream that is current when a batch is asked for. Pixels that were
@@ -149,6 +146,21 @@ class Loader:
             ``ImageFolder`` and ``decode_image``, which has ``apply_exif_orientation``; only TIFFs are turned by Pillow and so
             by ``ImageFolder`` whatever one asks for.
         change, drift: how the views of a clip's frames differ, as of ``Recipe.plan``; by default not at all.
+        attributes: of clouds, which of what their points have is yielded with them: names such as "normals", "colors", "labels".
+        mesh_points: of clouds, how many points a mesh is sampled at; by default 2,048.
+
+    **Point clouds.** With an :class:`anamorph.points.Recipe` the views are float32 ``[B, M, 3]``, and with ``attributes`` a dict
+    of "points", each attribute and "origin" (:func:`anamorph.points.render`). ``source`` is then one of
+
+        * a folder ``root/class/.../file``, or HDF5 files in ModelNet40's form: a path, a list, a pattern, or a folder of them.
+          The formats are those of :func:`anamorph.points.read_cloud`;
+        * clouds in memory: float32 ``[n, N, 3]`` (numpy or torch, host or GPU), or a list of ``[N, 3]`` on the host, in whose
+          place a dict of "points" and attributes may stand; or ``(clouds, labels)``;
+        * a map-style dataset of ``(cloud, label)`` or ``cloud``, a cloud being as in such a list.
+
+    A mesh is sampled by the key (seed, sample id): at the same points in every epoch. HDF5 files are read into memory once. A
+    batch is dense: where clouds differ in size, or the recipe's draw decides it, the recipe has ``num_points``. ``decoder`` is
+    not used, and ``channels``, ``exif``, ``change`` and ``drift`` are about pictures.
 
     Where the recipe has :func:`anamorph.schedule`, ``step`` is the number of the batch in the pass, from 0.
 
@@ -191,16 +203,17 @@ class Loader:
         exif: bool = False,
         change: str = "none",
         drift: float = 0.2,
+        attributes: Sequence[str] = (),
+        mesh_points: int | None = None,
         **unknown: Any,
     ):
         for name in unknown:
             if name not in _ELSEWHERE:
                 raise TypeError(f"Loader.__init__() got an unexpected keyword argument {name!r}")
             raise ArgumentError(f"{name}: expected {_ELSEWHERE[name]}, given {name}={unknown[name]!r}")
-        if not isinstance(recipe, Recipe | Views):
-            raise ArgumentError(f"recipe: expected an anamorph.Recipe or views, given {type(recipe).__name__}")
-        if recipe._masks:
-            raise ArgumentError("recipe: expected one without MaskMix, whose mask only a call of render can be given")
+        if not isinstance(recipe, Recipe | Views | CloudRecipe):
+            raise ArgumentError("recipe: expected an anamorph.Recipe or views, or an anamorph.points.Recipe, given "
+                                f"{type(recipe).__name__}")
         batch_size = checks.whole("batch_size", batch_size, 1, 2**31 - 1)
         seed = checks.whole("seed", seed, 0, 2**64 - 1)
         epoch = checks.whole("epoch", epoch, 0, MAX_EPOCH)
@@ -209,8 +222,11 @@ class Loader:
         checks.choice("decoder", decoder, ("auto", "dali", "pillow"))
         checks.choice("on_error", on_error, ("raise", "skip"))
         channels = _channels(channels)
-        check_change(1, change, drift)
-        self._change: dict[str, Any] = {"change": change, "drift": drift}
+        self._family: Family
+        if isinstance(recipe, CloudRecipe):
+            self._family = Clouds(recipe, seed, attributes, mesh_points, channels=channels, exif=exif, change=change)
+        else:
+            self._family = Pictures(recipe, channels, change, drift, attributes, mesh_points)
         for name, flag in (("shuffle", shuffle), ("drop_last", drop_last), ("pad", pad), ("with_index", with_index),
                            ("labels", labels), ("allow_empty", allow_empty), ("exif", exif)):
             if not isinstance(flag, (bool, np.bool_)):
@@ -231,7 +247,7 @@ class Loader:
         self._station: Decode | None = None  # which files go through on the host
 
         self.source: Source | PipelineSource
-        if is_pipeline(source):
+        if is_pipeline(source) and isinstance(self._family, Pictures):
             if on_error == "skip":
                 raise ArgumentError("on_error: expected 'raise' for a DALI pipeline, which fails as a whole, given 'skip'")
             if not pad or allow_empty:
@@ -242,7 +258,7 @@ class Loader:
                 raise ArgumentError(f"batch_size: expected {self.source.batch_size}, the DALI pipeline's, given {batch_size}")
             samples = 0
         else:
-            self.source = open_source(source, channels, bool(labels), bool(allow_empty))
+            self.source = self._family.open(source, bool(labels), bool(allow_empty))
             samples = len(self.source)
             if self.source.thread_safe:
                 num_threads = num_threads or min(16, _cores())
@@ -262,9 +278,7 @@ class Loader:
                                 "whose pictures are decoded already")
         self._labels = bool(labels)
         self.recipe = self._fitted(recipe)
-        if isinstance(self.source, ArraySource):
-            height, width = self.source.images.shape[-3:-1]
-            self.recipe.output_size((height, width))
+        self._family.check(self.recipe, self.source)
         # A dataset is read by one thread at a time, also by two passes, or by one that is just being left.
         self._alone = not getattr(self.source, "thread_safe", True) and self._num_threads == 1
         self._gate = Gate()
@@ -273,7 +287,7 @@ class Loader:
                              drop_last=bool(drop_last), pad=bool(pad))
         self.batch_sampler = Turns(self.sampler)
 
-    def _fitted(self, recipe: Recipe | Views) -> Recipe | Views:
+    def _fitted(self, recipe: Recipe | Views | CloudRecipe) -> Recipe | Views | CloudRecipe:
         """The recipe with the source's number of classes, where it needs one; raises where the labels do not fit it."""
         source = self.source
         if not self._labels:
@@ -298,7 +312,7 @@ class Loader:
     @property
     def dataset(self) -> Any:
         """The dataset that was given, or what the samples of another source are numbered by; it has a length."""
-        return self.source.dataset if isinstance(self.source, DatasetSource) else self.source
+        return self.source.dataset if isinstance(self.source, DatasetSource | CloudDataset) else self.source
 
     @property
     def class_to_idx(self) -> dict[str, int] | None:
@@ -345,7 +359,7 @@ class Loader:
         order = self.sampler
         return {"seed": self.seed, "batch_size": self.batch_size, "world": order.world, "samples": order.samples,
                 "shuffle": order.shuffle, "drop_last": order.drop_last, "pad": order.pad, "recipe": self.recipe.fingerprint,
-                **self._change}
+                **self._family.identity}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on where ``state_dict`` was taken: the next pass starts at that batch.
@@ -413,15 +427,7 @@ class Loader:
                 at = (cast(torch.Tensor, batch.ids) == index).nonzero()
                 if not len(at):
                     raise next(e for e in rejected if self._name(index) in str(e))
-                frames = batch.frames or 1
-                plan = self._plan(batch, epoch)
-                drawn = render(self._pictures(batch), plan, layout="NHWC")
-                sample = partial(_of_sample, int(at[0]), frames)
-                if isinstance(plan, Plan):
-                    found: tuple[Any, Any] = sample(drawn, plan)
-                else:
-                    each = {name: sample(drawn[name], one) for name, one in plan.items()}
-                    found = {name: view for name, (view, _) in each.items()}, {name: text for name, (_, text) in each.items()}
+                found = self._family.replay(batch, self._plan(batch, epoch), int(at[0]))
             del held
         return found
 
@@ -468,7 +474,7 @@ class Loader:
             yield from self.source.batches(start)
             return
         reader: Generator[Batch, None, None] | Background[Batch]
-        if isinstance(self.source, ArraySource) and self.source.on_gpu:
+        if isinstance(self.source, WholeSource) and self.source.on_gpu:
             # An array on the GPU needs no reading ahead, and another thread would use another stream.
             reader = self._read(epoch, start, reject)
         else:
@@ -485,13 +491,13 @@ class Loader:
     def _read(self, epoch: int, start: int, reject: Reject) -> Generator[Batch, None, None]:
         """Runs in the reader thread: encoded batches for DALI, or pixels, on their way to a GPU."""
         source = self.source
-        if isinstance(source, ArraySource):
+        if isinstance(source, WholeSource):
             for number, ids in self.sampler.batches(epoch, start):
                 labels = None if source.labels is None or not self._labels else source.labels[ids]
-                batch = Batch(number, ids, None, labels, source.frames)
+                batch = source.batch(number, ids, labels)
                 if source.on_gpu:
                     batch.arrive(self.device)
-                batch.images = source.gather(batch.ids)
+                source.fill(batch)
                 yield batch if source.on_gpu else batch.ship(self.device)
             return
         before: tuple[str, int] | None = None  # what the labels of this pass are, and a sample that has one
@@ -550,17 +556,11 @@ class Loader:
             check(label_at(labels, at), self.recipe, partial(self._name, int(batch.ids[at])))
 
     def _assemble(self, number: int, ids: np.ndarray, loaded: list[tuple[Any, Label | None]]) -> Batch:
-        images = [image for image, _ in loaded]
+        samples = [sample for sample, _ in loaded]
         labels = column([label for _, label in loaded])
         if self._decoder is not None:
-            return Batch(number, ids, images, labels)
-        names = [partial(self._name, index) for index in ids.tolist()]
-        frames = frames_of(images, names)
-        if frames:
-            images = [image for clip in images for image in clip]
-        check_channels(images, names, frames or 1)
-        # Not stacked where they have one size: that would wake torch's threads, which take the cores from those that decode.
-        return Batch(number, ids, images, labels, frames)
+            return Batch(number, ids, samples, labels)
+        return self._family.assemble(number, ids, samples, labels, [partial(self._name, index) for index in ids.tolist()])
 
     def _augment(self, batch: Batch, epoch: int) -> Any:
         # The loader's GPU need not be the current one, whose context pinning would open.
@@ -583,37 +583,14 @@ class Loader:
         return tuple(parts) if len(parts) > 1 else parts[0]
 
     def _render(self, batch: Batch, targets: torch.Tensor | None, epoch: int) -> Any:
-        plan = self._plan(batch, epoch)
-        return render(self._pictures(batch), plan, targets=targets, layout="NHWC")
+        return self._family.render(batch, self._plan(batch, epoch), targets)
 
-    def _pictures(self, batch: Batch) -> Any:
-        """As render takes them: a tensor of clips has their axis."""
-        clips = batch.frames and isinstance(batch.images, torch.Tensor)
-        return batch.images.unflatten(0, (-1, batch.frames)) if clips else batch.images
+    def _plan(self, batch: Batch, epoch: int) -> Any:
+        return self._family.plan(self.recipe, batch, self.seed, epoch, self.device, partial(self._name_of, batch.ids))
 
-    def _plan(self, batch: Batch, epoch: int) -> Plan | Plans:
-        change = dict(self._change, frames=batch.frames) if batch.frames else {}
-        if not batch.frames and self._change["change"] != "none":
-            raise ArgumentError(f"change: expected 'none' for single pictures, given {self._change['change']!r}")
-        return self.recipe.plan(batch.ids, seed=self.seed, epoch=epoch, step=batch.number, size=self._sizes(batch),
-                                device=self.device, **change)
-
-    def _sizes(self, batch: Batch) -> tuple[int, int] | torch.Tensor:
-        """(H, W) when all images agree, which the host knows, else int64 [B, 2] on the device."""
-        if isinstance(batch.images, torch.Tensor):
-            return batch.images.shape[1], batch.images.shape[2]
-        sizes = batch.images.sizes
-        others = (sizes != sizes[0]).any(1)
-        if not others.any():
-            h, w = sizes[0].tolist()
-            return h, w
-        if not self.recipe._fixed:
-            given = [f"{h} x {w} pixels in {self._name(int(batch.ids[at // (batch.frames or 1)]))}"
-                     for at in (0, int(others.nonzero()[0])) for h, w in [sizes[at].tolist()]]
-            raise ArgumentError("source: expected pictures of one size for a recipe whose output's size depends on theirs, given "
-                                f"{' and '.join(given)}; {ENDS}")
-        there = cast(torch.Tensor, batch.images._sizes_there())
-        return there.unflatten(0, (-1, batch.frames)) if batch.frames else there
+    def _name_of(self, ids: np.ndarray | torch.Tensor, at: int) -> str:
+        """Of a sample of a batch, for an error; only then, as ids may lie on a GPU."""
+        return self._name(int(ids[at]))
 
     def _name(self, index: int) -> str:
         return f"sample {index} of the DALI pipeline" if isinstance(self.source, PipelineSource) else self.source.name(index)
@@ -625,13 +602,6 @@ class Loader:
         logger.warning("skipped %s", error)
         error.__cause__ = error.__context__ = None
         stats.skipped.append(error.with_traceback(None))  # whose frames hold the file's bytes
-
-
-def _of_sample(i: int, frames: int, views: torch.Tensor, plan: Plan | tuple[Plan, ...]) -> tuple[Any, Any]:
-    """Its view and what was done, or those of several plans."""
-    if isinstance(plan, Plan):
-        return views[i].clone(), plan[i * frames]
-    return views[:, i].clone(), tuple(one[i * frames] for one in plan)
 
 
 def _channels(value: Any) -> int:

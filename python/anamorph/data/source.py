@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
 import torch
 
+from anamorph.data.batch import Batch
 from anamorph.data.labels import Label, label_at
 
 
@@ -54,6 +56,22 @@ class Source:
     @property
     def class_to_idx(self) -> dict[str, int] | None:
         return None if self.classes is None else {name: label for label, name in enumerate(self.classes)}
+
+
+class WholeSource(Source):
+    """One that lies in memory, from which a batch is gathered in one piece. ``on_gpu``: there, on its current stream."""
+
+    @property
+    @abstractmethod
+    def on_gpu(self) -> bool: ...
+
+    @abstractmethod
+    def batch(self, number: int, ids: np.ndarray, labels: np.ndarray | None) -> Batch:
+        """One without samples yet."""
+
+    @abstractmethod
+    def fill(self, batch: Batch) -> None:
+        """Puts the samples of its ids in, where the source lies."""
 
 
 Pixels = torch.Tensor | list[torch.Tensor]  # of a picture [H, W, C], or of a clip's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -158,6 +159,15 @@ class Recipe:
         out = render(cloud[None], plan)
         assert isinstance(out, Tensor)
         return out[0, :int(plan.counts[0])]
+
+    @property
+    def fingerprint(self) -> int:
+        """A 63-bit number of the program and the options, the same in every process: recipes of the same number make the same batches."""
+        text = repr((self.slots, self._options()))
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+    def _with_classes(self, num_classes: int) -> Recipe:
+        return Recipe(self.transforms, self.num_points, self.sample, num_classes, self.label_smoothing, self.labels)
 
     def _options(self) -> tuple[Any, ...]:
         return self.num_points, self.sample, self.num_classes, self.label_smoothing, self.labels
