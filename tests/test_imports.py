@@ -53,7 +53,8 @@ GRAPH = {module: set(imports(module, path)) - {module} for module, path in FILES
 BENCH = Path(__file__).parents[1] / "bench"  # scripts, whose libraries the extra of that name brings as well
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 # What other libraries a file may import beside those of the base package: those of an extra.
-EXTRAS = {"anamorph.points.assign": "points", "anamorph.points.files": "points", "anamorph.data.decode": "pillow", "anamorph.data.dali": "dali",
+EXTRAS = {"anamorph.points.assign": "points", "anamorph.points.files": "points", "anamorph.data.decode": "pillow",
+          "anamorph.data.dali": "dali",
           "anamorph.data.codecs": "dali",
           "anamorph.training.corruptions": "pillow",
           "anamorph.cli.gallery": "bench", "anamorph.cli.gallery_points": "pillow", "anamorph.cli.spheres": "pillow",

@@ -208,7 +208,8 @@ def test_options_leave_parts_out():
     masked = adapt(use_deformation=False)(points, IDS)
     assert masked.scale is None and torch.equal(masked.deformed, nets.normalised(points)) and (masked.keep == 0).any()
     assert adapt(use_discriminator=False).discriminator is None
-    assert not [name for name, _ in adapt(use_mask=False).generator.named_parameters() if name.startswith(("up", "local", "stays"))]
+    assert not [name for name, _ in adapt(use_mask=False).generator.named_parameters() if name.startswith(("up", "local",
+                                                                                                           "stays"))]
 
 
 def test_the_generator_runs_by_either_code(route):
@@ -356,7 +357,8 @@ def test_the_feedback_makes_clouds_harder():
     targets = (torch.arange(8) >= 4).long()
     net = adapt(use_discriminator=False, use_mask=False, hardness=(6, 6))
     optimizer = torch.optim.Adam(net.generator.parameters(), 0.01)
-    steps = [net.generator_step(nets.normalised(points), targets, torch.arange(8), Extent(), optimizer, step=0) for _ in range(20)]
+    steps = [net.generator_step(nets.normalised(points), targets, torch.arange(8), Extent(), optimizer,
+                                step=0) for _ in range(20)]
     losses, harder = ([float(getattr(step, name)) for step in steps] for name in ("loss", "harder"))
     assert losses[-1] < losses[0] - 0.02 and harder[-1] > 1.05 * harder[0], "on the same draws"
 

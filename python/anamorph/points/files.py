@@ -40,7 +40,8 @@ def read_cloud(path: str | os.PathLike[str], num_points: int = 2048, key: tuple[
     * ``.npz``: "points" or "xyz" ``[N, 3]``; "normals" ``[N, 3]``, "colors" ``[N, ...]``, "labels" ``[N]`` where there are;
     * ``.ply``, ``.off``, ``.obj``, ``.stl``: a mesh, which is sampled; without faces its vertices, and what a .ply says
       of them as nx ny nz, colours and "label";
-    * ``.h5``, ``.hdf5``: ModelNet40's "data" ``[n, N, 3]`` and "normal", ShapeNet's part labels "pid" ``[n, N]``; cloud ``index``.
+    * ``.h5``, ``.hdf5``: ModelNet40's "data" ``[n, N, 3]`` and "normal", ShapeNet's part labels "pid" ``[n, N]``; cloud
+    ``index``.
 
     A mesh is sampled uniformly by area: a triangle is drawn with a probability proportional to its area, and a point in it by
     (1 - sqrt(u)) A + sqrt(u) (1 - v) B + sqrt(u) v C (Osada et al., "Shape distributions", TOG 2002, 4.1). The normal of a point

@@ -162,7 +162,8 @@ class Recipe:
 
     @property
     def fingerprint(self) -> int:
-        """A 63-bit number of the program and the options, the same in every process: recipes of the same number make the same batches."""
+        """A 63-bit number of the program and the options, the same in every process: recipes of the same
+        number make the same batches."""
         text = repr((self.slots, self._options()))
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
