@@ -285,7 +285,7 @@ def test_preview_of_clouds(clouds, tmp_path, name):
 
 
 def test_preview_of_clouds_mistakes(clouds, tmp_path, capsys):
-    recipe, folder = clouds
+    recipe, _ = clouds
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.ply").write_text("hello")
     for given, said in ((tmp_path / "empty", "folder with clouds"), (tmp_path / "bad.ply", "bad.ply"), (recipe, "ends in .npy"),

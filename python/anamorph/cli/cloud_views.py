@@ -28,9 +28,9 @@ def cloud_rows(paths: Sequence[str], recipe: am.points.Recipe, views: int, *, se
                side: int) -> tuple[list[list[np.ndarray]], list[list[str]]]:
     """Of each file a row of pictures, the cloud and its views, and what is said below them.
 
-    View ``v`` is what a training run with this seed and epoch would see of samples 0 .. B-1. Points keep the colour that they have
-    in the file, or that of their height in the cloud; points that were added have one of their own. The views of a row are drawn
-    to one scale, so that what changes the size is seen.
+    View ``v`` is what a training run with this seed and epoch would see of samples 0 .. B-1. Points keep the colour that they
+    have in the file, or that of their height in the cloud; points that were added have one of their own. The views of a row are
+    drawn to one scale, so that what changes the size is seen.
     """
     clouds = [am.points.read_cloud(path, key=(seed, i)) for i, path in enumerate(paths)]
     count = torch.tensor([len(points) for points, _ in clouds])
@@ -53,8 +53,8 @@ def cloud_rows(paths: Sequence[str], recipe: am.points.Recipe, views: int, *, se
         rows.append([drawn((original - middle) / reach, colors[i, :len(cloud)].numpy(), side)])
         captions.append([f"{len(cloud):,} points"])
         middle, reach = _frame([p[i, :n[i]] for p, _, n in found])
-        for p, shown, n in found:
-            rows[-1].append(drawn((p[i, :n[i]] - middle) / reach, shown[i, :n[i]], side))
+        for p, color, n in found:
+            rows[-1].append(drawn((p[i, :n[i]] - middle) / reach, color[i, :n[i]], side))
             captions[-1].append(f"{n[i]:,} points")
     return rows, captions
 

@@ -22,8 +22,8 @@ def parser() -> argparse.ArgumentParser:
 
     preview = commands.add_parser("preview", help="a sheet of augmented views of your pictures or point clouds",
                                   formatter_class=Help)
-    preview.add_argument("images", nargs="+", metavar="IMAGE", help="a picture or, for an am.points.Recipe, a cloud; or a folder, "
-                         "of which some are shown")
+    preview.add_argument("images", nargs="+", metavar="IMAGE", help="a picture or, for an am.points.Recipe, a cloud; or a "
+                         "folder, of which some are shown")
     preview.add_argument("--recipe", required=True, metavar="FILE.py:NAME", help="a Recipe, or a function making one")
     preview.add_argument("-o", "--output", default="grid.png", help="the PNG to write, whatever its suffix")
     preview.add_argument("--views", type=int, default=6, help="views per picture or cloud")

@@ -51,7 +51,8 @@ def load_recipe(spec: str, kinds: tuple[type, ...] = (am.Recipe,)) -> Any:
     if recipe is module:
         raise am.ArgumentError(f"{path} defines no {name!r}")
     if not isinstance(recipe, kinds):
-        raise am.ArgumentError(f"{spec} is a {type(recipe).__name__}, not a {' or '.join(dict.fromkeys(kind.__name__ for kind in kinds))}")
+        names = " or ".join(dict.fromkeys(kind.__name__ for kind in kinds))
+        raise am.ArgumentError(f"{spec} is a {type(recipe).__name__}, not a {names}")
     return recipe
 
 
