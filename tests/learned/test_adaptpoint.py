@@ -208,8 +208,8 @@ def test_options_leave_parts_out():
     masked = adapt(use_deformation=False)(points, IDS)
     assert masked.scale is None and torch.equal(masked.deformed, nets.normalised(points)) and (masked.keep == 0).any()
     assert adapt(use_discriminator=False).discriminator is None
-    assert not [name for name, _ in adapt(use_mask=False).generator.named_parameters() if name.startswith(("up", "local",
-                                                                                                           "stays"))]
+    names = [name for name, _ in adapt(use_mask=False).generator.named_parameters()]
+    assert not [name for name in names if name.startswith(("up", "local", "stays"))]
 
 
 def test_the_generator_runs_by_either_code(route):
@@ -355,10 +355,10 @@ def test_the_feedback_makes_clouds_harder():
     points[:4] *= torch.tensor([1, 0.6, 0.5])
     points[4:] *= torch.tensor([0.5, 0.6, 1])
     targets = (torch.arange(8) >= 4).long()
+    points = nets.normalised(points)
     net = adapt(use_discriminator=False, use_mask=False, hardness=(6, 6))
     optimizer = torch.optim.Adam(net.generator.parameters(), 0.01)
-    steps = [net.generator_step(nets.normalised(points), targets, torch.arange(8), Extent(), optimizer,
-                                step=0) for _ in range(20)]
+    steps = [net.generator_step(points, targets, torch.arange(8), Extent(), optimizer, step=0) for _ in range(20)]
     losses, harder = ([float(getattr(step, name)) for step in steps] for name in ("loss", "harder"))
     assert losses[-1] < losses[0] - 0.02 and harder[-1] > 1.05 * harder[0], "on the same draws"
 
