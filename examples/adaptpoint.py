@@ -2,9 +2,9 @@
 
 A small PointNet learns eight shapes, and is then asked about corrupted clouds (ModelNet-C's seven corruptions). Trained without
 augmentation, and with scale and shift, PointWOLF, RSMix and AdaptPoint, this one also without its mask. There is one mesh of each
-class, so the clouds of a class differ by what was sampled, by turns about the vertical and by a stretch along each axis, and so do
-those for training from those for the test: this measures what corruptions do, not how well a class is understood. mCE is in errors
-of DGCNN on ModelNet40, which is another task, so it compares the rows and nothing else.
+class, so the clouds of a class differ by what was sampled, by turns about the vertical and by a stretch along each axis, and so
+do those for training from those for the test: this measures what corruptions do, not how well a class is understood. mCE is in
+errors of DGCNN on ModelNet40, which is another task, so it compares the rows and nothing else.
 dpkg -x assimp-testmodels_*.deb . gives usr/share/assimp/models, which is FOLDER; trimesh reads them.
 """
 
@@ -125,15 +125,16 @@ found: dict[str, list[dict[str, float]]] = {way: [] for way in [*WAYS, "AdaptPoi
 for seed in range(options.seeds):
     train_points, train_labels = clouds(pools[:, :half], options.clouds, options.points, seed, 0)
     test_points, test_labels = clouds(pools[:, half:], TEST, TEST_POINTS, seed, 1_000_000)
-    worse = {name: [P.corrupt(test_points, name, level, seed=seed) for level in corruptions.SEVERITIES] for name in corruptions.NAMES}
-    for way, runs in found.items():
+    worse = {name: [P.corrupt(test_points, name, level, seed=seed) for level in corruptions.SEVERITIES] for name in
+    corruptions.NAMES} for way, runs in found.items():
         began = time.process_time()
         net, loss = train(way, train_points, train_labels, seed)
         took = time.process_time() - began
         each = {"clean": right(net, test_points, test_labels)}
         each |= {name: mean(right(net, view, test_labels) for view in views) for name, views in worse.items()}
         runs.append(each | {"mCE": robustness.mce(each, digits=None)})
-        print(f"{way}, run {seed}: loss {loss:.2f}; " + ", ".join(f"{k} {v:.3f}" for k, v in runs[-1].items()) + f"; {took:.0f} s",
+        print(f"{way}, run {seed}: loss {loss:.2f}; " + ", ".join(f"{k} {v:.3f}" for k,
+                                                                  v in runs[-1].items()) + f"; {took:.0f} s",
               flush=True)
 
 columns = ["clean", *corruptions.NAMES, "mCE"]
