@@ -2,9 +2,9 @@
 
 A small PointNet learns eight shapes, and is then asked about corrupted clouds (ModelNet-C's seven corruptions). Trained without
 augmentation, and with scale and shift, PointWOLF, RSMix and AdaptPoint, this one also without its mask. There is one mesh of each
-class, so the clouds of a class differ by what was sampled, by turns about the vertical and by a stretch along each axis, and so do
-those for training from those for the test: this measures what corruptions do, not how well a class is understood. mCE is in errors
-of DGCNN on ModelNet40, which is another task, so it compares the rows and nothing else.
+class, so the clouds of a class differ by what was sampled, by turns about the vertical and by a stretch along each axis, and so
+do those for training from those for the test: this measures what corruptions do, not how well a class is understood. mCE is in
+errors of DGCNN on ModelNet40, which is another task, so it compares the rows and nothing else.
 dpkg -x assimp-testmodels_*.deb . gives usr/share/assimp/models, which is FOLDER; trimesh reads them.
 """
 
@@ -25,10 +25,11 @@ from anamorph.points import corruptions, robustness
 P = am.points
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", type=Path)
-parser.add_argument("--epochs", type=int, default=60)
-parser.add_argument("--batch-size", type=int, default=32)
+parser.add_argument("--epochs", type=int, default=30)
+parser.add_argument("--batch-size", type=int, default=16)
 parser.add_argument("--seeds", type=int, default=3)
-parser.add_argument("--clouds", type=int, default=16, help="of each class, for training; for the test 40")
+parser.add_argument("--clouds", type=int, default=8, help="of each class, for training")
+parser.add_argument("--tested", type=int, default=40, help="of each class, for the test")
 parser.add_argument("--points", type=int, default=512, help="of a cloud for training; for the test 1,024, as ModelNet-C's")
 options = parser.parse_args()
 
@@ -37,7 +38,7 @@ SHAPES = {"wolf": ("OBJ/WusonOBJ.obj", "y"), "spider": ("OBJ/spider.obj", "y"), 
     "glTF2/2CylinderEngine-glTF-Binary/2CylinderEngine.glb", "y"), "boards": ("glTF2/ClearCoat-glTF/ClearCoatTest.gltf", "y"),
     "torn sphere": ("STL/sphereWithHole.stl", "z"), "swarm": ("STL/3DSMaxExport.STL", "z"), "bottle": ("OBJ/empty_mat.obj", "y"),
     "cube": ("OBJ/box.obj", "y")}
-TEST, TEST_POINTS, POOL = 40, 1024, 40_000
+TEST_POINTS, POOL = 1024, 40_000
 OWN = P.Recipe([P.Scale(0.75, 1.33, per_axis=True), P.Rotate(), P.Normalize()])  # what makes clouds of a class differ
 DGCNN = [P.Scale(2 / 3, 3 / 2, per_axis=True), P.Translate(0.2)]
 WAYS = {"nothing": P.Recipe([P.Shuffle()], num_classes=len(SHAPES)), "scale + shift": P.Recipe(DGCNN, num_classes=len(SHAPES)),
@@ -124,8 +125,9 @@ half = POOL // 2
 found: dict[str, list[dict[str, float]]] = {way: [] for way in [*WAYS, "AdaptPoint", "AdaptPoint, no mask"]}
 for seed in range(options.seeds):
     train_points, train_labels = clouds(pools[:, :half], options.clouds, options.points, seed, 0)
-    test_points, test_labels = clouds(pools[:, half:], TEST, TEST_POINTS, seed, 1_000_000)
-    worse = {name: [P.corrupt(test_points, name, level, seed=seed) for level in corruptions.SEVERITIES] for name in corruptions.NAMES}
+    test_points, test_labels = clouds(pools[:, half:], options.tested, TEST_POINTS, seed, 1_000_000)
+    worse = {name: [P.corrupt(test_points, name, level, seed=seed) for level in corruptions.SEVERITIES]
+             for name in corruptions.NAMES}
     for way, runs in found.items():
         began = time.process_time()
         net, loss = train(way, train_points, train_labels, seed)
@@ -133,8 +135,8 @@ for seed in range(options.seeds):
         each = {"clean": right(net, test_points, test_labels)}
         each |= {name: mean(right(net, view, test_labels) for view in views) for name, views in worse.items()}
         runs.append(each | {"mCE": robustness.mce(each, digits=None)})
-        print(f"{way}, run {seed}: loss {loss:.2f}; " + ", ".join(f"{k} {v:.3f}" for k, v in runs[-1].items()) + f"; {took:.0f} s",
-              flush=True)
+        said = ", ".join(f"{column} {value:.3f}" for column, value in runs[-1].items())
+        print(f"{way}, run {seed}: loss {loss:.2f}; {said}; {took:.0f} s", flush=True)
 
 columns = ["clean", *corruptions.NAMES, "mCE"]
 print(f"| trained with | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
