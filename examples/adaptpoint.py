@@ -29,7 +29,7 @@ parser.add_argument("--epochs", type=int, default=30)
 parser.add_argument("--batch-size", type=int, default=16)
 parser.add_argument("--seeds", type=int, default=3)
 parser.add_argument("--clouds", type=int, default=8, help="of each class, for training")
-parser.add_argument("--tested", type=int, default=40, help="of each class, for the test")
+parser.add_argument("--tested", type=int, default=20, help="of each class, for the test")
 parser.add_argument("--points", type=int, default=512, help="of a cloud for training; for the test 1,024, as ModelNet-C's")
 options = parser.parse_args()
 
@@ -52,10 +52,10 @@ class PointNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for i, o in ((3, 64), (64, 64), (64, 256)):
+        for i, o in ((3, 64), (64, 64), (64, 128)):
             layers += [nn.Conv1d(i, o, 1, bias=False), nn.BatchNorm1d(o), nn.ReLU()]
         self.points = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Linear(256, 128, bias=False), nn.BatchNorm1d(128), nn.ReLU(), nn.Dropout(0.3),
+        self.head = nn.Sequential(nn.Linear(128, 128, bias=False), nn.BatchNorm1d(128), nn.ReLU(), nn.Dropout(0.3),
                                   nn.Linear(128, len(SHAPES)))
 
     def forward(self, points: Tensor) -> Tensor:
@@ -115,8 +115,8 @@ def train(way: str, points: Tensor, labels: Tensor, seed: int) -> tuple[nn.Modul
 
 @torch.no_grad()
 def right(net: nn.Module, points: Tensor, labels: Tensor) -> float:
-    """The share of clouds that are told, 64 at a time."""
-    said = torch.cat([net(part).argmax(1) for part in points.split(64)])
+    """The share of clouds that are told, a few at a time, which the processor's memory likes better than all."""
+    said = torch.cat([net(part).argmax(1) for part in points.split(8)])
     return float((said == labels).float().mean())
 
 
