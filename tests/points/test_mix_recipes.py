@@ -28,6 +28,14 @@ def least(a, b):
     return linear_sum_assignment(d)[1], d
 
 
+def matched(a, b):
+    """What mixing takes: the auction's, one to one and within 1 % of the least cost."""
+    phi = P.assign(a, b, method="auction")[0]
+    best, d = least(a, b)
+    assert sorted(phi.tolist()) == list(range(len(a))) and d[range(len(a)), phi].sum() <= 1.01 * d[range(len(a)), best].sum() + 1e-6
+    return phi, d
+
+
 def test_the_partner_is_somebody_else(route):
     for seed in range(20):
         plan = P.Recipe([P.RSMix(p=1)]).plan(range(7), count=8, seed=seed)
@@ -44,14 +52,14 @@ def test_mixup_is_the_blend_with_the_aligned_partner(route):
     plan, out, soft = mixed(P.PointMixup(.4), x)
     for i in range(6):
         j, r = int(plan.partner[i]), plan[i]["mix"]["number"]
-        phi, d = least(x[i], x[j])
+        phi, d = matched(x[i], x[j])
         expected = (1 - r) * x[i].double() + r * x[j][phi].double()
         assert (out["points"][i].double() - expected).abs().max() < 1e-6
         assert abs(soft[i, j] - r) < 1e-6 and abs(soft[i, i] - (1 - r)) < 1e-6 and 0 <= r <= .5
         assert (out["origin"][i] == torch.arange(64)).all()
         # The card's: cost(x_i, x) = r cost(x_i, x_j).
         there, back = least(x[i], out["points"][i])
-        assert abs(back[range(64), there].sum() - r * d[range(64), phi].sum()) < 1e-4
+        assert abs(back[range(64), there].sum() - r * d[range(64), phi].sum()) <= 0.011 * r * d[range(64), phi].sum() + 1e-4
 
 
 @pytest.mark.parametrize(("alpha", "mean"), [(.4, .160), (1, .250), (1.5, .288), (2, .312)])
@@ -68,7 +76,8 @@ def test_the_order_of_the_partner_changes_nothing():
     out = P.render(x, plan)
     shuffled = x.clone()
     shuffled[1] = x[1][torch.randperm(64)]
-    assert torch.allclose(P.render(shuffled, plan)[0], out[0], atol=1e-6)
+    far = (P.render(shuffled, plan)[0] - out[0]).norm(dim=1)  # of near ways the auction may find either
+    assert (far < 1e-6).float().mean() > 0.8
 
 
 @pytest.mark.parametrize("mode", ["R", "K"])
@@ -86,10 +95,10 @@ def test_cutmix(route, mode):
             theirs = origin >= 64
             sets.append(tuple(theirs.tolist()))
             assert theirs.sum() == n and abs(soft[i, j] - n / 64) < 1e-6
-            phi, _ = least(x[i], x[j])
+            phi, _ = matched(x[i], x[j])
             assert torch.equal(out["points"][i][~theirs], x[i][~theirs]) and (origin[~theirs] == torch.arange(64)[~theirs]).all()
             assert torch.equal(out["points"][i][theirs], x[j][phi][theirs])
-            assert torch.equal(out["part"][i], torch.where(theirs, torch.tensor(phi), torch.arange(64)))
+            assert torch.equal(out["part"][i], torch.where(theirs, phi, torch.arange(64)))
             if mode == "K":  # the ball round one of its points
                 d = cdist(x[i].double().numpy(), x[i].double().numpy())
                 assert any({*np.argsort(row, kind="stable")[:n]} == {*np.flatnonzero(theirs)} for row in d[theirs.numpy()])

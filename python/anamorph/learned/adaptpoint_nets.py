@@ -63,7 +63,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, points: Tensor) -> Tensor:
         """``x`` is ``[B, C, M]``, ``points`` ``[B, M, 3]``."""
         place = self.place((points - points.mean(1, keepdim=True)).transpose(1, 2))
-        asked = [(part + place).unflatten(1, (self.heads, -1)).transpose(2, 3) for part in self.looks(x).chunk(3, 1)]
+        # Rows lie together, without which torch takes its slow way and keeps all M x M weights.
+        asked = [(part + place).unflatten(1, (self.heads, -1)).transpose(2, 3).contiguous() for part in self.looks(x).chunk(3, 1)]
         seen = F.scaled_dot_product_attention(*asked)  # [B, heads, M, C / heads]
         return x + self.found(seen.transpose(2, 3).flatten(1, 2))
 

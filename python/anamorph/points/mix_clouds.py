@@ -18,13 +18,13 @@ def mix_clouds(points: Tensor, partner: Tensor, rule: Tensor, numbers: Tensor, w
         partner: int64 ``[B]``. rule: int32 ``[B]``, 0 for those that are not mixed. numbers: float32 ``[B, 2]``.
             words: int64 ``[B, 4]``. All as a plan's row has them.
         matched: may a rule be one that matches the clouds' points? Then those are assigned to their partners'
-            (:func:`anamorph.points.assign`) first.
+            (:func:`anamorph.points.assign`, by the auction, which is the same on every device) first.
 
     Returns:
         (mixed points ``[B, N, 3]``, origin int64 ``[B, N]``: which point of the cloud each is, or N + which one of the
         partner's; the share of the partner's label, float32 ``[B]``).
     """
-    matches = match(points, points, "auto", None, partner, rule)[0] if matched else None
+    matches = match(points, points, "auction", None, partner, rule)[0] if matched else None
     out = torch.empty_like(points)
     origin = torch.empty(points.shape[:2], dtype=torch.int64, device=points.device)
     share = torch.empty(len(points), dtype=torch.float32, device=points.device)
