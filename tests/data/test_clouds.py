@@ -393,8 +393,8 @@ def test_views_of_one_size_need_no_num_points():
 ARGUMENTS = {
     "doubles": (lambda: am.Loader(WHOLE.astype(float), RECIPE, 3), am.DtypeError, "float32"),
     "four columns": (lambda: am.Loader(np.ones((3, 5, 4), np.float32), RECIPE, 3), am.ShapeError, r"\[n, N, 3\]"),
-    "nan": (lambda: am.Loader(WHOLE * np.float32("nan"), RECIPE, 3), am.DecodeError, "finite"),
-    "nan in a list": (lambda: am.Loader([WHOLE[0], WHOLE[0] * np.float32("inf")], RECIPE, 3), am.DecodeError, "cloud 1 of the"),
+    "nan": (lambda: am.Loader(WHOLE * np.float32("nan"), RECIPE, 3), am.ArgumentError, "finite"),
+    "nan in a list": (lambda: am.Loader([WHOLE[0], WHOLE[0] * np.float32("inf")], RECIPE, 3), am.ArgumentError, "cloud 1 of the"),
     "no clouds": (lambda: am.Loader(WHOLE[:0], RECIPE, 3), am.ArgumentError, "at least one"),
     "no points": (lambda: am.Loader(WHOLE[:, :0], RECIPE, 3), am.ShapeError, r"\[n, N, 3\]"),
     "labels of others": (lambda: am.Loader((WHOLE, LABELS[:3]), RECIPE, 3), am.ShapeError, "labels"),
@@ -417,6 +417,7 @@ ARGUMENTS = {
     "too few points": (lambda: am.Loader(WHOLE, P.Recipe([P.DropLocal(25)]), 3), am.ArgumentError, "25"),
     "attributes of two forms": (lambda: next(iter(am.Loader([{"points": WHOLE[0], "a": a} for a in (WHOLE[0], WHOLE[0, :, 0])],
                                                             RECIPE, 2, attributes=["a"]))), am.ShapeError, "'a'"),
+    "an item of nan": (lambda: next(iter(am.Loader(Items([WHOLE[0] * np.float32("nan")]), RECIPE, 1))), am.DecodeError, "item 0"),
     "an item of words": (lambda: next(iter(am.Loader(Items(["a"]), RECIPE, 1))), am.DtypeError, "item 0"),
 }
 
@@ -426,6 +427,18 @@ def test_what_cannot_be_is_said(name):
     make, error, said = ARGUMENTS[name]
     with pytest.raises(error, match=said):
         make()
+
+
+@pytest.mark.parametrize("library, suffix", [("trimesh", "off"), ("h5py", "h5")])
+def test_a_library_that_is_not_there(tmp_path, monkeypatch, library, suffix):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / f"1.{suffix}").write_text("OFF")
+    monkeypatch.setitem(sys.modules, library, None)
+    for read in (P.read_cloud, lambda path: am.Loader(path if suffix == "h5" else tmp_path, RECIPE, 1)):
+        with pytest.raises(am.MissingDependencyError, match=r"anamorph\[points\]"):
+            read(tmp_path / "a" / f"1.{suffix}")
+    np.save(tmp_path / "a" / "1.npy", POINTS)  # which needs none
+    assert len(P.read_cloud(tmp_path / "a" / "1.npy")[0]) == 30
 
 
 def test_folders_without_clouds(tmp_path):

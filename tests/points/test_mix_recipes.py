@@ -32,7 +32,8 @@ def matched(a, b):
     """What mixing takes: the auction's, one to one and within 1 % of the least cost."""
     phi = P.assign(a, b, method="auction")[0]
     best, d = least(a, b)
-    assert sorted(phi.tolist()) == list(range(len(a))) and d[range(len(a)), phi].sum() <= 1.01 * d[range(len(a)), best].sum() + 1e-6
+    assert sorted(phi.tolist()) == list(range(len(a))) and d[range(len(a)), phi].sum() <= 1.01 * d[range(len(a)),
+                                                                                                   best].sum() + 1e-6
     return phi, d
 
 

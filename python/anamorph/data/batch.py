@@ -44,7 +44,7 @@ class Batch:
         images = self.images
         ragged = isinstance(images, Ragged)
         pixels = {"table": images._table} if ragged else {"images": images}
-        parts = {name: _on_host(part) for name, part in {"ids": self.ids, "labels": self.labels, **pixels}.items()}
+        parts = {name: on_host(part) for name, part in {"ids": self.ids, "labels": self.labels, **pixels}.items()}
         given = {name: part for name, part in parts.items() if part is not None}
         if not given:
             return self
@@ -78,7 +78,7 @@ class Batch:
             self.images = to_device(there.get("images", self.images), device)
 
 
-def _on_host(values: Any) -> torch.Tensor | None:
+def on_host(values: Any) -> torch.Tensor | None:
     """A tensor of what is on the host and can be one."""
     if isinstance(values, np.ndarray) and values.dtype != object:
         values = torch.as_tensor(values, device="cpu")  # whatever torch's default device is

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from anamorph.core import checks
-from anamorph.core.errors import ArgumentError, DecodeError, DtypeError, ShapeError
+from anamorph.core.errors import AnamorphError, ArgumentError, DecodeError, DtypeError, ShapeError
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_tensor
-from anamorph.data.batch import Batch, _on_host
+from anamorph.data.batch import Batch, on_host
 from anamorph.data.clips import Names
 from anamorph.data.dataset import MapDataset
 from anamorph.data.folder import files_of
@@ -24,7 +24,7 @@ from anamorph.data.labels import Label, column_of, label_of
 from anamorph.data.source import Source, WholeSource
 from anamorph.data.sources import expand
 from anamorph.data.transfer import Shipment
-from anamorph.points.files import CLOUD_SUFFIXES, HDF5, read_clouds, read_one
+from anamorph.points.files import CLOUD_SUFFIXES, HDF5, MESHES, need_meshes, read_clouds, read_one
 from anamorph.points.plan import Plan
 from anamorph.points.recipe import Recipe
 from anamorph.points.render import render
@@ -57,7 +57,7 @@ class CloudBatch(Batch):
             return self
         mine = {f"attribute {name}": values for name, values in self.attributes.items()}
         given = {"ids": self.ids, "labels": self.labels, "points": self.images, "counts": self.counts, **mine}
-        parts = {name: part for name, part in ((name, _on_host(part)) for name, part in given.items()) if part is not None}
+        parts = {name: part for name, part in ((name, on_host(part)) for name, part in given.items()) if part is not None}
         if parts:
             self.shipment = Shipment({name: (part.dtype, tuple(part.shape)) for name, part in parts.items()}, device)
             for name, part in parts.items():
@@ -100,6 +100,8 @@ class CloudFolder(Source):
                                     "samples)")
             self._paths += found
             labels += [label] * len(found)
+        if any(path.lower().endswith(MESHES) for path in self._paths):
+            need_meshes()  # said here and not by a thread
         self.labels = np.array(labels, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -203,7 +205,12 @@ class CloudDataset(Source):
         return f"item {index} of {type(self.dataset).__name__}"
 
     def first_label(self) -> Label | None:
-        return self.load(0)[1]
+        for index in range(len(self)):
+            try:
+                return self.load(index)[1]
+            except DecodeError:
+                continue
+        return None
 
     def load(self, index: int) -> tuple[Cloud, Label | None]:
         try:
@@ -212,7 +219,7 @@ class CloudDataset(Source):
             raise DecodeError(f"{self.name(index)}: {type(error).__name__}: {error}") from error
         cloud, label = item if isinstance(item, (tuple, list)) and len(item) == 2 else (item, None)
         found = None if label is None or not self._labelled else label_of(label, partial(self.name, index))
-        return _cloud(cloud, self.name(index), self._wanted), found
+        return _cloud(cloud, self.name(index), self._wanted, DecodeError), found
 
 
 def _only(cloud: Cloud, wanted: tuple[str, ...], name: str) -> Cloud:
@@ -243,8 +250,8 @@ def _tensor(values: Any, name: str) -> torch.Tensor:
     raise DtypeError(f"source: expected an array or a tensor, given a {type(values).__name__} as {name}")
 
 
-def _points(values: Any, name: str, dims: int) -> torch.Tensor:
-    """float32 [N, 3] or, of several clouds, [n, N, 3]; finite, where they lie on the host."""
+def _points(values: Any, name: str, dims: int, error: type[AnamorphError] = ArgumentError) -> torch.Tensor:
+    """float32 [N, 3] or, of several clouds, [n, N, 3]; finite, where they lie on the host; ``error``: where they are not."""
     form = "[N, 3]" if dims == 2 else "[n, N, 3]"
     points = _tensor(values, name)
     if points.dtype != torch.float32:
@@ -253,7 +260,7 @@ def _points(values: Any, name: str, dims: int) -> torch.Tensor:
         raise ShapeError(f"source: expected points {form}, N from 1 to {MAX_POINTS}, given {list(points.shape)} as {name}")
     if not points.is_cuda and not bool(torch.isfinite(points).all()):
         at = (~torch.isfinite(points)).nonzero()[0].tolist()
-        raise DecodeError(f"{name}: expected finite coordinates, given {points[tuple(at)].item()} at {at}")
+        raise error(f"{name}: expected finite coordinates, given {points[tuple(at)].item()} at {at}")
     return points
 
 
@@ -275,9 +282,9 @@ def _with(points: torch.Tensor, given: Mapping[str, Any], name: str) -> Attribut
     return found
 
 
-def _cloud(given: Any, name: str, wanted: tuple[str, ...]) -> Cloud:
+def _cloud(given: Any, name: str, wanted: tuple[str, ...], error: type[AnamorphError] = ArgumentError) -> Cloud:
     values, others = _parts(given, name)
-    points = _points(values, name, 2)
+    points = _points(values, name, 2, error)
     if points.is_cuda:
         raise ArgumentError(f"source: expected clouds on the host, or one tensor [n, N, 3] of a GPU, given {name} on "
                             f"{points.device}")

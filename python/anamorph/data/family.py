@@ -55,10 +55,10 @@ class Pictures:
         if recipe._masks:
             raise ArgumentError("recipe: expected one without MaskMix, whose mask only a call of render can be given")
         check_change(1, change, drift)
-        for name, given, usual in (("attributes", attributes, ()), ("mesh_points", mesh_points, None)):
-            if given != usual:
-                raise ArgumentError(f"{name}: expected {usual!r} for a recipe of pictures, as it is about point clouds, given "
-                                    f"{given!r}")
+        for name, given in (("attributes", attributes), ("mesh_points", mesh_points)):
+            if given is not None and not (isinstance(given, (list, tuple)) and not given):
+                raise ArgumentError(f"{name}: expected to be left alone for a recipe of pictures, as it is about point clouds, "
+                                    f"given {given!r}")
         self.channels = channels
         self.identity = {"change": change, "drift": drift}
 

@@ -168,7 +168,8 @@ class Loader:
         ArgumentError, ShapeError, DtypeError: an argument is not what it should be.
         DeviceError: ``device`` is not available.
         MissingDependencyError: the decoder is not installed.
-        DecodeError: while iterating, for an unreadable sample (``on_error="raise"``), or when all were unreadable.
+        DecodeError: while iterating, for an unreadable sample (``on_error="raise"``), or when all were unreadable; for an HDF5
+            file at once.
 
     Frameworks: Lightning's ``Trainer.fit(model, loader)`` and plain loops take it as it is; Lightning sets the
     epoch through ``loader.sampler``, also when it limits the batches, and checkpoints ``state_dict``.

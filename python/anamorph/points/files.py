@@ -40,8 +40,8 @@ def read_cloud(path: str | os.PathLike[str], num_points: int = 2048, key: tuple[
     * ``.npz``: "points" or "xyz" ``[N, 3]``; "normals" ``[N, 3]``, "colors" ``[N, ...]``, "labels" ``[N]`` where there are;
     * ``.ply``, ``.off``, ``.obj``, ``.stl``: a mesh, which is sampled; without faces its vertices, and what a .ply says
       of them as nx ny nz, colours and "label";
-    * ``.h5``, ``.hdf5``: ModelNet40's "data" ``[n, N, 3]`` and "normal", ShapeNet's part labels "pid" ``[n, N]``; cloud
-    ``index``.
+    * ``.h5``, ``.hdf5``: ModelNet40's "data" ``[n, N, 3]`` and "normal", ShapeNet's part labels "pid"
+      ``[n, N]``; cloud ``index`` of it.
 
     A mesh is sampled uniformly by area: a triangle is drawn with a probability proportional to its area, and a point in it by
     (1 - sqrt(u)) A + sqrt(u) (1 - v) B + sqrt(u) v C (Osada et al., "Shape distributions", TOG 2002, 4.1). The normal of a point
@@ -82,8 +82,7 @@ def read_one(path: str, num_points: int, key: tuple[int, int]) -> tuple[np.ndarr
     if suffix not in CLOUD_SUFFIXES:
         raise ArgumentError(f"path: expected a file that ends in {', '.join(CLOUD_SUFFIXES + HDF5)}, given {path!r}")
     if suffix in MESHES:
-        with extra("points", f"a {suffix} file"):
-            import trimesh  # noqa: F401
+        need_meshes()
     try:
         with open(path, "rb") as file:
             data = io.BytesIO(file.read())
@@ -101,6 +100,12 @@ def read_one(path: str, num_points: int, key: tuple[int, int]) -> tuple[np.ndarr
         raise DecodeError(f"{path}: {bad}") from None
     except Exception as error:  # whatever numpy and trimesh raise for a damaged file
         raise DecodeError(f"{path}: is no {suffix} file that can be read ({type(error).__name__}: {error})") from error
+
+
+def need_meshes() -> None:
+    """Raises MissingDependencyError where what reads meshes is not installed."""
+    with extra("points", f"a file that ends in {', '.join(MESHES)}"):
+        import trimesh  # noqa: F401
 
 
 def read_clouds(path: str) -> tuple[np.ndarray, Attributes, np.ndarray | None]:
