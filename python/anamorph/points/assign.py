@@ -97,7 +97,7 @@ def _exact(a: Tensor, b: Tensor, partner: Tensor | None, rule: Tensor | None) ->
         distances = cdist(own, b[i if partner is None else int(partner[i])].numpy())  # in float64
         if rule is None or 1 <= int(rule[i]) <= 3:
             matched[i] = torch.from_numpy(linear_sum_assignment(distances)[1])
-        cost[i] = float(distances[range(len(own)), matched[i].numpy()].sum())
+        cost[i] = torch.tensor(distances[range(len(own)), matched[i].numpy()].sum())  # beyond float32: infinity
     return matched, cost
 
 
