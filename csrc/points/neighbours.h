@@ -80,6 +80,7 @@ AM_HD int64_t padding_of(const BallArgs& a, int found, int first) {
 
 // CPU
 void farthest_cpu(const FarthestArgs& a, int threads);
+void farthest_of(const float* points, int n, int m, int start, int64_t* index);  // of one cloud [n, 3], on this thread
 void nearest_cpu(const NearestArgs& a, int threads);
 void ball_cpu(const BallArgs& a, int threads);
 // CUDA

@@ -7,6 +7,12 @@
 
 namespace anamorph { namespace AM_LEVEL {
 
+// A power of two by which a number between 0 and infinity comes near 1, so that squares neither overflow nor vanish.
+AM_HD float power_near(float v) {
+    const int32_t exponent = int32_t(float_bits(v) >> 23);
+    return word_float((exponent < 253 ? 254 - exponent : 1) << 23);
+}
+
 // Words of a row's step as floats.
 AM_HD float step_float(const int32_t* step, int at) { return word_float(step[at]); }
 

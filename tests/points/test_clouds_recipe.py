@@ -666,3 +666,53 @@ def test_errors_say_what_is_wrong(name):
     call, error, text = BAD[name]
     with pytest.raises(error, match=text):
         call()
+
+
+# ---- what a stranger found ----
+@pytest.mark.parametrize("n", [1, 58, 100, 428])
+def test_equal_points_go_to_the_origin(route, n):
+    x = torch.full((1, n, 3), .1)
+    assert torch.equal(P.render(x, P.Recipe([P.Normalize()]).plan([0], count=n)), torch.zeros(1, n, 3))
+
+
+@pytest.mark.parametrize("unit_of", [1e-37, 1e-30, 1e-22, 1e19, 1e30, 1e37])
+def test_clouds_may_have_any_unit(route, unit_of):
+    x = cloud(1, 100)
+    big = torch.tensor(x.double().numpy() * unit_of, dtype=torch.float32)
+    out = P.render(big, P.Recipe([P.Normalize()]).plan([0], count=100)).double().numpy()[0]
+    y = big.double().numpy()[0]
+    y = y - y.mean(0)
+    assert np.abs(out - y / np.linalg.norm(y, axis=1).max()).max() < 2e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int16, torch.bool, torch.bfloat16,
+                                   torch.float8_e5m2, torch.complex64])
+def test_attributes_of_any_dtype(dtype):
+    values = torch.arange(100).reshape(2, 50).to(dtype)
+    plan = P.Recipe([P.Shuffle(), P.AddGlobal(3)]).plan([0, 1], count=50)
+    out = P.render(cloud(2, 50), plan, attributes={"v": values})
+    assert out["v"].dtype == dtype
+    for i in range(2):
+        assert out["v"][i, :50].tolist() == [values[i].tolist()[k] for k in out["origin"][i, :50]]
+        assert out["v"][i, 50:].tolist() == [-1 if dtype == torch.int16 else 0] * 3
+
+
+def test_a_plan_takes_slices():
+    plan = P.Recipe([P.Scale()]).plan(range(4), count=5)
+    assert plan[1:3] == [plan[1], plan[2]] and plan[-1] == plan[3]
+    for bad in ("a", 1.5):
+        with pytest.raises(am.ArgumentError, match="whole number or a slice"):
+            plan[bad]
+
+
+def test_one_cloud_is_not_mixed():
+    with pytest.raises(am.ArgumentError, match="a batch"):
+        P.Recipe([P.RSMix()])(cloud(1)[0])
+
+
+def test_many_farthest_points_in_a_recipe_are_those_of_the_function():
+    x = cloud(2, 3000)
+    recipe = P.Recipe([], num_points=400, sample="farthest")
+    plan = recipe.plan([0, 1], count=3000)
+    found = P.render(x, plan, attributes={})["origin"]
+    assert torch.equal(found, P.farthest_point_sample(x, 400, start=found[:, 0].contiguous()))

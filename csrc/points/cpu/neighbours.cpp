@@ -2,6 +2,7 @@
 #include "../neighbours.h"
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "../../core/parallel.h"
@@ -80,28 +81,41 @@ void fill_rest(const Clouds& query, int k, int64_t* index, float* distance) {
 
 }  // namespace
 
+namespace {
+
+// exact, rough: memory for each of the points, rounded up to leaves.
+void farthest_in(const float* points, int n, int m, int start, int cloud, double* exact, float* rough, int64_t* index) {
+    const bool sorted = m > FEW_SAMPLES && n > FEW_POINTS;
+    TreeBuilder builder(points, n, sorted ? FARTHEST_LEAF : std::max(int(GROUP), whole_packs(n)), sorted, "points", cloud);
+    Farthest s{};
+    s.tree = builder.tree;
+    const size_t leaves = size_t(s.tree.groups) * GROUP;
+    const size_t groups = size_t(whole_packs(s.tree.groups));
+    Room room(3 * Room::rounded(leaves * 4) + 2 * Room::rounded(groups * 4));
+    s.rough = rough;
+    s.exact = exact;
+    s.most = room.take<float>(leaves);
+    s.limit = room.take<float>(leaves);
+    s.best = room.take<int32_t>(leaves);
+    s.group_most = room.take<float>(groups);
+    s.group_limit = room.take<float>(groups);
+    AM_BEST(farthest_task)(s, points, start, m, index);
+}
+
+}  // namespace
+
 void farthest_cpu(const FarthestArgs& a, int threads) {
-    auto task = AM_BEST(farthest_task);
     parallel_for(a.points.batch, threads, [&](int64_t b) {
-        const int count = a.points.count(int(b));
-        const bool sorted = a.m > FEW_SAMPLES && count > FEW_POINTS;
-        const float* points = a.points.of(int(b));
-        TreeBuilder builder(points, count, sorted ? FARTHEST_LEAF : std::max(int(GROUP), whole_packs(count)), sorted, "points",
-                            int(b));
-        Farthest s{};
-        s.tree = builder.tree;
-        const size_t leaves = size_t(s.tree.groups) * GROUP;
-        const size_t groups = size_t(whole_packs(s.tree.groups));
-        Room room(3 * Room::rounded(leaves * 4) + 2 * Room::rounded(groups * 4));
-        s.rough = a.rough + b * a.rooms();
-        s.exact = a.exact + b * a.rooms();
-        s.most = room.take<float>(leaves);
-        s.limit = room.take<float>(leaves);
-        s.best = room.take<int32_t>(leaves);
-        s.group_most = room.take<float>(groups);
-        s.group_limit = room.take<float>(groups);
-        task(s, points, int(a.start[b]), a.m, a.index + b * a.m);
+        farthest_in(a.points.of(int(b)), a.points.count(int(b)), a.m, int(a.start[b]), int(b), a.exact + b * a.rooms(),
+                    a.rough + b * a.rooms(), a.index + b * a.m);
     });
+}
+
+void farthest_of(const float* points, int n, int m, int start, int64_t* index) {
+    const size_t rooms = size_t((n + FARTHEST_LEAF - 1) / FARTHEST_LEAF * FARTHEST_LEAF);
+    std::unique_ptr<double[]> exact(new double[rooms]);
+    std::unique_ptr<float[]> rough(new float[rooms]);
+    farthest_in(points, n, m, start, 0, exact.get(), rough.get(), index);
 }
 
 void nearest_cpu(const NearestArgs& a, int threads) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 #include "../../core/shuffles.h"
+#include "../neighbours.h"
 #include "../steps.h"
 #include "distances.h"
 
@@ -92,52 +93,70 @@ inline Ints forward(const Permutation& p, Words x) {
 AM_HD Words point_numbers(int first) { return Words(to_int(Floats::iota())) + Words(uint32_t(first)); }
 
 inline void normalize(CloudLines& c, int flags, float factor) {
-    const int n = c.count;
-    float *x = c.line(0), *y = c.line(1), *z = c.line(2);
+    const int n = c.count, whole = packs_below(n);
     if (flags & points::SLOT_CENTER) {
         float mean[3];
-        for (int k = 0; k < 3; ++k) {
-            const float* v = c.line(k);
+        for (int k = 0; k < 3; ++k) {  // the first point and the mean of the way from it: of equal points exactly these
+            const float *v = c.line(k), first = v[0];
             double sum = 0.0;  // of parts of a pack's lanes, each short enough for a float
-            for (int from = 0; from < n; from += 64 * LANES) {
-                const int to = std::min(n, from + 64 * LANES), whole = from + packs_below(to - from);
+            for (int from = 0; from < whole; from += 64 * LANES) {
+                const int to = std::min(whole, from + 64 * LANES);
                 Floats part(0.0f);
-                for (int i = from; i < whole; i += LANES) part = part + Floats::load(v + i);
+                for (int i = from; i < to; i += LANES) part = part + (Floats::load(v + i) - Floats(first));
                 for (int l = 0; l < LANES; ++l) sum += double(part.v[l]);
-                for (int i = whole; i < to; ++i) sum += double(v[i]);
             }
-            mean[k] = float(sum / double(n));
+            for (int i = whole; i < n; ++i) sum += double(v[i]) - double(first);
+            mean[k] = float(double(first) + sum / double(n));
         }
-        c.each([&](Floats& a, Floats& b, Floats& d, int) {
-            a = a - Floats(mean[0]);
-            b = b - Floats(mean[1]);
-            d = d - Floats(mean[2]);
+        c.each([&](Floats& x, Floats& y, Floats& z, int) {
+            x = x - Floats(mean[0]);
+            y = y - Floats(mean[1]);
+            z = z - Floats(mean[2]);
         });
     }
     if (!(flags & points::SLOT_UNIT)) return;
-    float most = 0.0f;
-    Floats pack(0.0f);
-    const int whole = packs_below(n);
-    for (int i = 0; i < whole; i += LANES) {
-        const Floats a = Floats::load(x + i), b = Floats::load(y + i), d = Floats::load(z + i);
-        pack = max_(pack, a * a + b * b + d * d);
-    }
-    for (int l = 0; l < LANES; ++l) most = max_(most, float(pack.v[l]));
-    for (int i = whole; i < n; ++i) most = max_(most, x[i] * x[i] + y[i] * y[i] + z[i] * z[i]);
-    if (!(most > 0.0f)) return;  // all points are one
-    const Floats by(factor / sqrtf(most));
-    c.each([&](Floats& a, Floats& b, Floats& d, int) {
-        a = a * by;
-        b = b * by;
-        d = d * by;
+    const float *x = c.line(0), *y = c.line(1), *z = c.line(2);
+    // f(x, y, z) >= 0 where it is largest.
+    auto largest = [&](auto f) {
+        Floats pack(0.0f);
+        for (int i = 0; i < whole; i += LANES)
+            pack = max_(pack, f(Floats::load(x + i), Floats::load(y + i), Floats::load(z + i)));
+        float most = 0.0f;
+        for (int l = 0; l < LANES; ++l) most = max_(most, float(pack.v[l]));
+        for (int i = whole; i < n; ++i) most = max_(most, f(x[i], y[i], z[i]));
+        return most;
+    };
+    const float side = largest([](auto a, auto b, auto d) { return max_(max_(abs_(a), abs_(b)), abs_(d)); });
+    if (!(side > 0.0f)) return;  // all points are at the origin
+    const float power = power_near(side);
+    const float square = largest([&](auto a, auto b, auto d) {
+        using F = decltype(a);
+        const F u = a * F(power), v = b * F(power), w = d * F(power);
+        return u * u + v * v + w * w;
+    });
+    const Floats first(power), by(factor / sqrtf(square));
+    c.each([&](Floats& u, Floats& v, Floats& w, int) {
+        u = u * first * by;
+        v = v * first * by;
+        w = w * first * by;
     });
 }
 
 // `count` points, each the farthest from those before it.
 inline const int32_t* farthest(CloudLines& c, int count, int start) {
-    c.distance.resize(size_t(c.count));
     int32_t* chosen = c.order(count);
-    farthest_lines(c.line(0), c.line(1), c.line(2), c.count, count, std::min(start, c.count - 1), c.distance.data(), chosen);
+    start = std::min(start, c.count - 1);
+    if (count <= points::MAX_ANCHORS || c.count < 512) {
+        c.distance.resize(size_t(c.count));
+        farthest_lines(c.line(0), c.line(1), c.line(2), c.count, count, start, c.distance.data(), chosen);
+        return chosen;
+    }
+    std::vector<float> cloud(size_t(3 * c.count));  // as farthest_cpu takes it: it sorts the points into buckets
+    for (int k = 0; k < 3; ++k)
+        for (int i = 0; i < c.count; ++i) cloud[size_t(3 * i + k)] = c.line(k)[i];
+    std::vector<int64_t> found(static_cast<size_t>(count));
+    farthest_of(cloud.data(), c.count, count, start, found.data());
+    for (int i = 0; i < count; ++i) chosen[i] = int32_t(found[size_t(i)]);
     return chosen;
 }
 

@@ -28,7 +28,7 @@ AM_D Offer offer_from(Offer o, int lanes) {
     return {__shfl_xor_sync(ALL, o.best, lanes), __shfl_xor_sync(ALL, o.rank, lanes), __shfl_xor_sync(ALL, o.second, lanes)};
 }
 
-struct Floor {  // where the auction takes place
+struct Floor {                      // where the auction takes place
     const float* a;                 // [3, n]
     float* b;                       // [3, n]
     int *price, *owner, *queue, n;  // [n]
@@ -92,8 +92,8 @@ __global__ void __launch_bounds__(MOST_THREADS) assign_kernel(const __grid_const
     } else {
         float* coordinates = reinterpret_cast<float*>(room);
         int* objects_at = in_shared ? dynamic_shared<int>() : room + 3 * n;
-        const Floor floor{coordinates, reinterpret_cast<float*>(objects_at), objects_at + 3 * n, objects_at + 4 * n,
-                          objects_at + 5 * n, n};
+        const Floor floor{
+            coordinates, reinterpret_cast<float*>(objects_at), objects_at + 3 * n, objects_at + 4 * n, objects_at + 5 * n, n};
         for (int i = thread; i < n; i += threads) {
             for (int k = 0; k < 3; ++k) {
                 coordinates[k * n + i] = state.box.place(from[3 * i + k], k);
@@ -189,7 +189,8 @@ __global__ void __launch_bounds__(MOST_THREADS) assign_kernel(const __grid_const
 
     int64_t sum = 0;
     bool numbers = true;
-    for (int i = thread; i < n; i += threads) numbers = add_distance(state.box, from + 3 * i, to + 3 * permutation[i], sum) && numbers;
+    for (int i = thread; i < n; i += threads)
+        numbers = add_distance(state.box, from + 3 * i, to + 3 * permutation[i], sum) && numbers;
     atomicAdd(&state.total, static_cast<unsigned long long>(sum));
     if (!numbers) atomicOr(&state.wrong, 1);
     __syncthreads();

@@ -105,8 +105,8 @@ AM_D void normalize(CloudLines& c, int flags, float factor) {
     if (flags & points::SLOT_CENTER) {
         float mean[3];
         for (int k = 0; k < 3; ++k) {
-            const float* v = c.line(k);
-            mean[k] = float(c.sum([&](int i) { return v[i]; }) / double(c.count));
+            const float *v = c.line(k), first = v[0];
+            mean[k] = float(double(first) + c.sum([&](int i) { return double(v[i]) - double(first); }) / double(c.count));
         }
         c.each([&](float& a, float& b, float& d, int) {
             a -= mean[0];
@@ -116,13 +116,20 @@ AM_D void normalize(CloudLines& c, int flags, float factor) {
     }
     if (!(flags & points::SLOT_UNIT)) return;
     int place;
-    const float most = float(c.largest([&](int i) { return double(x[i] * x[i] + y[i] * y[i] + z[i] * z[i]); }, place));
-    if (!(most > 0.0f)) return;
-    const float by = factor / sqrtf(most);
-    c.each([&](float& a, float& b, float& d, int) {
-        a *= by;
-        b *= by;
-        d *= by;
+    const float side = float(c.largest([&](int i) { return double(max_(max_(abs_(x[i]), abs_(y[i])), abs_(z[i]))); }, place));
+    if (!(side > 0.0f)) return;  // all points are at the origin
+    const float power = power_near(side);
+    const float square = float(c.largest(
+        [&](int i) {
+            const float u = x[i] * power, v = y[i] * power, w = z[i] * power;
+            return double(u * u + v * v + w * w);
+        },
+        place));
+    const float by = factor / sqrtf(square);
+    c.each([&](float& u, float& v, float& w, int) {
+        u = u * power * by;
+        v = v * power * by;
+        w = w * power * by;
     });
 }
 

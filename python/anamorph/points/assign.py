@@ -35,7 +35,8 @@ def assign(a: Any, b: Any, method: str = "auto", eps: float | None = None) -> tu
             the CPU for clouds of up to 512 points where scipy is there and no ``eps`` is given, else the auction.
         eps: how far above the least sum an auction may end, for each point: at most N * eps above it, in the clouds' unit. Below
             about 1e-6 of the longest side of the box round both clouds, to which distances are rounded, it is that. None: the sum
-            is at most 1 % above the least; random clouds and shapes come out within 0.1 %.
+            is at most 1 % above the least, and N times that rounding, which counts where a point lies thousands of times farther
+            out than the others; random clouds and shapes come out within 0.1 %.
 
     Returns:
         The permutation, int64 ``[B, N]``: point i of ``a`` is matched with point ``permutation[i]`` of ``b``. Always one to one,

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from anamorph.core import checks
-from anamorph.core.tensors import as_tensor
+from anamorph.core.errors import ShapeError
+from anamorph.core.tensors import as_integers, as_tensor
 from anamorph.points import given
 from anamorph.points.recipe import Recipe
 from anamorph.points.render import render
@@ -75,7 +76,9 @@ def corrupt(points: Any, name: str, severity: int = 3, seed: int = 0, index: Any
     one = as_tensor("points", points)
     batch = given.clouds("points", one[None] if one.dim() == 2 else one)
     recipe = corruption(name, severity)
-    ids = torch.arange(len(batch), device=batch.device) if index is None else index
+    ids = torch.arange(len(batch), device=batch.device) if index is None else as_integers("index", index)
+    if ids.shape != (len(batch),):
+        raise ShapeError(f"index: expected {len(batch)} sample ids, one for each cloud, given shape {list(ids.shape)}")
     plan = recipe.plan(ids, count=batch.shape[1], seed=seed, device=batch.device)
     out: Tensor = render(batch, plan)
     return out[0] if one.dim() == 2 else out

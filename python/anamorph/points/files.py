@@ -66,6 +66,8 @@ def read_cloud(path: str | os.PathLike[str], num_points: int = 2048, key: tuple[
     index = checks.whole("index", index, 0)
     words = checks.several("key", key, (2,), "(seed, sample id)")
     seed, sample = (checks.whole(f"key[{i}]", word, 0, 2**64 - 1) for i, word in enumerate(words))
+    if not isinstance(path, str | os.PathLike):
+        checks.wrong("path", "a file's path", path)
     path = os.fspath(path)
     if path.lower().endswith(HDF5):
         points, attributes, _ = read_clouds(path)
@@ -164,6 +166,7 @@ def _mesh(data: io.BytesIO, kind: str, num_points: int, key: tuple[int, int]) ->
         found = found.to_mesh()
     vertices = np.asarray(found.vertices, np.float64)
     faces = getattr(found, "faces", None)
+    _whole(data.getvalue(), kind, len(vertices), 0 if faces is None else len(faces))
     if faces is None or len(faces) == 0:
         return vertices, _of_vertices(found, len(vertices))
     faces = np.asarray(faces, np.int64)
@@ -172,6 +175,22 @@ def _mesh(data: io.BytesIO, kind: str, num_points: int, key: tuple[int, int]) ->
     colors = {"vertex": "vertex_colors", "face": "face_colors"}.get(found.visual.kind or "")
     given = None if colors is None else np.asarray(getattr(found.visual, colors))[:, :3]
     return sample_mesh(vertices, faces, num_points, key, given, colors == "face_colors")
+
+
+def _whole(data: bytes, kind: str, vertices: int, faces: int) -> None:
+    """What was cut off, which trimesh reads as far as it goes: a file with fewer vertices or faces than its head says."""
+    if kind == "off":
+        numbers = [w for line in data[:4096].splitlines() for w in line.partition(b"#")[0].split() if w.isdigit()][:2]
+        said = [int(w) for w in numbers]
+    elif kind == "ply":
+        head = data.partition(b"end_header")[0].split()
+        said = [int(head[i + 2]) for name in (b"vertex", b"face") for i in range(len(head) - 2)
+                if head[i] == b"element" and head[i + 1] == name]
+    else:
+        return
+    for name, there, expected in zip(("vertices", "faces"), (vertices, faces), said, strict=False):
+        if there < expected:  # polygons become several triangles
+            raise _Bad(f"expected the {expected} {name} that its head says, given {there}")
 
 
 def _of_vertices(found: Any, count: int) -> Attributes:

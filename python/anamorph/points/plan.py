@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from anamorph.core import checks
 from anamorph.core.errors import ArgumentError
 from anamorph.core.tensors import as_device
 from anamorph.points.transforms.base import Counts, Transform
@@ -73,8 +74,12 @@ class Plan:
         epoch, count = (v.to(where) if isinstance(v, Tensor) else v for v in (self.epoch, self.count))
         return Plan(self.recipe, self._rows.to(where), self.index.to(where), self.seed, epoch, self.view, count)
 
-    def __getitem__(self, i: int) -> dict[str, Any]:
-        """What happens to cloud i: its numbers of points before and after, its steps, and with whom it is mixed."""
+    def __getitem__(self, i: Any) -> Any:
+        """What happens to cloud i: its numbers of points before and after, its steps, and with whom it is mixed; of a slice a
+        list."""
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        i = checks.whole("plan", i, of=" or a slice")
         if not -len(self) <= i < len(self):
             raise IndexError(f"plan: expected a row below {len(self)}, given {i}")
         row = self._rows[i].cpu()

@@ -153,6 +153,8 @@ class Recipe:
     def __call__(self, points: Any, index: int = 0, seed: int = 0, epoch: int = 0) -> Tensor:
         """The view ``[M, 3]`` of one cloud ``[N, 3]``."""
         cloud = as_tensor("points", points)
+        if self._mixes:
+            raise ArgumentError("points: expected a batch, by plan and render, for a recipe that mixes, given one cloud")
         if cloud.dim() != 2:
             raise ShapeError(f"points: expected one cloud [N, 3], given {list(cloud.shape)}")
         plan = self.plan([index], count=len(cloud), seed=seed, epoch=epoch, device=cloud.device)

@@ -94,7 +94,7 @@ def _clouds(points: Any, plan: Plan) -> Tensor:
 
 def _attributes(attributes: Any, points: Tensor) -> dict[str, Tensor]:
     if not isinstance(attributes, Mapping):
-        checks.wrong("attributes", "a dict of tensors", attributes)
+        raise ArgumentError(f"attributes: expected a dict of tensors, given {type(attributes).__name__}")
     found = {}
     for name, value in attributes.items():
         where = f"attributes[{name!r}]"
@@ -119,9 +119,19 @@ def _attributes(attributes: Any, points: Tensor) -> dict[str, Tensor]:
 def _gathered(values: Tensor, origin: Tensor) -> Tensor:
     """The values of the points that a view's points are; of none 0, or -1 of integers that have a sign."""
     at = origin.clamp(min=0).reshape(*origin.shape, *[1] * (values.dim() - 2)).expand(*origin.shape, *values.shape[2:])
+    bits = _BITS.get(values.dtype)  # of what torch cannot gather
+    if bits is not None:
+        return _gathered(values.view(bits), origin).masked_fill(_none(values, origin), 0).view(values.dtype)
     signed = values.dtype in (torch.int8, torch.int16, torch.int32, torch.int64)
-    none = (origin < 0).reshape(*origin.shape, *[1] * (values.dim() - 2))
-    return values.gather(1, at).masked_fill(none, -1 if signed else 0)
+    return values.gather(1, at).masked_fill(_none(values, origin), -1 if signed else 0)
+
+
+def _none(values: Tensor, origin: Tensor) -> Tensor:
+    return (origin < 0).reshape(*origin.shape, *[1] * (values.dim() - 2))
+
+
+_BITS = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64,
+         **{t: torch.uint8 for t in (torch.float8_e4m3fn, torch.float8_e5m2)}}
 
 
 def _mixed(views: dict[str, Tensor], plan: Plan, n: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:

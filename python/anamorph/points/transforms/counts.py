@@ -16,6 +16,8 @@ MAX_ADDED: int = _native.points.MAX_ADDED
 
 
 def _ratio(where: str, ratio: Any, most: float) -> tuple[float, float]:
+    if most < 1 and 1 in (ratio, *(ratio if checks.is_sequence(ratio) else ())):
+        checks.wrong(where, "a share below 1, or (low, high) of such", ratio)
     if checks.is_sequence(ratio):
         return checks.interval(where, ratio, 0, most)
     ratio = checks.number(where, ratio, 0, most)
