@@ -60,7 +60,7 @@ test: $(VENV)/.test build/emulation/.built
 	$(PYTEST) tests $(ARGS)
 
 sanitize: $(VENV)/.test build/address/.built build/thread/.built
-	$(call SANITIZED,address,asan,$(PYTEST)) tests/emulation tests/images tests/test_bad_input.py
+	$(call SANITIZED,address,asan,$(PYTEST)) tests/emulation tests/images tests/points tests/test_bad_input.py
 	build/address/threads
 	$(call SANITIZED,thread,tsan,$(ALONE)) tests/images/test_threads.py tests/images/test_render.py tests/data -k "not emulated"
 	TSAN_OPTIONS="$(TSAN_OPTIONS)" build/thread/threads

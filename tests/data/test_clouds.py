@@ -483,3 +483,24 @@ def test_batches_on_a_gpu_are_one_copy_beside_the_training(monkeypatch, kind):
     uploads = [entry for entry in cuda.log if entry.what == "upload"]
     assert all(entry.pinned and entry.stream is not cuda.default for entry in uploads)
     assert kind == "there" or len(uploads) == len(loader)  # the fake takes what is gathered for the host's
+
+
+def test_files_that_are_cut_off_are_said(tmp_path):
+    off = "OFF\n4 4 0\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 1 2\n3 0 1 3\n3 0 2 3\n3 1 2 3\n"
+    ply = "ply\nformat ascii 1.0\nelement vertex 9\nproperty float x\nproperty float y\nproperty float z\nend_header\n0 0 0\n"
+    for name, text, said in (("a.off", off[:40], "4 faces"), ("b.off", off[:-8], "4 faces"), ("c.ply", ply, "9 vertices")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(am.DecodeError, match=f"{name}.*{said}|{name}.*cannot|{name}.*can be read"):
+            am.points.read_cloud(tmp_path / name)
+    (tmp_path / "whole.off").write_text(off)
+    assert am.points.read_cloud(tmp_path / "whole.off", 10)[0].shape == (10, 3)
+    for bad in (None, 5):
+        with pytest.raises(am.ArgumentError, match="path: expected a file's path"):
+            am.points.read_cloud(bad)
+
+
+def test_hidden_files_are_no_clouds(tmp_path):
+    (tmp_path / "a").mkdir()
+    np.save(tmp_path / "a" / "one.npy", np.random.default_rng(0).normal(size=(8, 3)))
+    (tmp_path / "a" / "._one.npy").write_bytes(b"what another system leaves")
+    assert len(list(am.Loader(tmp_path, am.points.Recipe([], num_points=4), batch_size=1))) == 1

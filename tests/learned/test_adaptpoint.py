@@ -505,3 +505,27 @@ WRONG = [
 def test_what_cannot_be_is_said(call, error, said):
     with pytest.raises(error, match=said):
         call()
+
+
+def test_what_a_stranger_gave():
+    net = _Counts(5)
+    clouds = torch.randn(4, 400, 3)
+    labels = torch.tensor([0, 1, 2, 5])
+    with pytest.raises(am.ArgumentError, match="class ids from 0 to 4"):
+        am.learned.augtune(net, clouds, clouds, labels)
+    with pytest.raises(am.ArgumentError, match="model: expected a torch module, given NoneType"):
+        am.learned.augtune(None, clouds, clouds, labels)
+    adapt = am.learned.AdaptPoint(5, widths=(8, 8, 8, 8, 8))
+    with pytest.raises(am.ArgumentError, match="points, targets, index"):
+        adapt.epoch([(clouds, labels)], net, adapt.optimizers())
+    with pytest.raises(am.ArgumentError, match="class ids from 0 to 4"):
+        adapt.epoch([(clouds, labels, torch.arange(4))], net, adapt.optimizers())
+
+
+class _Counts(torch.nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.head = torch.nn.Linear(3, classes)
+
+    def forward(self, points):
+        return self.head(points.amax(1))

@@ -93,7 +93,7 @@ class CloudFolder(Source):
         self._paths: list[str] = []
         labels: list[int] = []
         for label, name in enumerate(self.classes):
-            found = files_of(root / name, CLOUD_SUFFIXES)
+            found = [path for path in files_of(root / name, CLOUD_SUFFIXES) if not os.path.basename(path).startswith(".")]
             if not found and not allow_empty:
                 raise ArgumentError(f"source: expected files ending in {', '.join(CLOUD_SUFFIXES)} in every class folder, given "
                                     f"{str(root / name)!r}, which holds none (allow_empty=True takes it as a class without "

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anamorph.core import checks
-from anamorph.core.errors import DeviceError, DtypeError, ShapeError
+from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.learned import draws
 from anamorph.learned.adaptpoint_nets import NEIGHBOURS, SIGMA, TAU, WIDTHS, Discriminator, Generated, Generator, cloud
 from anamorph.learned.draws import Key
@@ -69,9 +69,20 @@ def _bce(logits: Tensor, target: float) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
+def check_classes(targets: Tensor, logits: Any) -> None:
+    """Logits ``[B, K]``, and where they lie on the host class ids below K."""
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(targets):
+        raise ShapeError(f"classifier: expected logits [{len(targets)}, K], given "
+                         f"{list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__}")
+    if targets.device.type == "cpu" and not bool(((targets >= 0) & (targets < logits.shape[1])).all()):
+        raise ArgumentError(f"targets: expected class ids from 0 to {logits.shape[1] - 1}, as many as the classifier has, given "
+                            f"{int(targets.min())} to {int(targets.max())}")
+
+
 def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
     """The batch's mean. ``smoothing`` is shared by the other classes, as in OpenPoints (torch's ``label_smoothing`` gives the
     true class a share of it too): of 15 classes and .3 the lowest that can be is 1.403."""
+    check_classes(targets, logits)
     others = logits.shape[1] - 1
     if not smoothing or not others:
         return F.cross_entropy(logits, targets)
@@ -216,7 +227,11 @@ class AdaptPoint(nn.Module):
         """
         step = 1_000_000 * epoch if first is None else first
         kept = []
-        for points, targets, index in batches:
+        for batch in batches:
+            if not isinstance(batch, list | tuple) or len(batch) != 3:
+                raise ArgumentError("batches: expected (points, targets, index) in each, given "
+                                    f"{len(batch) if isinstance(batch, list | tuple) else type(batch).__name__}")
+            points, targets, index = batch
             done = self.generator_step(points, targets, index, classifier, optimizers.generator, step=step, epoch=epoch,
                                        epochs=epochs)
             loss = self.discriminator_step(points, done.made.points, index, optimizers.discriminator, step=step)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from anamorph.core import checks
-from anamorph.core.errors import ShapeError
-from anamorph.learned.adaptpoint import _targets
+from anamorph.core.errors import ArgumentError, ShapeError
+from anamorph.learned.adaptpoint import _targets, check_classes
 from anamorph.learned.adaptpoint_nets import cloud, normalised
 from anamorph.learned.frozen import frozen
 
@@ -54,6 +54,8 @@ def augtune(model: nn.Module, points: Tensor, augmented: Tensor, targets: Tensor
         ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected. On a GPU values are not looked
             at.
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"model: expected a torch module, given {type(model).__name__}")
     cloud(points, 1)
     cloud(augmented, 1)
     if augmented.shape != points.shape:
@@ -68,7 +70,5 @@ def augtune(model: nn.Module, points: Tensor, augmented: Tensor, targets: Tensor
 
 
 def _confidence(logits: Any, targets: Tensor) -> Tensor:
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(targets):
-        given = list(logits.shape) if isinstance(logits, Tensor) else logits
-        raise ShapeError(f"model: expected logits [{len(targets)}, K], given {given}")
+    check_classes(targets, logits)
     return logits.float().softmax(1).gather(1, targets[:, None])[:, 0]

@@ -143,7 +143,7 @@ def mask_points(points: Tensor, keep: Tensor) -> Tensor:
 
 def _cloud(points: Any) -> None:
     if not isinstance(points, Tensor):
-        checks.wrong("points", "a tensor [B, N, 3]", points)
+        raise ArgumentError(f"points: expected a tensor [B, N, 3], given {type(points).__name__}")
     if points.dtype not in (torch.float32, torch.float64):
         raise DtypeError(f"points: expected float32 or float64 [B, N, 3], given {points.dtype}")
     if points.dim() != 3 or points.shape[2] != 3 or 0 in points.shape:
@@ -153,7 +153,7 @@ def _cloud(points: Any) -> None:
 def _like(name: str, t: Any, points: Tensor, shape: tuple[int | None, ...], form: str) -> Tensor:
     """A tensor of the points' dtype and device; None in the shape stands for any length."""
     if not isinstance(t, Tensor):
-        checks.wrong(name, f"a tensor {form}", t)
+        raise ArgumentError(f"{name}: expected a tensor {form}, given {type(t).__name__}")
     if t.dtype != points.dtype:
         raise DtypeError(f"{name}: expected {points.dtype} as the points, given {t.dtype}")
     _fits(name, t, points, shape, form)

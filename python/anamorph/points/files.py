@@ -101,7 +101,8 @@ def read_one(path: str, num_points: int, key: tuple[int, int]) -> tuple[np.ndarr
     except _Bad as bad:
         raise DecodeError(f"{path}: {bad}") from None
     except Exception as error:  # whatever numpy and trimesh raise for a damaged file
-        raise DecodeError(f"{path}: is no {suffix} file that can be read ({type(error).__name__}: {error})") from error
+        said = "" if isinstance(error, ImportError) else f" ({type(error).__name__}: {error})"  # it guessed at what is broken
+        raise DecodeError(f"{path}: is no {suffix} file that can be read{said}") from error
 
 
 def need_meshes() -> None:
