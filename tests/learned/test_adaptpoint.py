@@ -529,3 +529,16 @@ class _Counts(torch.nn.Module):
 
     def forward(self, points):
         return self.head(points.amax(1))
+
+
+def test_autocast_is_for_the_networks_alone():
+    from anamorph import points as P
+
+    torch.manual_seed(0)
+    groups, ids, clouds = torch.randn(2, 3, 16, 5), torch.arange(2), torch.nn.functional.normalize(torch.randn(2, 400, 3), dim=2)
+    adapt = am.learned.AdaptPoint(5, widths=(8, 8, 8, 8, 8))
+    plain = P.patch_augment(groups, ids, step=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(P.patch_augment(groups, ids, step=1), plain)
+        made = adapt(clouds, ids, step=0)
+    assert made.points.dtype == torch.float32 and torch.isfinite(made.points).all()

@@ -139,7 +139,8 @@ class Generator(nn.Module):
         rotation = scale = shift = None
         out = points
         if said.rotation is not None and said.scale is not None and said.shift is not None:
-            rotation, scale, shift = switched(said.rotation, said.scale, said.shift, key)
+            # Of autocast's halves, too, which only the networks are computed in.
+            rotation, scale, shift = (t.to(points.dtype) for t in switched(said.rotation, said.scale, said.shift, key))
             matrix = rotation_matrix(rotation, self.compat) * scale[:, :, None]
             axes = _subset(draws.uniform(key, 1, draws.SPACE))[:, 0]
             out = _bent(points, said.anchors, matrix, shift, self.sigma, axes, None)
@@ -147,7 +148,7 @@ class Generator(nn.Module):
         keep = None
         if said.logits is not None:
             noise = draws.gumbel(key, 2 * points.shape[1], draws.NOISE).view(said.logits.shape)
-            keep = straight_through(said.logits, noise, self.tau)
+            keep = straight_through(said.logits.to(points.dtype), noise, self.tau)
             out = mask_points(deformed, keep)
         return Generated(out, deformed, keep, rotation, scale, shift, said.logits)
 

@@ -92,13 +92,13 @@ def _exact(a: Tensor, b: Tensor, partner: Tensor | None, rule: Tensor | None) ->
     with extra("points", "assign with method='exact'", "; method='auction' needs none"):
         from scipy.optimize import linear_sum_assignment
         from scipy.spatial.distance import cdist
-    matched = torch.arange(a.shape[1]).repeat(len(a), 1)
-    cost = torch.empty(len(a), dtype=torch.float32)
+    matched = torch.arange(a.shape[1], device="cpu").repeat(len(a), 1)
+    cost = torch.empty(len(a), dtype=torch.float32, device="cpu")
     for i, own in enumerate(a.numpy()):
         distances = cdist(own, b[i if partner is None else int(partner[i])].numpy())  # in float64
         if rule is None or 1 <= int(rule[i]) <= 3:
             matched[i] = torch.from_numpy(linear_sum_assignment(distances)[1])
-        cost[i] = torch.tensor(distances[range(len(own)), matched[i].numpy()].sum())  # beyond float32: infinity
+        cost[i] = torch.tensor(distances[range(len(own)), matched[i].numpy()].sum(), device="cpu")  # beyond float32: infinity
     return matched, cost
 
 

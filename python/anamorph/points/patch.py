@@ -78,9 +78,10 @@ def patch_augment(groups: Tensor, index: Any, *, seed: int = 0, step: int = 0, k
     place = order.view(batch, many, k).argsort(dim=2, stable=True)[..., :stay].sort(2).values[..., None]
     groups = groups.gather(2, place.expand(-1, -1, -1, groups.shape[3]))
     angles = (2 * turns[:, :, 0] - 1) * angle
-    turn = rotation_matrix(angles[..., :3])
-    none = torch.zeros_like(angles[..., 3:])
-    about_y = rotation_matrix(torch.cat([none, angles[..., 3:], none], 2))
-    points = (low + (high - low) * size) * groups[..., :3] @ (about_y @ turn).transpose(2, 3)
+    with torch.autocast(groups.device.type, enabled=False):  # coordinates keep the dtype that they have
+        turn = rotation_matrix(angles[..., :3])
+        none = torch.zeros_like(angles[..., 3:])
+        about_y = rotation_matrix(torch.cat([none, angles[..., 3:], none], 2))
+        points = (low + (high - low) * size) * groups[..., :3] @ (about_y @ turn).transpose(2, 3)
     points = points + (2 * moved - 1) * shift + (2 * noise.view(batch, many, stay, 3) - 1) * jitter
     return torch.cat([points, groups[..., 3:]], 3)

@@ -19,6 +19,7 @@ from anamorph.points.render import render
 from anamorph.points.transforms.base import MAX_POINTS, Counts, Mixer, Transform
 from anamorph.points.transforms.compose import MAX_DEPTH, check_list, depth, run
 from anamorph.points.transforms.counts import FarthestSample, Resample
+from anamorph.points.transforms.mix import RSMix
 from anamorph.points.transforms.program import packed
 
 MAX_SLOTS = 64
@@ -140,6 +141,11 @@ class Recipe:
         return Plan(self, rows, index, seed, epoch, view, count if each is None else each)
 
     def _check_mixing(self, each: Tensor | None, count: Any) -> None:
+        most = _native.points.MOST_ASSIGNED
+        views = self.num_points or (self.counts(count).most if each is None else 0)
+        if not isinstance(self.transforms[-1], RSMix) and views > most:
+            raise ArgumentError(f"num_points: expected views of at most {most} points for {type(self.transforms[-1]).__name__}, "
+                                "which matches them, given more")
         if self.num_points is not None:
             return
         if each is not None:

@@ -76,7 +76,7 @@ def _clouds(points: Any, plan: Plan) -> Tensor:
     ragged = isinstance(plan.count, Tensor)
     points = as_tensor("points", points)
     if ragged and points.device.type == "cpu" and points.dim() == 3 and points.shape[2] == 3 and points.is_floating_point():
-        there = torch.arange(points.shape[1])[None] < plan.count.cpu()[:, None]  # type: ignore[union-attr]
+        there = torch.arange(points.shape[1], device="cpu")[None] < plan.count.cpu()[:, None]  # type: ignore[union-attr]
         if there.shape[0] == points.shape[0]:
             given.finite("points", torch.where(there[..., None], points.detach(), 0))
             points = torch.where(there[..., None], points, 0) if not bool(torch.isfinite(points.detach()).all()) else points
