@@ -145,3 +145,9 @@ def test_bytes_that_are_no_text(tmp_path):
     path.write_bytes(bytes(range(256)) * 40)
     with pytest.raises(DecodeError, match=r"motion\.bvh: expected HIERARCHY"):
         read_bvh(path)
+
+
+def test_a_path_is_one():
+    for bad in (None, 5):
+        with pytest.raises(am.ArgumentError, match="path: expected a file's path"):
+            read_bvh(bad)

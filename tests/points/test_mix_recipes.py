@@ -166,6 +166,14 @@ def test_wolfmix_is_wolf_then_rsmix():
     assert out.shape == x.shape and torch.allclose(soft.sum(1), torch.ones(4))
 
 
+def test_rows_say_with_whom():
+    """Of rows of an odd number of words, too, and of ids of 64 bits."""
+    ids = [2**62 + 5, -7, 3, 2**32 - 1]
+    for transforms in ([P.Rotate()], [P.Shuffle()], [P.Jitter(), P.Shuffle()]):
+        plan = P.Recipe([*transforms, P.RSMix(p=1)], num_points=64).plan(ids, count=64)
+        assert [said["mix"]["partner"] for said in plan] == [ids[p] for p in plan.partner.tolist()]
+
+
 def test_launches_of_mixing():
     x = clouds()
     plan = P.Recipe([P.Jitter(), P.RSMix(p=1)]).plan(range(6), count=64)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from anamorph.core import checks
-from anamorph.core.errors import ShapeError
+from anamorph.core.errors import ArgumentError, ShapeError
 from anamorph.points.skeleton import (
     HUMAN36M_16,
     Tree,
@@ -82,7 +82,11 @@ class PoseGenerator(nn.Module):
         Raises:
             ShapeError, DtypeError, DeviceError, ArgumentError: what was given and what is expected.
         """
+        if not isinstance(pose, Tensor):
+            raise ArgumentError(f"pose: expected a tensor [B, J, 3], given {type(pose).__name__}")
         bone = bones(pose, self.tree)
+        if self.training and len(pose) < 2:
+            raise ShapeError(f"pose: expected at least 2 poses in training mode, for batch norm, given {list(pose.shape)}")
         if noise is None:
             noise = torch.randn(len(pose), 4, self.noise, dtype=pose.dtype, device=pose.device)
         elif list(noise.shape) != [len(pose), 4, self.noise]:

@@ -87,7 +87,8 @@ class Plan:
                                  "steps": list(_steps(row))}
         if row[MIX]:
             number = float(row[NUMBERS:NUMBERS + 1].view(torch.float32))
-            partner = int(row[PARTNER_ID:PARTNER_ID + 2].contiguous().view(torch.int64))
+            low, high = row[PARTNER_ID:PARTNER_ID + 2].tolist()
+            partner = high << 32 | low & 0xFFFFFFFF
             found["mix"] = {"rule": MIXES[int(row[MIX])], "partner": partner, "number": number}
         return found
 

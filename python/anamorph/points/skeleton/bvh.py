@@ -43,6 +43,8 @@ def read_bvh(path: str | PathLike[str]) -> tuple[Tree, Tensor, float]:
     Raises:
         DecodeError: a file that is not there, is damaged or holds something else, by its name and what was found.
     """
+    if not isinstance(path, str | PathLike):
+        raise ArgumentError(f"path: expected a file's path, given {path!r}")
     name = fspath(path)
     try:
         with open(path, encoding="latin-1") as file:  # names may hold anything, the rest is ASCII
