@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from anamorph.core.errors import DecodeError
+from anamorph.core.errors import ArgumentError, DecodeError
 from anamorph.points.skeleton import bones, lengths, read_bvh
 
 # name, parent, offset, position channels, the order of the rotations
@@ -149,5 +149,5 @@ def test_bytes_that_are_no_text(tmp_path):
 
 def test_a_path_is_one():
     for bad in (None, 5):
-        with pytest.raises(am.ArgumentError, match="path: expected a file's path"):
+        with pytest.raises(ArgumentError, match="path: expected a file's path"):
             read_bvh(bad)
