@@ -378,15 +378,6 @@ AM_HD float product(float a, float b) {
     return a;
 }
 #endif
-#if defined(__CUDA_ARCH__)
-AM_HD double product(double a, double b) { return __dmul_rn(a, b); }
-#else
-AM_HD double product(double a, double b) {
-    a = a * b;
-    AM_PIN(a);
-    return a;
-}
-#endif
 #if !defined(__CUDACC__)
 AM_HD Floats product(Floats a, Floats b) {
     a.v = a.v * b.v;
