@@ -43,13 +43,8 @@ public:
         return order_.data();
     }
     void move(int to) {
-        const int lines[] = {0, 1, 2, ORIGIN, 3, 4, 5}, some = normals ? 7 : 4;
-        const int32_t* from = order_.data();
-        for (int k = 0; k < some; ++k) {
-            const float* in = line(lines[k]);
-            float* out = there_ + size_t(lines[k]) * size_t(pitch_);
-            for (int i = 0; i < to; ++i) out[i] = in[from[i]];
-        }
+        for (int k = 0; k < (normals ? 6 : 3); ++k) take(line(k), there_ + size_t(k) * size_t(pitch_), to);
+        take(origin(), reinterpret_cast<int32_t*>(there_ + ORIGIN * size_t(pitch_)), to);
         std::swap(here_, there_);
         count = to;
     }
@@ -65,6 +60,10 @@ public:
     std::vector<uint64_t> keys;
 
 private:
+    template <class T> void take(const T* in, T* out, int to) const {
+        for (int i = 0; i < to; ++i) out[i] = in[order_[size_t(i)]];
+    }
+
     int pitch_;
     float *here_, *there_;
     std::vector<int32_t> order_;
@@ -323,8 +322,9 @@ void cloud_task(const points::RenderArgs& a, int i) {
     const int count = std::min(c.count, a.view_points);
     from_lines(c, 0, a.out + 3 * to, count, a.view_points);
     if (c.normals) from_lines(c, 3, a.out_normals + 3 * to, count, a.view_points);
-    if (!a.origin) return;
-    for (int p = 0; p < a.view_points; ++p) a.origin[to + p] = p < count ? c.origin()[p] : -1;
+    for (int p = 0; a.origin && p < a.view_points; ++p) a.origin[to + p] = p < count ? c.origin()[p] : -1;
+    constexpr size_t KEPT = 4u << 20;  // floats; after a cloud of uncommon size its room goes back
+    if (room.size() > KEPT) std::vector<float>().swap(room);
 }
 
 }}  // namespace anamorph::AM_LEVEL
