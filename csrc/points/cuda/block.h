@@ -5,15 +5,51 @@
 
 namespace anamorph { namespace AM_LEVEL {
 
+constexpr unsigned WHOLE_WARP = 0xFFFFFFFFu;
+
 template <int THREADS> struct Meeting {
-    int counts[THREADS / WARP];
+    int counts[THREADS / WARP], places[THREADS / WARP];
+    double numbers[THREADS / WARP];
     uint32_t prefix, want;
     unsigned bins[256];
 };
 
+// The sum of a number of each thread, always in the same order, to every thread.
+template <int THREADS> AM_D double block_sum(double own, Meeting<THREADS>& meet) {
+    for (int half = WARP / 2; half > 0; half /= 2) own += __shfl_xor_sync(WHOLE_WARP, own, half);
+    if (threadIdx.x % WARP == 0) meet.numbers[threadIdx.x / WARP] = own;
+    __syncthreads();
+    double all = 0.0;
+    for (int w = 0; w < THREADS / WARP; ++w) all += meet.numbers[w];
+    __syncthreads();
+    return all;
+}
+
+// The largest of a number of each thread and its place, of equal ones the first, to every thread.
+template <int THREADS> AM_D double block_largest(double own, int& place, Meeting<THREADS>& meet) {
+    auto take = [&](double other, int at) {
+        if (other > own || (other == own && at < place)) {
+            own = other;
+            place = at;
+        }
+    };
+    for (int half = WARP / 2; half > 0; half /= 2) {
+        const double other = __shfl_xor_sync(WHOLE_WARP, own, half);
+        take(other, __shfl_xor_sync(WHOLE_WARP, place, half));
+    }
+    if (threadIdx.x % WARP == 0) {
+        meet.numbers[threadIdx.x / WARP] = own;
+        meet.places[threadIdx.x / WARP] = place;
+    }
+    __syncthreads();
+    for (int w = 0; w < THREADS / WARP; ++w) take(meet.numbers[w], meet.places[w]);
+    __syncthreads();
+    return own;
+}
+
 // How many threads before this one say yes, and how many do at all.
 template <int THREADS> AM_D int block_rank(bool yes, int& all, Meeting<THREADS>& meet) {
-    const unsigned votes = __ballot_sync(0xFFFFFFFFu, yes);
+    const unsigned votes = __ballot_sync(WHOLE_WARP, yes);
     const int lane = int(threadIdx.x) % WARP, warp = int(threadIdx.x) / WARP;
     if (lane == 0) meet.counts[warp] = __popc(votes);
     __syncthreads();
@@ -28,12 +64,14 @@ template <int THREADS> AM_D int block_rank(bool yes, int& all, Meeting<THREADS>&
 }
 
 // Of n keys the one that is the `want`-th when they are sorted, and how many equal to it come among the first `want`. Found by its bits,
-// eight at a time. want: 1 to n.
+// eight at a time. Below 1 none is among the first, from n on all are.
 struct Selected {
     uint32_t key, equal;
 };
 template <int THREADS, class Key> AM_D Selected block_select(int n, int want_at, const Key& key, Meeting<THREADS>& meet) {
     static_assert(THREADS == 256, "a thread for each bin");
+    if (want_at < 1) return {0u, 0u};
+    if (want_at >= n) return {0xFFFFFFFFu, uint32_t(n)};
     uint32_t prefix = 0, known = 0, want = uint32_t(want_at);
     for (int shift = 24; shift >= 0; shift -= 8) {
         meet.bins[threadIdx.x] = 0;
@@ -43,11 +81,20 @@ template <int THREADS, class Key> AM_D Selected block_select(int n, int want_at,
             if ((k & known) == prefix) atomicAdd(&meet.bins[k >> shift & 255u], 1u);
         }
         __syncthreads();
-        if (threadIdx.x == 0) {
-            uint32_t bin = 0;
-            for (; bin < 255u && meet.bins[bin] < want; ++bin) want -= meet.bins[bin];
-            meet.prefix = prefix | bin << shift;
-            meet.want = want;
+        // Where the running total of the bins reaches `want`: a thread for each bin, whose sum before it is its warps' and lanes'.
+        const int lane = int(threadIdx.x) % WARP, warp = int(threadIdx.x) / WARP;
+        const uint32_t here = meet.bins[threadIdx.x];
+        uint32_t until = here;
+        for (int far = 1; far < WARP; far *= 2) {
+            const uint32_t other = __shfl_up_sync(WHOLE_WARP, until, far);
+            if (lane >= far) until += other;
+        }
+        if (lane == WARP - 1) meet.counts[warp] = int(until);
+        __syncthreads();
+        for (int w = 0; w < warp; ++w) until += uint32_t(meet.counts[w]);
+        if (until >= want && until - here < want) {
+            meet.prefix = prefix | threadIdx.x << shift;
+            meet.want = want - (until - here);
         }
         __syncthreads();
         prefix = meet.prefix;

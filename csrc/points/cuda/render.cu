@@ -11,8 +11,6 @@ namespace AM_LEVEL { namespace {
 enum : int { THREADS = 256, ORIGIN = 6, LINES = 7 };
 
 struct Shared : Meeting<THREADS> {
-    double numbers[THREADS];
-    int places[THREADS];
     Anchor anchors[points::MAX_ANCHORS];
 };
 
@@ -58,45 +56,20 @@ struct CloudLines {
     template <class F> AM_D double sum(const F& f) const {
         double own = 0.0;
         for (int i = int(threadIdx.x); i < count; i += THREADS) own += double(f(i));
-        meet.numbers[threadIdx.x] = own;
-        __syncthreads();
-        for (int half = THREADS / 2; half > 0; half /= 2) {
-            if (int(threadIdx.x) < half) meet.numbers[threadIdx.x] += meet.numbers[threadIdx.x + half];
-            __syncthreads();
-        }
-        const double all = meet.numbers[0];
-        __syncthreads();
-        return all;
+        return block_sum(own, meet);
     }
     // The largest of f over the points, of equal ones the first, to every thread.
     template <class F> AM_D double largest(const F& f, int& place) const {
         double most_own = -1.0;
-        int at = 0;
+        place = 0;
         for (int i = int(threadIdx.x); i < count; i += THREADS) {
             const double v = f(i);
             if (v > most_own) {
                 most_own = v;
-                at = i;
+                place = i;
             }
         }
-        meet.numbers[threadIdx.x] = most_own;
-        meet.places[threadIdx.x] = at;
-        __syncthreads();
-        for (int half = THREADS / 2; half > 0; half /= 2) {
-            if (int(threadIdx.x) < half) {
-                const int other = int(threadIdx.x) + half;
-                const double a = meet.numbers[threadIdx.x], b = meet.numbers[other];
-                if (b > a || (b == a && meet.places[other] < meet.places[threadIdx.x])) {
-                    meet.numbers[threadIdx.x] = b;
-                    meet.places[threadIdx.x] = meet.places[other];
-                }
-            }
-            __syncthreads();
-        }
-        const double all = meet.numbers[0];
-        place = meet.places[0];
-        __syncthreads();
-        return all;
+        return block_largest(most_own, place, meet);
     }
 };
 
