@@ -38,7 +38,7 @@ struct Looks {
 };
 
 void bind_farthest(py::handle points, py::handle counts, py::handle start, int m, py::handle out, py::handle exact,
-                   py::handle rough, int threads) {
+                   py::handle rough, py::handle order, py::handle placed, int threads) {
     Looks looks;
     FarthestArgs a{};
     a.points = looks.clouds(points, counts, "points", "counts");
@@ -48,6 +48,9 @@ void bind_farthest(py::handle points, py::handle counts, py::handle start, int m
     a.index = looks.take<int64_t>(out, "out", kDLInt, batch * m);
     a.exact = looks.take<double>(exact, "exact", kDLFloat, all);
     a.rough = looks.take<float>(rough, "rough", kDLFloat, all);
+    a.order = looks.take<int64_t>(order, "order", kDLInt, batch * a.points.size);
+    a.placed = looks.take<float>(placed, "placed", kDLFloat, batch * a.points.size * 4);
+    if (!a.placed != !a.order) fail<ArgumentError>("order and placed: expected both or none");
     run(points, looks.kept.front(), [&](void* stream) { farthest_cuda(a, stream); }, [&] { farthest_cpu(a, threads); });
 }
 
@@ -89,12 +92,13 @@ void bind_ball(py::handle query, py::handle points, py::handle query_counts, py:
 void bind_neighbours(py::module_& m) {
     using py::arg;
     m.def("farthest", bind_farthest, py::kw_only(), arg("points"), arg("counts"), arg("start"), arg("m"), arg("out"),
-          arg("exact"), arg("rough"), arg("threads"));
+          arg("exact"), arg("rough"), arg("order"), arg("placed"), arg("threads"));
     m.def("nearest", bind_nearest, py::kw_only(), arg("query"), arg("points"), arg("query_counts"), arg("counts"), arg("k"),
           arg("distance"), arg("index"), arg("threads"));
     m.def("ball", bind_ball, py::kw_only(), arg("query"), arg("points"), arg("query_counts"), arg("counts"), arg("radius"),
           arg("k"), arg("pad"), arg("index"), arg("threads"));
     m.attr("FARTHEST_LEAF") = int(FARTHEST_LEAF);
+    m.attr("FARTHEST_HELD") = int(FARTHEST_HELD);
     m.attr("MAX_NEAREST_CUDA") = int(MAX_NEAREST_CUDA);
 }
 

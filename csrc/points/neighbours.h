@@ -31,15 +31,17 @@ struct Clouds {
     }
 };
 
-// FARTHEST_LEAF: how many points a CPU keeps together.
-enum : int { FARTHEST_LEAF = 64 };
+// FARTHEST_LEAF: how many points a CPU keeps together. FARTHEST_HELD: of how many a GPU needs no order.
+enum : int { FARTHEST_LEAF = 64, FARTHEST_HELD = 8192 };
 struct FarthestArgs {
     Clouds points;
     const int64_t* start;  // [B]
     int64_t* index;        // [B, m]
     int32_t m;
-    double* exact;  // [B, rooms()]: memory to work in
-    float* rough;   // likewise
+    double* exact;         // [B, rooms()]: memory to work in
+    float* rough;          // likewise
+    const int64_t* order;  // [B, N] for large clouds on a GPU: their points, neighbours near each other
+    float* placed;         // [B, N, 4], likewise: memory to work in
 
     AM_HD int64_t rooms() const { return (int64_t(points.size) + FARTHEST_LEAF - 1) / FARTHEST_LEAF * FARTHEST_LEAF; }
 };

@@ -87,6 +87,8 @@ class _Points:
     MAX_POINTS: int
     MAX_ADDED: int
     FARTHEST_LEAF: int
+    FARTHEST_HELD: int
+    FARTHEST_HELD: int
     MAX_NEAREST_CUDA: int
     ASSIGN_ROOM: int
     MOST_ASSIGNED: int
@@ -99,8 +101,8 @@ class _Points:
                     threads: int) -> None: ...
     def mask_points(self, *, points: Any, keep: Any, out: Any, threads: int) -> None: ...
     def mask_grad(self, *, points: Any, keep: Any, grad: Any, grad_points: Any, grad_keep: Any, threads: int) -> None: ...
-    def farthest(self, *, points: Any, counts: Any, start: Any, m: int, out: Any, exact: Any, rough: Any,
-                 threads: int) -> None: ...
+    def farthest(self, *, points: Any, counts: Any, start: Any, m: int, out: Any, exact: Any, rough: Any, order: Any,
+                 placed: Any, threads: int) -> None: ...
     def nearest(self, *, query: Any, points: Any, query_counts: Any, counts: Any, k: int, distance: Any, index: Any,
                 threads: int) -> None: ...
     def ball(self, *, query: Any, points: Any, query_counts: Any, counts: Any, radius: float, k: int, pad: int, index: Any,

@@ -16,7 +16,7 @@ import anamorph as am
 from anamorph.cli.main import main, parser
 from anamorph.cli.preview import load_recipe
 from anamorph.images.views import Views
-from devices import DEVICES
+from devices import DEVICES, is_gpu
 
 COUNT = 11
 RECIPES = {
@@ -230,6 +230,8 @@ def test_the_command_of_a_run_without_labels(folder, recipes, tmp_path):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_command_of_a_run_on_a_device(folder, recipes, tmp_path, device):
+    if is_gpu(device):
+        pytest.importorskip("nvidia.dali")
     loader = am.Loader(folder, load_recipe(f"{recipes}:plain"), 4, device=device, with_index=True)
     views, _, ids = next(iter(loader))
     assert main(["replay", "--data", str(folder), "--recipe", f"{recipes}:plain", "--device", str(device), "--index",

@@ -4,6 +4,7 @@ that the routes of the tests can tell what is what."""
 import torch
 
 from anamorph import _native
+from anamorph.points.neighbours import curve_order
 
 _native_points = _native.points
 WRITTEN = {
@@ -13,7 +14,7 @@ WRITTEN = {
     "deform_grad": ("sums", "grad_points", "grad_at", "grad_matrix", "grad_shift", "grad_falloff"),
     "mask_points": ("out",),
     "mask_grad": ("grad_points", "grad_keep"),
-    "farthest": ("out", "exact", "rough"),
+    "farthest": ("out", "exact", "rough", "placed"),
     "nearest": ("distance", "index"),
     "mix": ("out", "origin", "share", "room"),
     "plan": ("rows",),
@@ -34,6 +35,9 @@ class Natives:
             # The public calls make room where the tensors are a GPU's.
             if name == "mix":
                 given["room"] = torch.empty(given["points"].shape[:2], dtype=torch.int32)
+            if name == "farthest" and given["points"].shape[1] > _native_points.FARTHEST_HELD:
+                given["order"] = curve_order(given["points"], given["counts"])
+                given["placed"] = torch.empty(*given["points"].shape[:2], 4)
             if name == "render":
                 given["room"] = torch.empty(16 * len(given["rows"]) * given["most"])
             return self.run(name, given, [k for k in WRITTEN[name] if given[k] is not None])

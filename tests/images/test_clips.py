@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -390,17 +391,18 @@ def test_any_strides_and_layouts():
     images = video()
     plan = chain().plan([3, 8], size=SIZE, frames=T, change="smooth")
     views = am.render(images, plan)
+    same = partial(torch.testing.assert_close, atol=1e-4, rtol=0)  # a GPU adds up whole views in another order each time
     longer = video(3, 2 * T)
     longer[::2, ::2] = images
     for given in (images.permute(0, 1, 4, 2, 3), images.permute(0, 1, 4, 2, 3).contiguous(), longer[::2, ::2],
                   images.permute(0, 4, 1, 2, 3).contiguous().permute(0, 2, 1, 3, 4),  # [B, C, T, H, W]
                   images.transpose(0, 1).contiguous().transpose(0, 1), images.numpy(), list(images), [[*clip] for clip in images],
                   am.Ragged.from_list([*images.flatten(0, 1)])):
-        assert torch.equal(am.render(given, plan), views)
+        same(am.render(given, plan), views)
     one = am.render(images[:1].expand(2, -1, -1, -1, -1), plan)
-    assert torch.equal(one[0], views[0])
+    same(one[0], views[0])
     still = am.render(images[:, :1].expand(-1, T, -1, -1, -1), plan)
-    assert torch.equal(still[:, 0], views[:, 0])
+    same(still[:, 0], views[:, 0])
 
 
 def test_where_it_is_written():

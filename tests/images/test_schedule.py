@@ -221,7 +221,14 @@ def test_a_graph_replays_with_what_the_schedules_then_say(device, route):
     Without a GPU a replay is the same native call once more, with its arguments of the first time."""
     strength, epoch, step = (torch.zeros(1, dtype=dtype, device=device) for dtype in (torch.float32, torch.int64, torch.int64))
     each = torch.zeros(8, device=device)
-    warm = am.schedule(lambda e, s: torch.clamp((10 * e + s) / 100, max=1.0) if is_gpu(device) else 0.25)
+
+    def share(e, s):
+        at = (10 * e + s) / 100 if is_gpu(device) else 0.25
+        return at.clamp(max=1.0) if isinstance(at, torch.Tensor) else at
+
+    if is_gpu(device) and route == "a_gpu":
+        pytest.skip("that route waits for every call, which a capture forbids")
+    warm = am.schedule(share)
     recipe = am.Recipe([am.RandomResizedCrop(24), am.RandAugment(2, am.schedule(each, 0, 30)),
                         am.ColorJitter(am.schedule(strength)), am.RandomErasing(warm)])
     ids = torch.arange(8, device=device)

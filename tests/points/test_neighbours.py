@@ -131,7 +131,8 @@ def test_a_large_cloud(simd):
         assert samples(points, 200) == greedy(points, 200)
 
 
-@pytest.mark.parametrize("n, m", [(1, 1), (33, 33), (250, 20), (700, 9), (1500, 5), (3000, 4), (8192, 3), (8300, 4)])
+@pytest.mark.parametrize("n, m", [(1, 1), (33, 33), (250, 20), (700, 9), (1500, 5), (3000, 4), (8192, 3), (8300, 4),
+                                  (9000, 40), (140000, 3)])
 def test_every_kernel_of_farthest_points(route, n, m):
     """Plain points and a grid's, where every sample is one of many; side by side."""
     g = np.random.default_rng(n)
@@ -140,6 +141,21 @@ def test_every_kernel_of_farthest_points(route, n, m):
     given = farthest_point_sample(torch.from_numpy(points), m, start)
     assert given.dtype == torch.int64
     assert given.tolist() == [greedy(p, m, int(s)) for p, s in zip(points, start, strict=True)]
+
+
+def test_large_clouds_of_different_sizes(route):
+    """In leaves, some of which are cut off; a flat cloud, one of few places, and one place."""
+    g = np.random.default_rng(12)
+    points = g.standard_normal((4, 8400, 3)).astype(np.float32)
+    points[1, :, 2] = 1
+    points[2] = g.integers(0, 3, (8400, 3))
+    points[3] = 7
+    counts, start = torch.tensor([8400, 40, 8193, 33]), torch.tensor([8399, 12, 5, 2])
+    for b, n in enumerate(counts):
+        points[b, n:] = np.nan
+    given = farthest_point_sample(torch.from_numpy(points), 30, start, counts)
+    for b, n in enumerate(counts):
+        assert given[b].tolist() == greedy(points[b, :n], 30, int(start[b]))
 
 
 def test_random_clouds_on_every_route(route):
@@ -435,8 +451,11 @@ def test_other_devices_are_told():
 
 def test_the_native_core_checks_too():
     out, work = torch.empty((2, 4), dtype=torch.int64), {"exact": torch.empty((2, 64)).double(), "rough": torch.empty((2, 64))}
-    good = {"points": CLOUD, "counts": None, "start": torch.zeros(2).long(), "m": 4, "out": out, "threads": 1, **work}
+    good = {"points": CLOUD, "counts": None, "start": torch.zeros(2).long(), "m": 4, "out": out, "threads": 1, "order": None,
+            "placed": None, **work}
     _native.points.farthest(**good)
+    with pytest.raises(ArgumentError, match="expected both or none"):
+        _native.points.farthest(**{**good, "order": torch.zeros(CLOUD.shape[:2]).long()})
     for change in ({"out": out[:1]}, {"rough": work["rough"][:, :9].contiguous()}, {"points": CLOUD[:, :, :2].contiguous()}):
         with pytest.raises(ShapeError):
             _native.points.farthest(**{**good, **change})

@@ -1,5 +1,6 @@
-// neighbours.h on a GPU. Farthest points: a block for each cloud, its points in registers. Nearest points: a warp for each query, its list
-// sorted across the lanes. Balls: a warp for each query, which stops where its row is full.
+// neighbours.h on a GPU. Farthest points: a block for each cloud, its points in registers, or, of a large one, in leaves of neighbouring
+// points, most of which a sample is too far from to change. Nearest points: a warp for each query, its list sorted across the lanes.
+// Balls: a warp for each query, which stops where its row is full.
 #define AM_LEVEL cuda
 #include "../../core/launch.h"
 #include "../../core/warp.h"
@@ -36,6 +37,19 @@ AM_D int warp_max(int v) {
 
 // ---- farthest points ----
 
+AM_D bool better(double d, int i, double than, int at) { return d > than || (d == than && i < at); }
+// The largest double of a warp's lanes and its point, of equal ones the first, to all of them.
+AM_D void warp_farthest(double& d, int& i) {
+    for (int half = WARP / 2; half > 0; half /= 2) {
+        const double other = __shfl_xor_sync(EVERY, d, half);
+        const int index = __shfl_xor_sync(EVERY, i, half);
+        if (better(other, index, d, i)) {
+            d = other;
+            i = index;
+        }
+    }
+}
+
 // What the threads of a block tell each other about one sample.
 template <int WARPS> struct Contest {
     int most[WARPS];        // the largest rough distance in each warp, as its bits
@@ -44,43 +58,29 @@ template <int WARPS> struct Contest {
     int first[WARPS];
 };
 
-AM_D bool better(double d, int i, double than, int at) { return d > than || (d == than && i < at); }
-
-// The points are dealt out: thread t has t, t + THREADS, ... PER of them in registers, or, with 0, any number in global memory. Of
-// each point a thread keeps its distance from the nearest sample as a float, which stands for the double wherever it decides;
-// the double lies in memory and is read only where floats are equal.
+// The points are dealt out: thread t has t, t + THREADS, ... PER of them in registers. Of each point a thread keeps its distance
+// from the nearest sample as a float, which stands for the double wherever it decides; the double lies in memory and is read only
+// where floats are equal.
 template <int THREADS, int PER>
 __global__ void __launch_bounds__(THREADS) farthest_kernel(const __grid_constant__ FarthestArgs a) {
-    constexpr int WARPS = THREADS / WARP, HELD = PER > 0 ? PER : 1;
+    constexpr int WARPS = THREADS / WARP;
     __shared__ Contest<WARPS> shared;
     const int b = int(blockIdx.x), t = int(threadIdx.x), lane = t % WARP;
     const int counted = a.points.count(b), n = counted > 0 ? counted : 1;
     const float* points = a.points.of(b);
     double* exact = a.exact + b * a.rooms();
-    float* kept = a.rough + b * a.rooms();
     int64_t* out = a.index + int64_t(b) * a.m;
 
-    Point at[HELD];
-    float rough[HELD];
-    // f(point's index, its place, its distance)
-    auto each = [&](auto f) {
-        if constexpr (PER > 0) {
-            AM_UNROLL
-            for (int j = 0; j < HELD; ++j) f(t + j * THREADS, at[j], rough[j]);
-        } else {
-            for (int i = t; i < n; i += THREADS) f(i, load(points + 3 * int64_t(i)), kept[i]);
-        }
-    };
-    if constexpr (PER > 0) {
-        AM_UNROLL
-        for (int j = 0; j < HELD; ++j)
-            at[j] = t + j * THREADS < n ? load(points + 3 * int64_t(t + j * THREADS)) : Point{0.0f, 0.0f, 0.0f};
-    }
     const float inf = __int_as_float(0x7F800000);
-    each([&](int i, const Point&, float& d) {
-        d = i < n ? inf : -1.0f;
+    Point at[PER];
+    float rough[PER];
+    AM_UNROLL
+    for (int j = 0; j < PER; ++j) {
+        const int i = t + j * THREADS;
+        at[j] = i < n ? load(points + 3 * int64_t(i)) : Point{0.0f, 0.0f, 0.0f};
+        rough[j] = i < n ? inf : -1.0f;
         if (i < n) exact[i] = double(inf);
-    });
+    }
     if (t < 2) {
         shared.tied[t] = 0;
         shared.index[t] = NOBODY;
@@ -91,29 +91,32 @@ __global__ void __launch_bounds__(THREADS) farthest_kernel(const __grid_constant
     for (int s = 1; s < a.m; ++s) {
         const Point q = load(points + 3 * int64_t(last));
         float most = -1.0f;
-        each([&](int i, const Point& p, float& d) {
-            if (rough_distance(p, q) <= upper(d)) {
-                const double e = exact_distance(p, q);
+        AM_UNROLL
+        for (int j = 0; j < PER; ++j) {
+            if (rough_distance(at[j], q) <= upper(rough[j])) {
+                const int i = t + j * THREADS;
+                const double e = exact_distance(at[j], q);
                 const float r = float(e);
-                if (r < d || (r == d && e < exact[i])) {
-                    d = r;
+                if (r < rough[j] || (r == rough[j] && e < exact[i])) {
+                    rough[j] = r;
                     exact[i] = e;
                 }
             }
-            most = fmaxf(most, d);
-        });
+            most = fmaxf(most, rough[j]);
+        }
         const int own = __float_as_int(most), warp_most = warp_max(own);
         if (lane == 0) shared.most[t / WARP] = warp_most;
         __syncthreads();
         const int all = warp_max(lane < WARPS ? shared.most[lane] : __float_as_int(-1.0f));
         const int now = s & 1;
-        if (own == all)
-            each([&](int i, const Point&, float& d) {
-                if (__float_as_int(d) == all) {
+        if (own == all) {
+            AM_UNROLL
+            for (int j = 0; j < PER; ++j)
+                if (__float_as_int(rough[j]) == all) {
                     atomicAdd(&shared.tied[now], 1);
-                    atomicMin(&shared.index[now], i);
+                    atomicMin(&shared.index[now], t + j * THREADS);
                 }
-            });
+        }
         if (t == 0) {
             shared.tied[1 - now] = 0;
             shared.index[1 - now] = NOBODY;
@@ -123,35 +126,181 @@ __global__ void __launch_bounds__(THREADS) farthest_kernel(const __grid_constant
         if (shared.tied[now] > 1) {  // by their doubles
             double e = -1.0;
             int first = NOBODY;
-            if (own == all)
-                each([&](int i, const Point&, float& d) {
-                    if (__float_as_int(d) == all && exact[i] > e) {
-                        e = exact[i];
-                        first = i;
+            if (own == all) {
+                AM_UNROLL
+                for (int j = 0; j < PER; ++j)
+                    if (__float_as_int(rough[j]) == all && exact[t + j * THREADS] > e) {
+                        e = exact[t + j * THREADS];
+                        first = t + j * THREADS;
                     }
-                });
-            for (int half = WARP / 2; half > 0; half /= 2) {
-                const double other = __shfl_xor_sync(EVERY, e, half);
-                const int index = __shfl_xor_sync(EVERY, first, half);
-                if (better(other, index, e, first)) {
-                    e = other;
-                    first = index;
-                }
             }
+            warp_farthest(e, first);
             if (lane == 0) {
                 shared.exact[t / WARP] = e;
                 shared.first[t / WARP] = first;
             }
             __syncthreads();
-            e = shared.exact[0];
-            last = shared.first[0];
-            for (int w = 1; w < WARPS; ++w)
-                if (better(shared.exact[w], shared.first[w], e, last)) {
-                    e = shared.exact[w];
-                    last = shared.first[w];
-                }
+            e = lane < WARPS ? shared.exact[lane] : -1.0;
+            last = lane < WARPS ? shared.first[lane] : int(NOBODY);
+            warp_farthest(e, last);
         }
         if (t == 0) out[s] = last;
+    }
+}
+
+// ---- farthest points of large clouds ----
+
+// In the order that the caller found, in which neighbours follow each other. 16 bytes, which are read at once.
+struct alignas(16) Placed {
+    Point at;
+    int index;  // in the cloud
+};
+struct Box {
+    Point low, high;
+
+    // A rough distance that no point in here is below.
+    AM_D float rough_distance(const Point& q) const {
+        const float dx = fmaxf(fmaxf(low.x - q.x, q.x - high.x), 0.0f), dy = fmaxf(fmaxf(low.y - q.y, q.y - high.y), 0.0f),
+                    dz = fmaxf(fmaxf(low.z - q.z, q.z - high.z), 0.0f);
+        return fmaf(dz, dz, fmaf(dy, dy, dx * dx));
+    }
+    AM_D void grow(const Point& p) {
+        low = {fminf(low.x, p.x), fminf(low.y, p.y), fminf(low.z, p.z)};
+        high = {fmaxf(high.x, p.x), fmaxf(high.y, p.y), fmaxf(high.z, p.z)};
+    }
+};
+
+enum : int { LARGE_THREADS = 1024, LARGE_WARPS = LARGE_THREADS / WARP, BOXES = 4, MOST_LEAVES = BOXES * LARGE_THREADS };
+static_assert(int(LARGE_WARPS) == int(WARP), "a lane for each warp");
+
+struct Leaves {
+    float most[MOST_LEAVES];     // of each leaf the largest rough distance
+    int where[MOST_LEAVES];      // and the place of its point
+    uint16_t list[MOST_LEAVES];  // those that a sample may change
+    int listed[2];               // by this sample, and by the next
+    float warp_most[LARGE_WARPS];
+    int warp_where[LARGE_WARPS];
+};
+
+struct Farthest {
+    float most = -1.0f;
+    int place = -1;
+};
+
+struct LargeCloud {
+    Placed* placed;  // [n]
+    double* exact;   // [n], likewise
+    float* rough;
+
+    AM_D void take(Farthest& f, float d, int place) const {
+        if (d > f.most || (d == f.most && better(exact[place], placed[place].index, exact[f.place], placed[f.place].index)))
+            f = {d, place};
+    }
+    // The farthest of what lanes have, to all of them. Doubles are read where floats are equal.
+    AM_D Farthest warp_farthest(const Farthest& own) const {
+        const int most = warp_max(__float_as_int(own.most));
+        const bool mine = own.place >= 0 && __float_as_int(own.most) == most;
+        const unsigned tied = __ballot_sync(EVERY, mine);
+        if (__popc(tied) <= 1) return {__int_as_float(most), __shfl_sync(EVERY, own.place, tied ? __ffs(int(tied)) - 1 : 0)};
+        double e = mine ? exact[own.place] : -1.0;
+        const int index = mine ? placed[own.place].index : int(NOBODY);
+        int first = index;
+        cuda::warp_farthest(e, first);
+        return {__int_as_float(most),
+                __shfl_sync(EVERY, own.place, __ffs(int(__ballot_sync(EVERY, mine && index == first))) - 1)};
+    }
+    // A sample comes to a leaf. Its points, and what the warp then finds farthest in it.
+    AM_D Farthest come(const Point& q, int from, int to, int lane) const {
+        Farthest f;
+        for (int i = from + lane; i < to; i += WARP) {
+            const Point p = placed[i].at;
+            float d = rough[i];
+            if (rough_distance(p, q) <= upper(d)) {
+                const double e = exact_distance(p, q);
+                const float r = float(e);
+                if (r < d || (r == d && e < exact[i])) {
+                    rough[i] = d = r;
+                    exact[i] = e;
+                }
+            }
+            take(f, d, i);
+        }
+        return warp_farthest(f);
+    }
+};
+
+// Leaves are 32 points or a multiple. A thread has the boxes of four; those that a sample may change are listed and dealt out to
+// warps. Of every leaf the farthest point is known, so the next sample is the farthest of these.
+__global__ void __launch_bounds__(LARGE_THREADS) farthest_large_kernel(const __grid_constant__ FarthestArgs a) {
+    __shared__ Leaves shared;
+    const int b = int(blockIdx.x), t = int(threadIdx.x), lane = t % WARP, warp = t / WARP;
+    const int counted = a.points.count(b), n = counted > 0 ? counted : 1;
+    const float* points = a.points.of(b);
+    const int64_t* order = a.order + int64_t(b) * a.points.size;
+    const LargeCloud cloud{reinterpret_cast<Placed*>(a.placed) + int64_t(b) * a.points.size, a.exact + b * a.rooms(),
+                           a.rough + b * a.rooms()};
+    int64_t* out = a.index + int64_t(b) * a.m;
+    const float inf = __int_as_float(0x7F800000);
+    for (int i = t; i < n; i += LARGE_THREADS) {
+        const int from = order[i] < 0 ? 0 : order[i] < n ? int(order[i]) : n - 1;
+        cloud.placed[i] = {load(points + 3 * int64_t(from)), from};
+        cloud.exact[i] = double(inf);
+        cloud.rough[i] = inf;
+    }
+    __syncthreads();
+    const int size = (n + MOST_LEAVES * WARP - 1) / (MOST_LEAVES * WARP) * WARP, leaves = (n + size - 1) / size;
+    Box boxes[BOXES];
+    AM_UNROLL
+    for (int j = 0; j < BOXES; ++j) {
+        const int leaf = t + j * LARGE_THREADS;
+        boxes[j] = {{inf, inf, inf}, {-inf, -inf, -inf}};
+        Farthest f;  // of points that are all infinitely far
+        for (int i = leaf * size; leaf < leaves && i < n && i < (leaf + 1) * size; ++i) {
+            boxes[j].grow(cloud.placed[i].at);
+            cloud.take(f, inf, i);
+        }
+        shared.most[leaf] = f.most;
+        shared.where[leaf] = f.place;
+    }
+    if (t < 2) shared.listed[t] = 0;
+    const int64_t start = a.start[b];
+    const int first = start < 0 ? 0 : start < n ? int(start) : n - 1;
+    if (t == 0) out[0] = first;
+    Point q = load(points + 3 * int64_t(first));
+    __syncthreads();
+    for (int s = 1; s < a.m; ++s) {
+        const int now = s & 1;
+        AM_UNROLL
+        for (int j = 0; j < BOXES; ++j) {
+            const int leaf = t + j * LARGE_THREADS;
+            if (leaf < leaves && boxes[j].rough_distance(q) <= upper(shared.most[leaf]))
+                shared.list[atomicAdd(&shared.listed[now], 1)] = uint16_t(leaf);
+        }
+        __syncthreads();
+        if (t == 0) shared.listed[1 - now] = 0;
+        for (int k = warp; k < shared.listed[now]; k += LARGE_WARPS) {
+            const int leaf = shared.list[k], from = leaf * size;
+            const Farthest f = cloud.come(q, from, from + size < n ? from + size : n, lane);
+            if (lane == 0) {
+                shared.most[leaf] = f.most;
+                shared.where[leaf] = f.place;
+            }
+        }
+        __syncthreads();
+        Farthest f;
+        for (int leaf = t; leaf < leaves; leaf += LARGE_THREADS) cloud.take(f, shared.most[leaf], shared.where[leaf]);
+        f = cloud.warp_farthest(f);
+        if (lane == 0) {
+            shared.warp_most[warp] = f.most;
+            shared.warp_where[warp] = f.place;
+        }
+        __syncthreads();
+        f.most = shared.warp_most[lane];
+        f.place = shared.warp_where[lane];
+        f = cloud.warp_farthest(f);
+        const Placed next = cloud.placed[f.place];
+        q = next.at;
+        if (t == 0) out[s] = next.index;
     }
 }
 
@@ -299,12 +448,14 @@ template <int LEVELS> void start_nearest(const NearestArgs& a, void* stream) {
 
 void farthest_cuda(const FarthestArgs& a, void* stream) {
     const int n = a.points.size;
-    if (n <= 256) cuda::start_farthest<64, 4>(a, stream);
+    if (a.order)
+        launch("farthest_point_sample", cuda::farthest_large_kernel, unsigned(a.points.batch), cuda::LARGE_THREADS, 0, stream, a);
+    else if (n <= 256) cuda::start_farthest<64, 4>(a, stream);
     else if (n <= 1024) cuda::start_farthest<256, 4>(a, stream);
     else if (n <= 2048) cuda::start_farthest<512, 4>(a, stream);
     else if (n <= 4096) cuda::start_farthest<512, 8>(a, stream);
-    else if (n <= 8192) cuda::start_farthest<512, 16>(a, stream);
-    else cuda::start_farthest<1024, 0>(a, stream);
+    else if (n <= FARTHEST_HELD) cuda::start_farthest<512, 16>(a, stream);
+    else fail<ArgumentError>("order: expected, for clouds of more than ", int(FARTHEST_HELD), " points on a GPU");
 }
 void nearest_cuda(const NearestArgs& a, void* stream) {
     if (a.k > MAX_NEAREST_CUDA) fail<ArgumentError>("k: expected at most ", int(MAX_NEAREST_CUDA), " on a GPU, given ", a.k);

@@ -21,15 +21,15 @@ from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeEr
 from anamorph.core.tensors import as_tensor
 
 MAX_RADIUS = 1e18  # its square is a float32
-_LEAF, _LONGEST = _native.points.FARTHEST_LEAF, _native.points.MAX_NEAREST_CUDA
+_LEAF, _HELD, _LONGEST = _native.points.FARTHEST_LEAF, _native.points.FARTHEST_HELD, _native.points.MAX_NEAREST_CUDA
 
 
 def farthest_point_sample(points: Any, m: int, start: Any = 0, counts: Any = None) -> Tensor:
     """Indices of ``m`` points of each cloud, each the farthest from those before it (Gonzalez 1985; Eldar et al. 1997).
 
     Greedy: the next sample has the largest distance to its nearest sample, and of several such points the lowest index. When no
-    distinct point is left all distances are 0, and index 0 repeats. On a CPU large clouds are sorted into buckets, most of which
-    a new sample cannot change (Han et al., "QuickFPS", 2023); the samples are the same.
+    distinct point is left all distances are 0, and index 0 repeats. Large clouds (on a GPU of more than 8,192 points) are sorted
+    into buckets, most of which a new sample cannot change (Han et al., "QuickFPS", 2023); the samples are the same.
 
     Args:
         points: float32 ``[B, N, 3]``, finite.
@@ -54,9 +54,28 @@ def farthest_point_sample(points: Any, m: int, start: Any = 0, counts: Any = Non
     room = -(-size // _LEAF) * _LEAF  # distances, which are worked with in whole leaves
     exact = torch.empty((batch, room), dtype=torch.float64, device=cloud.device)
     rough = torch.empty((batch, room), dtype=torch.float32, device=cloud.device)
-    _native.points.farthest(points=cloud, counts=known, start=first, m=m, out=out, exact=exact, rough=rough,
-                            threads=torch.get_num_threads())
+    order = curve_order(cloud, known) if cloud.is_cuda and size > _HELD else None
+    placed = None if order is None else torch.empty((batch, size, 4), dtype=torch.float32, device=cloud.device)
+    _native.points.farthest(points=cloud, counts=known, start=first, m=m, out=out, exact=exact, rough=rough, order=order,
+                            placed=placed, threads=torch.get_num_threads())
     return out
+
+
+def curve_order(cloud: Tensor, counts: Tensor | None) -> Tensor:
+    """The points of each cloud along a curve that fills space (Morton 1966), those that are there first: int64 ``[B, N]``."""
+    beyond = None
+    if counts is not None:
+        beyond = torch.arange(cloud.shape[1], device=cloud.device) >= counts[:, None]
+        cloud = torch.where(beyond[..., None], cloud[:, :1], cloud)
+    low, high = cloud.amin(1, keepdim=True), cloud.amax(1, keepdim=True)
+    side = (high - low).amax(2, keepdim=True).clamp(min=1e-30)
+    bits = ((cloud - low) / side * 1023).nan_to_num(0.0).clamp(0, 1023).int()  # any order will do, some are slower
+    for shift, mask in ((16, 0x030000FF), (8, 0x0300F00F), (4, 0x030C30C3), (2, 0x09249249)):
+        bits = (bits | bits << shift) & mask
+    code = bits[..., 0] << 2 | bits[..., 1] << 1 | bits[..., 2]
+    if beyond is not None:
+        code = code.masked_fill(beyond, 1 << 30)
+    return code.argsort(1)
 
 
 def knn(query: Any, points: Any, k: int, counts: Any = None, query_counts: Any = None) -> tuple[Tensor, Tensor]:

@@ -147,8 +147,8 @@ def brightness(images: Any, severity: int, *, index: Any = None, seed: int = 0, 
 
     def brighter(x: Tensor, _: Tensor) -> Tensor:
         if x.shape[1] == 1:
-            return _bytes(x.double() / 255 + c)
-        h, s, v = _hsv(x.double() / 255)
+            return _bytes(over(x.double(), 255) + c)
+        h, s, v = _hsv(over(x.double(), 255))
         return _bytes(_rgb(h, s, (v + c).clamp_(0, 1)))
 
     return each_part("brightness", images, layout, _ids("brightness", index, seed), brighter, channels=(1, 3))
@@ -161,8 +161,9 @@ def contrast(images: Any, severity: int, *, index: Any = None, seed: int = 0, ki
 
     def flatter(x: Tensor, _: Tensor) -> Tensor:
         # A mean of whole numbers, which no order of adding changes.
-        mean = x.sum((2, 3), keepdim=True, dtype=torch.int64).double() / (255 * x.shape[2] * x.shape[3])
-        return _bytes((x.double() / 255 - mean) * c + mean)
+        mean = x.sum((2, 3), keepdim=True, dtype=torch.int64).double()
+        mean = over(mean, 255 * x.shape[2] * x.shape[3])
+        return _bytes((over(x.double(), 255) - mean) * c + mean)
 
     return each_part("contrast", images, layout, _ids("contrast", index, seed), flatter)
 
@@ -174,7 +175,7 @@ def saturate(images: Any, severity: int, *, index: Any = None, seed: int = 0, ki
     a, b = _constant("saturate", severity, kind)
 
     def saturated(x: Tensor, _: Tensor) -> Tensor:
-        h, s, v = _hsv(x.double() / 255)
+        h, s, v = _hsv(over(x.double(), 255))
         return _bytes(_rgb(h, (s * a + b).clamp_(0, 1), v))
 
     return each_part("saturate", images, layout, _ids("saturate", index, seed), saturated, channels=(3,))
@@ -186,7 +187,7 @@ def gaussian_blur(images: Any, severity: int, *, index: Any = None, seed: int = 
     ``skimage.filters.gaussian``'s, truncated."""
     sigma = _constant("gaussian_blur", severity, kind)
     return each_part("gaussian_blur", images, layout, _ids("gaussian_blur", index, seed),
-                     lambda x, _: _bytes(gaussian(x.double() / 255, sigma)))
+                     lambda x, _: _bytes(gaussian(over(x.double(), 255), sigma)))
 
 
 def pixelate(images: Any, severity: int, *, index: Any = None, seed: int = 0, kind: str = "imagenet",
@@ -303,6 +304,11 @@ def _box(given: int, wanted: int) -> Tensor:
     return torch.from_numpy(weights)
 
 
+def over(x: Tensor, by: float) -> Tensor:
+    """Divided on a GPU as on a CPU: by a number that the host has torch multiplies there, by its rounded reciprocal."""
+    return x / torch.full((), by, dtype=x.dtype, device=x.device)
+
+
 def _bytes(x: Tensor) -> Tensor:
     """Clipped to [0, 1] and truncated."""
     return (x.clamp(0, 1) * 255).byte()
@@ -316,7 +322,7 @@ def _hsv(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     grey = range_ == 0
     safe = torch.where(grey, 1, range_)
     sixth = torch.where(b == value, 4 + (r - g) / safe, torch.where(g == value, 2 + (b - r) / safe, (g - b) / safe))
-    hue = torch.where(grey, 0, (sixth / 6) % 1)
+    hue = torch.where(grey, 0, over(sixth, 6) % 1)
     return hue, torch.where(grey, 0, range_ / torch.where(grey, 1, value)), value
 
 
