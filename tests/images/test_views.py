@@ -508,7 +508,7 @@ def test_plans_come_back_from_a_file(copied, tmp_path):
     for name, views in am.render(pictures(), plans).items():  # sums of whole views are added in another order by a GPU each time
         for same in rendered:
             torch.testing.assert_close(views, same[name], atol=1e-3, rtol=0)
-    assert counts[0] == counts[1] <= 3, "one launch for each output, and on a GPU one before"
+    assert counts[0] == counts[1] <= 4, "one launch for each output, and on a GPU one before each"
 
 
 @pytest.mark.parametrize("turned", [False, True])
