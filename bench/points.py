@@ -3,11 +3,10 @@
 Clouds of 1,024 points, one thread. NumPy takes the clouds one by one and draws from numpy.random, as the published code does in
 its data set's __getitem__; the last column is the fastest way to write it in NumPy: float32 numbers of a Generator, whole batches
 where nothing but elementwise arithmetic and products of matrices is needed. Ratios are taken in turns in one run, of the best
-round of each.
+round of each (neighbours.race).
 """
 
 import argparse
-import time
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ import torch
 import anamorph as am
 from anamorph import points as P
 from anamorph.bench.machine import cpu_name
+from neighbours import race
 
 BATCH, N = 64, 1024
 
@@ -161,12 +161,8 @@ def main():
     print(f"{cpu_name()}; anamorph {am.__version__}, NumPy {np.__version__}, one thread; {BATCH} clouds of {N} points")
     print(f"{'microseconds a cloud':28}{'anamorph':>10}{'published':>11}{'ratio':>8}{'fastest':>10}{'ratio':>8}")
     for name, functions in jobs.items():
-        best = [float("inf")] * 3
-        for _ in range(rounds):
-            for i, f in enumerate(functions):
-                start = time.perf_counter()
-                f()
-                best[i] = min(best[i], (time.perf_counter() - start) / BATCH * 1e6)
+        best = [1e3 * ms / BATCH for ms in race(dict(zip(("ours", "published", "fastest"), functions, strict=True)),
+                                                rounds).values()]
         print(f"{name:28}{best[0]:10.1f}{best[1]:11.1f}{best[1] / best[0]:8.1f}{best[2]:10.1f}{best[2] / best[0]:8.1f}")
 
 
