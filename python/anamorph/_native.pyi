@@ -88,7 +88,6 @@ class _Points:
     MAX_ADDED: int
     FARTHEST_LEAF: int
     FARTHEST_HELD: int
-    FARTHEST_HELD: int
     MAX_NEAREST_CUDA: int
     ASSIGN_ROOM: int
     MOST_ASSIGNED: int
