@@ -716,3 +716,10 @@ def test_many_farthest_points_in_a_recipe_are_those_of_the_function():
     plan = recipe.plan([0, 1], count=3000)
     found = P.render(x, plan, attributes={})["origin"]
     assert torch.equal(found, P.farthest_point_sample(x, 400, start=found[:, 0].contiguous()))
+
+
+def test_labels_of_points_are_no_targets():
+    """They would come back in another order than the points."""
+    recipe = am.points.Recipe([am.points.Shuffle()])
+    with pytest.raises(am.DtypeError, match=r"expected class ids \[4\] or floats \[4, K\], given torch.int64 \[4, 16\]"):
+        am.points.render(torch.zeros(4, 16, 3), recipe.plan(torch.arange(4), count=16), targets=torch.zeros(4, 16).long())

@@ -167,6 +167,9 @@ def _targets(targets: Any, recipe: Drawer, partner: Tensor | None, share: Tensor
     if recipe.num_classes is None:
         if recipe._mixes or recipe.label_smoothing:
             raise ArgumentError("targets: expected a recipe with num_classes for soft targets, or labels='pairs'")
+        if t.dim() == 2 and not t.is_floating_point():  # labels of points would come back in another order than the points
+            raise DtypeError(f"targets: expected class ids [{len(t)}] or floats [{len(t)}, K], given {t.dtype} {list(t.shape)}; "
+                             "labels of points go in attributes=")
         return t
     soft = soft_targets(t, recipe.num_classes, recipe.label_smoothing)
     return soft if share is None or partner is None else torch.lerp(soft, soft[partner], share[:, None])
