@@ -110,8 +110,8 @@ def short(kernel: str) -> str:
     return name.split("<")[0].split("::")[-1].removeprefix("void ") if "anamorph" in kernel else "others"
 
 
-def timed(once: Callable[[int], object], batches: int) -> dict[str, float]:
-    """Microseconds a batch of each kernel, and of the whole as the host sees it."""
+def whole_of(once: Callable[[int], object], batches: int) -> float:
+    """Microseconds a batch, as the host sees it."""
     for epoch in range(3):
         once(epoch)
     torch.cuda.synchronize()
@@ -119,7 +119,12 @@ def timed(once: Callable[[int], object], batches: int) -> dict[str, float]:
     for epoch in range(batches):
         once(epoch)
     torch.cuda.synchronize()
-    whole = (time.perf_counter() - began) / batches * 1e6
+    return (time.perf_counter() - began) / batches * 1e6
+
+
+def timed(once: Callable[[int], object], batches: int) -> dict[str, float]:
+    """Microseconds a batch of each kernel, and of the whole as the host sees it."""
+    whole = whole_of(once, batches)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         for epoch in range(batches):
             once(epoch)
@@ -131,25 +136,36 @@ def timed(once: Callable[[int], object], batches: int) -> dict[str, float]:
     return {"whole": whole, **kernels}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=256)
+def options(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, default=20)
     parser.add_argument("--only", default="", help="words; lines that have one of them")
     parser.add_argument("--json")
-    given = parser.parse_args()
+    return parser
+
+
+def table(jobs: dict[str, Callable[[int], object]], given: argparse.Namespace,
+          more: Callable[[str, dict[str, float]], str] = lambda name, found: "") -> None:
+    """A line for each job that was asked for. ``more``: further cells of it."""
     words = [word for word in given.only.split(",") if word]
     results = {}
-    print(f"{torch.cuda.get_device_name()}, batches of {given.batch}\n\n| | whole | kernels |\n|---|---|---|")
-    for name, once in works(given.batch).items():
+    for name, once in jobs.items():
         if words and not any(word in name for word in words):
             continue
         results[name] = found = timed(once, given.batches)
         kernels = ", ".join(f"{kernel} {us:.0f}" for kernel, us in sorted(found.items()) if kernel != "whole")
-        print(f"| {name} | {found['whole']:.0f} | {kernels} |", flush=True)
+        print(f"| {name} | {found['whole']:.0f} | {kernels} |{more(name, found)}", flush=True)
     if given.json:
         with open(given.json, "w") as file:
             json.dump(results, file)
+
+
+def main() -> None:
+    parser = options(__doc__ or "")
+    parser.add_argument("--batch", type=int, default=256)
+    given = parser.parse_args()
+    print(f"{torch.cuda.get_device_name()}, batches of {given.batch}\n\n| | whole | kernels |\n|---|---|---|")
+    table(works(given.batch), given)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,13 @@ and topk, PointWOLF in batched operators. Both in one run, by the host's clock. 
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from anamorph import points as P
-from gpu_kernels import timed
+from gpu_kernels import options, table, whole_of
 
 Call = Callable[[int], object]
 
@@ -118,26 +116,19 @@ def works() -> dict[str, tuple[Call, Call | None]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batches", type=int, default=20)
-    parser.add_argument("--only", default="", help="words; lines that have one of them")
-    parser.add_argument("--json")
-    given = parser.parse_args()
-    words = [word for word in given.only.split(",") if word]
-    results = {}
+    given = options(__doc__ or "").parse_args()
+    jobs = works()
+
+    def beside(name: str, found: dict[str, float]) -> str:
+        theirs = jobs[name][1]
+        if theirs is None:
+            return " | |"
+        took = whole_of(theirs, 3)
+        return f" {took:.0f} | {took / found['whole']:.1f} |"
+
     print(f"{torch.cuda.get_device_name()}; 256 clouds of 1,024 points where a line says no others\n")
     print("| | whole | kernels | torch | ratio |\n|---|---|---|---|---|")
-    for name, (ours, theirs) in works().items():
-        if words and not any(word in name for word in words):
-            continue
-        results[name] = found = timed(ours, given.batches)
-        kernels = ", ".join(f"{kernel} {us:.0f}" for kernel, us in sorted(found.items()) if kernel != "whole")
-        peer = timed(theirs, 3)["whole"] if theirs else None
-        beside = f"{peer:.0f} | {peer / found['whole']:.1f}" if peer else " | "
-        print(f"| {name} | {found['whole']:.0f} | {kernels} | {beside} |", flush=True)
-    if given.json:
-        with open(given.json, "w") as file:
-            json.dump(results, file)
+    table({name: ours for name, (ours, _) in jobs.items()}, given, beside)
 
 
 if __name__ == "__main__":

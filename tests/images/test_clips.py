@@ -387,11 +387,12 @@ def test_a_video_is_its_frames_one_by_one(change):
     assert bool(same.any()) is False  # other frames
 
 
-def test_any_strides_and_layouts():
+def test_any_strides_and_layouts(route):
     images = video()
     plan = chain().plan([3, 8], size=SIZE, frames=T, change="smooth")
     views = am.render(images, plan)
-    same = partial(torch.testing.assert_close, atol=1e-4, rtol=0)  # a GPU adds up whole views in another order each time
+    bound = 1e-4 if route == "a_gpu" else 0  # a GPU adds up whole views in another order each time
+    same = partial(torch.testing.assert_close, atol=bound, rtol=0)
     longer = video(3, 2 * T)
     longer[::2, ::2] = images
     for given in (images.permute(0, 1, 4, 2, 3), images.permute(0, 1, 4, 2, 3).contiguous(), longer[::2, ::2],

@@ -18,7 +18,7 @@ from anamorph.core.move import to_device
 from anamorph.core.tensors import as_tensor
 from anamorph.data.batch import Batch, on_host
 from anamorph.data.clips import Names
-from anamorph.data.dataset import MapDataset
+from anamorph.data.dataset import MapDataset, first_readable_label, item_of
 from anamorph.data.folder import files_of
 from anamorph.data.labels import Label, column_of, label_of
 from anamorph.data.source import Source, WholeSource
@@ -205,18 +205,10 @@ class CloudDataset(Source):
         return f"item {index} of {type(self.dataset).__name__}"
 
     def first_label(self) -> Label | None:
-        for index in range(len(self)):
-            try:
-                return self.load(index)[1]
-            except DecodeError:
-                continue
-        return None
+        return first_readable_label(self)
 
     def load(self, index: int) -> tuple[Cloud, Label | None]:
-        try:
-            item = self.dataset[index]
-        except Exception as error:  # a dataset may raise anything for a bad file
-            raise DecodeError(f"{self.name(index)}: {type(error).__name__}: {error}") from error
+        item = item_of(self.dataset, index, self.name(index))
         cloud, label = item if isinstance(item, (tuple, list)) and len(item) == 2 else (item, None)
         found = None if label is None or not self._labelled else label_of(label, partial(self.name, index))
         return _cloud(cloud, self.name(index), self._wanted, DecodeError), found

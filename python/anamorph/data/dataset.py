@@ -24,6 +24,24 @@ class MapDataset(Protocol):  # torch's Dataset promises no length
     def __getitem__(self, index: int, /) -> Any: ...
 
 
+def item_of(dataset: MapDataset, index: int, name: str) -> Any:
+    """An item; whatever the dataset raises, which may be anything for a bad file, is a DecodeError."""
+    try:
+        return dataset[index]
+    except Exception as error:
+        raise DecodeError(f"{name}: {type(error).__name__}: {error}") from error
+
+
+def first_readable_label(source: Source) -> Label | None:
+    """That of the first sample that can be read."""
+    for index in range(len(source)):
+        try:
+            return source.load(index)[1]
+        except DecodeError:
+            continue
+    return None
+
+
 class DatasetSource(Source):
     """A map-style torch dataset. Its items are read by one thread unless the user asks for more: a
     dataset is written for worker processes, and nothing promises that threads may share it."""
@@ -64,18 +82,10 @@ class DatasetSource(Source):
         return int(labels.max()) + 1 if labels.dtype == np.int64 else None
 
     def first_label(self) -> Label | None:
-        for index in range(len(self)):
-            try:
-                return self.load(index)[1]
-            except DecodeError:
-                continue
-        return None
+        return first_readable_label(self)
 
     def load(self, index: int) -> tuple[Pixels, Label | None]:
-        try:
-            item = self.dataset[index]
-        except Exception as error:  # a dataset may raise anything for a bad file
-            raise DecodeError(f"{self.name(index)}: {type(error).__name__}: {error}") from error
+        item = item_of(self.dataset, index, self.name(index))
         image, label = self._parts(item, index)
         if not self._labelled or label is None:
             return self._picture(image, index), None
