@@ -13,7 +13,7 @@
 #include <cstdint>
 #include "../core/exact_math.h"
 #include "../core/simd.h"
-#include "levels.h"
+#include "../core/best_level.h"
 
 namespace anamorph {
 

@@ -1,7 +1,7 @@
 // deform_args.h on CPU threads, at the best SIMD level of this machine.
 #include "../../core/parallel.h"
 #include "../deform_args.h"
-#include "../levels.h"
+#include "../../core/best_level.h"
 
 namespace anamorph {
 

@@ -1,6 +1,6 @@
 // What the launches of neighbours.cpp and the packs of neighbour_rows.h tell each other.
 #pragma once
-#include "../levels.h"
+#include "../../core/best_level.h"
 #include "../neighbours.h"
 #include "tree.h"
 

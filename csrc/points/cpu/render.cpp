@@ -1,6 +1,6 @@
 // Clouds on CPU threads, at the best SIMD level of this machine.
 #include "../../core/parallel.h"
-#include "../levels.h"
+#include "../../core/best_level.h"
 #include "../program.h"
 
 namespace anamorph {

@@ -1,6 +1,6 @@
-// AM_BEST(task): a task of kernels.h at the best SIMD level of this machine. AM_AT_LEVELS(declaration) declares it at all of them.
+// AM_BEST(task): a task of a kernels.h at the best SIMD level of this machine. AM_AT_LEVELS(declaration) declares it at all of them.
 #pragma once
-#include "../core/simd_level.h"
+#include "simd_level.h"
 
 #if defined(AM_X86)
 #define AM_AT_LEVELS(...) \
