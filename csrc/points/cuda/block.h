@@ -14,53 +14,65 @@ template <int THREADS> struct Meeting {
     unsigned bins[256];
 };
 
+// The sum over `LANES` lanes that follow each other, always in the same order, to each of them.
+template <int LANES, class T> AM_D T lanes_sum(T v) {
+    static_assert((LANES & (LANES - 1)) == 0 && LANES <= WARP, "halves of halves");
+    for (int half = LANES / 2; half > 0; half /= 2) v += __shfl_xor_sync(WHOLE_WARP, v, half);
+    return v;
+}
+
+// What its warps have found, each of a block's warps folds for itself: by shuffles, a lane for each warp. (ptxas of CUDA 13.0 has misplaced
+// reads of a loop over shared memory that it unrolled.)
+
 // The sum of a number of each thread, always in the same order, to every thread.
 template <int THREADS> AM_D double block_sum(double own, Meeting<THREADS>& meet) {
-    for (int half = WARP / 2; half > 0; half /= 2) own += __shfl_xor_sync(WHOLE_WARP, own, half);
+    constexpr int WARPS = THREADS / WARP;
+    own = lanes_sum<WARP>(own);
     if (threadIdx.x % WARP == 0) meet.numbers[threadIdx.x / WARP] = own;
     __syncthreads();
-    double all = 0.0;
-    for (int w = 0; w < THREADS / WARP; ++w) all += meet.numbers[w];
+    own = lanes_sum<WARPS>(meet.numbers[threadIdx.x % WARPS]);
     __syncthreads();
-    return all;
+    return own;
 }
 
 // The largest of a number of each thread and its place, of equal ones the first, to every thread.
 template <int THREADS> AM_D double block_largest(double own, int& place, Meeting<THREADS>& meet) {
-    auto take = [&](double other, int at) {
-        if (other > own || (other == own && at < place)) {
-            own = other;
-            place = at;
+    constexpr int WARPS = THREADS / WARP;
+    auto fold = [&](int lanes) {
+        for (int half = lanes / 2; half > 0; half /= 2) {
+            const double other = __shfl_xor_sync(WHOLE_WARP, own, half);
+            const int at = __shfl_xor_sync(WHOLE_WARP, place, half);
+            if (other > own || (other == own && at < place)) {
+                own = other;
+                place = at;
+            }
         }
     };
-    for (int half = WARP / 2; half > 0; half /= 2) {
-        const double other = __shfl_xor_sync(WHOLE_WARP, own, half);
-        take(other, __shfl_xor_sync(WHOLE_WARP, place, half));
-    }
+    fold(WARP);
     if (threadIdx.x % WARP == 0) {
         meet.numbers[threadIdx.x / WARP] = own;
         meet.places[threadIdx.x / WARP] = place;
     }
     __syncthreads();
-    for (int w = 0; w < THREADS / WARP; ++w) take(meet.numbers[w], meet.places[w]);
+    own = meet.numbers[threadIdx.x % WARPS];
+    place = meet.places[threadIdx.x % WARPS];
+    fold(WARPS);
     __syncthreads();
     return own;
 }
 
 // How many threads before this one say yes, and how many do at all.
 template <int THREADS> AM_D int block_rank(bool yes, int& all, Meeting<THREADS>& meet) {
+    constexpr int WARPS = THREADS / WARP;
     const unsigned votes = __ballot_sync(WHOLE_WARP, yes);
     const int lane = int(threadIdx.x) % WARP, warp = int(threadIdx.x) / WARP;
     if (lane == 0) meet.counts[warp] = __popc(votes);
     __syncthreads();
-    int before = __popc(votes & ((1u << lane) - 1u));
-    all = 0;
-    for (int w = 0; w < THREADS / WARP; ++w) {
-        if (w < warp) before += meet.counts[w];
-        all += meet.counts[w];
-    }
+    const int found = meet.counts[lane % WARPS];
+    all = lanes_sum<WARPS>(found);
+    const int before = lanes_sum<WARPS>(lane % WARPS < warp ? found : 0);
     __syncthreads();
-    return before;
+    return before + __popc(votes & ((1u << lane) - 1u));
 }
 
 // Of n keys the one that is the `want`-th when they are sorted, and how many equal to it come among the first `want`. Found by its bits,
@@ -70,6 +82,7 @@ struct Selected {
 };
 template <int THREADS, class Key> AM_D Selected block_select(int n, int want_at, const Key& key, Meeting<THREADS>& meet) {
     static_assert(THREADS == 256, "a thread for each bin");
+    constexpr int WARPS = THREADS / WARP;
     if (want_at < 1) return {0u, 0u};
     if (want_at >= n) return {0xFFFFFFFFu, uint32_t(n)};
     uint32_t prefix = 0, known = 0, want = uint32_t(want_at);
@@ -91,7 +104,7 @@ template <int THREADS, class Key> AM_D Selected block_select(int n, int want_at,
         }
         if (lane == WARP - 1) meet.counts[warp] = int(until);
         __syncthreads();
-        for (int w = 0; w < warp; ++w) until += uint32_t(meet.counts[w]);
+        until += uint32_t(lanes_sum<WARPS>(lane % WARPS < warp ? meet.counts[lane % WARPS] : 0));
         if (until >= want && until - here < want) {
             meet.prefix = prefix | threadIdx.x << shift;
             meet.want = want - (until - here);
