@@ -279,7 +279,9 @@ def test_input_dropout():
 
 
 def test_farthest_sample_is_greedy(simd):
+    """Of equally far points, as a grid has, the first."""
     x = cloud(5, 300)
+    x[3:] = torch.tensor(np.random.default_rng(2).integers(0, 5, (2, 300, 3)))
     out = P.render(x, P.Recipe([P.FarthestSample(60)]).plan(range(5), count=300), attributes={})["origin"].numpy()
     for i in range(5):
         y = x[i].double().numpy()
