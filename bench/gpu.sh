@@ -72,12 +72,12 @@ tests() {
 }
 
 sanitizers() {
-    local tool
+    local tool points="every_kernel or different_sizes or balls_on or greedy or levels or routes or test_cutmix or rsmix or many_points"
     for tool in memcheck racecheck initcheck synccheck; do
         # Torch's cache would hide what is read and written beyond a tensor, and what nobody wrote.
         PYTORCH_NO_CUDA_MEMORY_CACHING=1 step "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 \
-            "$PYTHON" -m pytest tests/images/test_render.py -m gpu \
-            -k "agrees and (chain or mixup or cutmix or resizemix or contrasts) or ragged"
+            "$PYTHON" -m pytest tests/images/test_render.py tests/points -m gpu \
+            -k "agrees and (chain or mixup or cutmix or resizemix or contrasts) or ragged or $points"
     done
 }
 

@@ -78,7 +78,8 @@ def test_all_parts_run_the_tests_marked_gpu_first(bench):
     assert usable.startswith("python3 -c ")
     assert tests.startswith("python3 -m pytest tests -m gpu ")
     for tool, call in zip(SANITIZERS, sanitized, strict=True):
-        assert call.startswith(f"compute-sanitizer --tool {tool} --error-exitcode 1 python3 -m pytest tests/images/")
+        assert call.startswith(f"compute-sanitizer --tool {tool} --error-exitcode 1 python3 -m pytest "
+                               "tests/images/test_render.py tests/points -m gpu -k ")
         assert call.endswith("| caching off: 1")
     for batch, call in ((64, small), (256, large)):
         assert call.startswith(f"python3 -m anamorph bench --device cuda --batch {batch} --json {bench.out}/bench-{batch}.json")
@@ -172,16 +173,22 @@ def test_help_names_the_parts(bench):
 
 
 def test_the_sanitizers_find_tests(bench):
-    """Their words pick tests that exist: of the recipes that reach shared memory and partners, and of lists of pictures."""
+    """Their words pick tests that exist: of the recipes that reach shared memory and partners, of lists of pictures, and of every
+    kernel of point clouds."""
     bench.run("sanitizers")
     command = bench.calls[-1].partition(" -m pytest ")[2].rpartition(" | ")[0]
-    file, words = re.fullmatch(r"(\S+) -m gpu -k (.*)", command).groups()
-    done = subprocess.run([sys.executable, "-m", "pytest", file, "-m", "gpu", "-k", words, "--collect-only"], cwd=ROOT,
+    where, words = re.fullmatch(r"(.*) -m gpu -k (.*)", command).groups()
+    done = subprocess.run([sys.executable, "-m", "pytest", *where.split(), "-m", "gpu", "-k", words, "--collect-only"], cwd=ROOT,
                           capture_output=True, text=True, timeout=120)
     found = set(re.findall(r"::(test_\w+(?:\[[^\]]*\])?)$", done.stdout, re.M))
     assert done.returncode == 0, done.stdout
     assert {f"test_cuda_agrees[cpu-{name}]" for name in ("chain", "mixup", "cutmix", "resizemix", "two contrasts")} <= found
     assert "test_cuda_ragged_masks_and_pairs[cpu]" in found
+    of_points = {name.partition("[")[0] for name in found if "[a_gpu" in name}
+    assert {"test_every_kernel_of_farthest_points", "test_large_clouds_of_different_sizes", "test_every_kernel_of_nearest_points",
+            "test_balls_on_every_route", "test_threads_and_levels_do_the_same", "test_farthest_sample_is_greedy",
+            "test_clouds_of_different_sizes", "test_all_routes_give_the_same_bits", "test_cutmix", "test_rsmix",
+            "test_gradients_over_many_points"} <= of_points
 
 
 def test_shellcheck():
