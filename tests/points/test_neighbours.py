@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 from anamorph import _native
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.points import ball_query, farthest_point_sample, group, knn
+from anamorph.points.neighbours import curve_order
 
 
 def squared(a, b):
@@ -156,6 +157,28 @@ def test_large_clouds_of_different_sizes(route):
     given = farthest_point_sample(torch.from_numpy(points), 30, start, counts)
     for b, n in enumerate(counts):
         assert given[b].tolist() == greedy(points[b, :n], 30, int(start[b]))
+
+
+@pytest.mark.parametrize("shape", ["normal", "sphere", "cube", "grid"])
+def test_a_stray_point_does_not_spoil_the_order_of_a_large_cloud(shape):
+    """What lies in a leaf lies near, also of a cloud with room for others behind it."""
+    def length(points, order):
+        return float(np.linalg.norm(np.diff(points[order].astype(np.float64), axis=0), axis=1).sum())
+
+    g = np.random.default_rng(14)
+    points = {"normal": g.standard_normal((9000, 3)), "sphere": g.standard_normal((9000, 3)), "cube": g.random((9000, 3)),
+              "grid": np.stack(np.mgrid[:30, :20, :15], -1).reshape(-1, 3)}[shape].astype(np.float32)
+    if shape == "sphere":
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+    alone = curve_order(tensor(points), None)[0].numpy()
+    assert sorted(alone) == list(range(9000)) and length(points, alone) < 0.15 * length(points, g.permutation(9000))
+    stray = np.insert(points, 4000, 1e6, axis=0)
+    behind = np.concatenate([stray, np.full((3000, 3), np.nan, np.float32)])
+    for given, counts in ((stray, None), (behind, torch.tensor([9001]))):
+        order = curve_order(tensor(given), counts)[0].numpy()
+        assert sorted(order) == list(range(len(given))) and set(order[:9001]) == set(range(9001))
+        kept = order[:9001][order[:9001] != 4000]
+        assert abs(length(stray, kept) / length(points, alone) - 1) < 0.1
 
 
 def test_random_clouds_on_every_route(route):

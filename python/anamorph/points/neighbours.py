@@ -62,12 +62,21 @@ def farthest_point_sample(points: Any, m: int, start: Any = 0, counts: Any = Non
 
 
 def curve_order(cloud: Tensor, counts: Tensor | None) -> Tensor:
-    """The points of each cloud along a curve that fills space (Morton 1966), those that are there first: int64 ``[B, N]``."""
-    beyond = None
+    """The points of each cloud along a curve that fills space (Morton 1966), those that are there first: int64 ``[B, N]``. Its grid
+    spans the cloud, but no more than three times what 97 of 100 points span: one far stray point would put all others into a cell."""
+    size, beyond = cloud.shape[1], None
+    there: Tensor | int = size
     if counts is not None:
-        beyond = torch.arange(cloud.shape[1], device=cloud.device) >= counts[:, None]
+        beyond = torch.arange(size, device=cloud.device) >= counts[:, None]
         cloud = torch.where(beyond[..., None], cloud[:, :1], cloud)
-    low, high = cloud.amin(1, keepdim=True), cloud.amax(1, keepdim=True)
+        there = counts.clamp(1, size)[:, None]
+    # 1,024 of the points, which lie evenly in a cloud's order, and, by multiples of the golden ratio, in step with no pattern of it.
+    some = (torch.arange(1024, device=cloud.device).expand(len(cloud), -1) * 2654435769 & 0xFFFFFFFF) * there >> 32
+    values = cloud.gather(1, some[..., None].expand(-1, -1, 3)).sort(1).values
+    first, last = values[:, 16:17], values[:, -17:-16]
+    reach = (last - first).amax(2, keepdim=True)
+    low = torch.maximum(cloud.amin(1, keepdim=True), first - reach)
+    high = torch.minimum(cloud.amax(1, keepdim=True), last + reach)
     side = (high - low).amax(2, keepdim=True).clamp(min=1e-30)
     bits = ((cloud - low) / side * 1023).nan_to_num(0.0).clamp(0, 1023).int()  # any order will do, some are slower
     for shift, mask in ((16, 0x030000FF), (8, 0x0300F00F), (4, 0x030C30C3), (2, 0x09249249)):
