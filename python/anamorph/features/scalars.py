@@ -1,0 +1,32 @@
+"""Numbers that change from step to step, such as a schedule's: given as a tensor of one value on the device, neither torch.compile nor
+a captured CUDA graph holds on to them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from anamorph.core import checks
+from anamorph.core.errors import ArgumentError, DtypeError, ShapeError
+from anamorph.features import given
+
+
+def number(name: str, value: Any, like: Tensor, low: float = -math.inf, high: float = math.inf) -> float | Tensor:
+    """A number, or a tensor of one on ``like``'s device, which becomes ``like``'s dtype; in [low, high], on a GPU unseen."""
+    if not isinstance(value, Tensor) or value.is_meta:
+        return checks.number(name, value, low, high)
+    if not value.is_floating_point():
+        raise DtypeError(f"{name}: expected a number or a tensor of one float, given {value.dtype}")
+    if value.dim():
+        raise ShapeError(f"{name}: expected a number or a tensor of one, [], given {list(value.shape)}")
+    given.same_device(name, value, like)
+    within(name, value, low, high)
+    return value.to(like.dtype)
+
+
+def within(name: str, t: Tensor, low: float, high: float) -> None:
+    """Values in [low, high], on the host; NaN is not."""
+    if given.looked_at(t) and not bool(((t >= low) & (t <= high)).all()):
+        raise ArgumentError(f"{name}: expected numbers from {low:g} to {high:g}, given {float(t.min()):g} to {float(t.max()):g}")
