@@ -1,22 +1,13 @@
 // graph.h on a GPU.
 #include "../../core/launch.h"
-#include "../../core/warp.h"
 #include "../graph.h"
+#include "sums.h"
+#include "values.h"
 
 namespace anamorph {
 namespace AM_LEVEL { namespace {
 
-enum : int { THREADS = 256, WARPS = THREADS / WARP };
-static_assert(int(DOT_LANES) == int(WARP), "a lane of a warp for each of a product's sums");
-
-AM_D float number(float v) { return v; }
-AM_D double number(double v) { return v; }
-AM_D float number(Half v) { return to_float(v); }
-AM_D float number(BFloat v) { return to_float(v); }
-AM_D void store(float v, float* p) { *p = v; }
-AM_D void store(double v, double* p) { *p = v; }
-AM_D void store(float v, Half* p) { *p = to_half(v); }
-AM_D void store(float v, BFloat* p) { *p = to_bfloat(v); }
+static_assert(int(DOT_LANES) == 32, "a lane of a warp for each of a product's sums");
 
 // A thread for each feature of each row: neighbouring threads read neighbouring features, and all of a row the same edges.
 template <class T> __global__ void __launch_bounds__(THREADS) aggregate_kernel(const __grid_constant__ AggregateArgs<T> a) {
@@ -28,7 +19,7 @@ template <class T> __global__ void __launch_bounds__(THREADS) aggregate_kernel(c
     AM_UNROLL_BY(4)
     for (int64_t e = a.graph.begin(row); e < end; ++e) {
         const int64_t j = a.graph.other(e);
-        if (j >= 0) sum = sum + (a.weights ? a.weights[e] : S(1)) * number(a.x[j * a.features + feature]);
+        if (j >= 0) sum = sum + (a.weights ? a.weights[e] : S(1)) * value(a.x + j * a.features + feature);
     }
     store(sum, a.out + i);
 }
@@ -47,16 +38,16 @@ AM_D int64_t row_of(const Graph& g, int64_t edge) {
 // A warp for each edge.
 template <class T> __global__ void __launch_bounds__(THREADS) edge_dots_kernel(const __grid_constant__ EdgeDotArgs<T> a) {
     using S = typename StatOf<T>::type;
-    const int64_t e = int64_t(blockIdx.x) * WARPS + threadIdx.x / WARP;
+    const int64_t e = int64_t(blockIdx.x) * WARPS + threadIdx.x / 32;
     if (e >= a.graph.edges) return;
     const int64_t row = row_of(a.graph, e), j = a.graph.other(e);
     S sum = S(0);
     if (row >= 0 && j >= 0) {
         const T *left = a.left + row * a.features, *right = a.right + j * a.features;
-        for (int64_t f = threadIdx.x % WARP; f < a.features; f += WARP) sum = sum + number(left[f]) * number(right[f]);
-        for (int half = WARP / 2; half > 0; half /= 2) sum = sum + __shfl_xor_sync(0xFFFFFFFFu, sum, half);
+        for (int64_t f = threadIdx.x % 32; f < a.features; f += 32) sum = sum + value(left + f) * value(right + f);
+        sum = sum_of_warp(sum);
     }
-    if (threadIdx.x % WARP == 0) a.out[e] = sum;
+    if (threadIdx.x % 32 == 0) a.out[e] = sum;
 }
 
 // A thread for each neighbour.
@@ -66,27 +57,21 @@ __global__ void __launch_bounds__(THREADS) sample_kernel(const __grid_constant__
     a.out[i] = Choice(a, Stream(a.step, a.stream), node).at(a, int32_t(i - node * a.k));
 }
 
-unsigned grid_of(const char* name, int64_t threads) {
-    const int64_t blocks = (threads + THREADS - 1) / THREADS;
-    if (blocks > 0x7FFFFFFF) fail<ShapeError>(name, ": expected fewer values, given so many that they take ", blocks, " blocks");
-    return unsigned(blocks);
-}
-
 }}  // namespace AM_LEVEL
 
 template <class T> void aggregate_cuda(const AggregateArgs<T>& a, void* stream) {
     using namespace AM_LEVEL;
-    launch("aggregate", aggregate_kernel<T>, grid_of("x", a.graph.rows * a.features), THREADS, 0, stream, a);
+    launch("aggregate", aggregate_kernel<T>, grid_of(a.graph.rows * a.features, THREADS), THREADS, 0, stream, a);
 }
 
 template <class T> void edge_dots_cuda(const EdgeDotArgs<T>& a, void* stream) {
     using namespace AM_LEVEL;
-    launch("edge_dots", edge_dots_kernel<T>, grid_of("indices", a.graph.edges * WARP), THREADS, 0, stream, a);
+    launch("edge_dots", edge_dots_kernel<T>, grid_of(a.graph.edges, WARPS), THREADS, 0, stream, a);
 }
 
 void sample_neighbours_cuda(const SampleArgs& a, void* stream) {
     using namespace AM_LEVEL;
-    launch("sample_neighbours", sample_kernel, grid_of("nodes", a.count * a.k), THREADS, 0, stream, a);
+    launch("sample_neighbours", sample_kernel, grid_of(a.count * a.k, THREADS), THREADS, 0, stream, a);
 }
 
 template void aggregate_cuda(const AggregateArgs<float>&, void*);
