@@ -4,6 +4,7 @@
 
 namespace anamorph {
 void bind_core(pybind11::module_& m);
+void bind_features(pybind11::module_& m);
 void bind_images(pybind11::module_& m);
 void bind_mosaic(pybind11::module_& m);
 void bind_paste(pybind11::module_& m);

@@ -64,6 +64,7 @@ void bind_core(py::module_& m) {
 PYBIND11_MODULE(_native, m) {
     m.doc() = "The compiled core of anamorph. Its public face is the anamorph package.";
     anamorph::bind_core(m);
+    anamorph::bind_features(m);
     anamorph::bind_images(m);
     anamorph::bind_mosaic(m);
     anamorph::bind_paste(m);

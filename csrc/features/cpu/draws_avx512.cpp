@@ -1,0 +1,3 @@
+// The avx512 build of draw_rows.h: CMakeLists.txt gives this file its instruction set.
+#define AM_LEVEL avx512
+#include "draw_rows.h"
