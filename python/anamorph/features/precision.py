@@ -1,5 +1,6 @@
-"""Losses and statistics are computed in float32, in float64 where that is given, also under autocast. A number that changes from step
-to step (a schedule's) may be a tensor of one value on the device: then neither torch.compile nor a captured CUDA graph holds on to it.
+"""Losses and statistics are computed in float32, in float64 where that is given, also under autocast. A number that changes
+from step to step (a schedule's) may be a tensor of one value on the device: then neither torch.compile nor a captured CUDA
+graph holds on to it.
 """
 
 from __future__ import annotations
