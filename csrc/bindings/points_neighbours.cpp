@@ -50,7 +50,9 @@ void bind_farthest(py::handle points, py::handle counts, py::handle start, int m
     a.rough = looks.take<float>(rough, "rough", kDLFloat, all);
     a.order = looks.take<int64_t>(order, "order", kDLInt, batch * a.points.size);
     a.placed = looks.take<float>(placed, "placed", kDLFloat, batch * a.points.size * 4);
-    if (!a.placed != !a.order) fail<ArgumentError>("order and placed: expected both or none");
+    if (a.placed && looks.kept.back().cuda()) looks.kept.back().need_aligned(16);  // read and written as wholes
+    if (!a.placed != !a.order)
+        fail<ArgumentError>("order and placed: expected both or none, given ", a.order ? "order" : "placed", " alone");
     run(points, looks.kept.front(), [&](void* stream) { farthest_cuda(a, stream); }, [&] { farthest_cpu(a, threads); });
 }
 

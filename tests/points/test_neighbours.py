@@ -11,6 +11,7 @@ from anamorph import _native
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.points import ball_query, farthest_point_sample, group, knn
 from anamorph.points.neighbours import curve_order
+from emulation.route import FOUND
 
 
 def squared(a, b):
@@ -179,6 +180,28 @@ def test_a_stray_point_does_not_spoil_the_order_of_a_large_cloud(shape):
         assert sorted(order) == list(range(len(given))) and set(order[:9001]) == set(range(9001))
         kept = order[:9001][order[:9001] != 4000]
         assert abs(length(stray, kept) / length(points, alone) - 1) < 0.1
+
+
+def native_call(cloud, m, start=0, **more):
+    room = -(-cloud.shape[1] // _native.points.FARTHEST_LEAF) * _native.points.FARTHEST_LEAF
+    exact = torch.empty((len(cloud), room), dtype=torch.float64)
+    return {"points": cloud, "counts": None, "start": torch.full((len(cloud),), start), "m": m, "exact": exact,
+            "rough": exact.float(), "out": torch.empty((len(cloud), m), dtype=torch.int64), "order": None, "placed": None,
+            "threads": 1, **more}
+
+
+def test_small_clouds_in_the_kernel_of_large_ones(route):
+    """Fewer leaves than warps, few lanes with a point, ties between lanes, leaves and warps, in any order. (A CPU has no use for
+    an order.)"""
+    g = np.random.default_rng(15)
+    for i in range(60):
+        points = random_cloud(g, 300)
+        n = len(points)
+        m, start = int(g.integers(1, min(n, 30) + 1)), int(g.integers(n))
+        order = curve_order(tensor(points), None) if i % 2 else torch.from_numpy(g.permutation(n))[None]
+        call = native_call(tensor(points), m, start, order=order, placed=torch.empty((1, n, 4)))
+        _native.points.farthest(**call)
+        assert call["out"][0].tolist() == greedy(points, m, start)
 
 
 def test_random_clouds_on_every_route(route):
@@ -473,14 +496,25 @@ def test_other_devices_are_told():
 
 
 def test_the_native_core_checks_too():
-    out, work = torch.empty((2, 4), dtype=torch.int64), {"exact": torch.empty((2, 64)).double(), "rough": torch.empty((2, 64))}
-    good = {"points": CLOUD, "counts": None, "start": torch.zeros(2).long(), "m": 4, "out": out, "threads": 1, "order": None,
-            "placed": None, **work}
+    good = native_call(CLOUD, 4)
     _native.points.farthest(**good)
-    with pytest.raises(ArgumentError, match="expected both or none"):
+    with pytest.raises(ArgumentError, match="expected both or none, given order alone"):
         _native.points.farthest(**{**good, "order": torch.zeros(CLOUD.shape[:2]).long()})
-    for change in ({"out": out[:1]}, {"rough": work["rough"][:, :9].contiguous()}, {"points": CLOUD[:, :, :2].contiguous()}):
+    for change in ({"out": good["out"][:1]}, {"rough": good["rough"][:, :9].clone()}, {"points": CLOUD[:, :, :2].contiguous()}):
         with pytest.raises(ShapeError):
             _native.points.farthest(**{**good, **change})
     with pytest.raises(DtypeError):
         _native.points.farthest(**{**good, "start": torch.zeros(2)})
+
+
+@pytest.mark.skipif(not FOUND, reason="the emulation is not built; make test builds it")
+def test_what_the_kernel_of_large_clouds_needs():
+    """An order; and points that a GPU can write as wholes."""
+    from emulation.route import native
+
+    large = native_call(torch.zeros((1, _native.points.FARTHEST_HELD + 1, 3)), 2)
+    with pytest.raises(ArgumentError, match=r"order: expected one for clouds of more than 8192 points.* given none for 8193"):
+        native.points.farthest(**large)
+    off = torch.empty(CLOUD.numel() // 3 * 4 + 1)[1:].view(*CLOUD.shape[:2], 4)
+    with pytest.raises(ArgumentError, match=r"placed: expected memory at a multiple of 16 bytes.* 4 past"):
+        native.points.farthest(**native_call(CLOUD, 4, order=curve_order(CLOUD, None), placed=off))

@@ -455,7 +455,9 @@ void farthest_cuda(const FarthestArgs& a, void* stream) {
     else if (n <= 2048) cuda::start_farthest<512, 4>(a, stream);
     else if (n <= 4096) cuda::start_farthest<512, 8>(a, stream);
     else if (n <= FARTHEST_HELD) cuda::start_farthest<512, 16>(a, stream);
-    else fail<ArgumentError>("order: expected, for clouds of more than ", int(FARTHEST_HELD), " points on a GPU");
+    else
+        fail<ArgumentError>("order: expected one for clouds of more than ", int(FARTHEST_HELD),
+                            " points on a GPU, given none for ", n);
 }
 void nearest_cuda(const NearestArgs& a, void* stream) {
     if (a.k > MAX_NEAREST_CUDA) fail<ArgumentError>("k: expected at most ", int(MAX_NEAREST_CUDA), " on a GPU, given ", a.k);

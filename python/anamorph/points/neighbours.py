@@ -62,15 +62,15 @@ def farthest_point_sample(points: Any, m: int, start: Any = 0, counts: Any = Non
 
 
 def curve_order(cloud: Tensor, counts: Tensor | None) -> Tensor:
-    """The points of each cloud along a curve that fills space (Morton 1966), those that are there first: int64 ``[B, N]``. Its grid
-    spans the cloud, but no more than three times what 97 of 100 points span: one far stray point would put all others into a cell."""
+    """The points of each cloud along a curve that fills space (Morton 1966), those that are there first: int64 ``[B, N]``. Its
+    grid spans the cloud, but at most three times what 97 of 100 points span: one stray point would put all others in a cell."""
     size, beyond = cloud.shape[1], None
     there: Tensor | int = size
     if counts is not None:
         beyond = torch.arange(size, device=cloud.device) >= counts[:, None]
         cloud = torch.where(beyond[..., None], cloud[:, :1], cloud)
         there = counts.clamp(1, size)[:, None]
-    # 1,024 of the points, which lie evenly in a cloud's order, and, by multiples of the golden ratio, in step with no pattern of it.
+    # 1,024 points from all over a cloud, by multiples of the golden ratio: with these no rows of a grid are in step.
     some = (torch.arange(1024, device=cloud.device).expand(len(cloud), -1) * 2654435769 & 0xFFFFFFFF) * there >> 32
     values = cloud.gather(1, some[..., None].expand(-1, -1, 3)).sort(1).values
     first, last = values[:, 16:17], values[:, -17:-16]
