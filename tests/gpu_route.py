@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 import torch
 
+import features_natives
+import points_natives
 from anamorph import _native
-from points_natives import Natives
+from natives import Natives
 
 SIZES = (1, 4, 2, 2)  # bytes of a value, by the engine's number of a dtype
 
@@ -117,7 +119,7 @@ class Recipe(_native.Recipe):
 
 
 THEIRS = {name: getattr(_native, name) for name in ("Recipe", "paste_cutouts", "paste_partners", "paste_objects",
-                                                    "mosaic_pixels", "mosaic_masks", "points")}
+                                                    "mosaic_pixels", "mosaic_masks", "points", "features")}
 
 
 def paste_cutouts(images, out, texels, cutouts, placements, first, masks, *rest):
@@ -148,15 +150,18 @@ def mosaic_masks(masks, rows, samples, out, threads):
         THEIRS["mosaic_masks"](t.there(masks), t.there(rows), t.there(samples), t.and_back(out), threads)
 
 
-class Points(Natives):
-    def run(self, name, given, written):
+def natives(family, table, prepare=None):
+    def run(name, given, written, changed):
         with trip() as t:
-            moved = {k: t.and_back(v) if k in written else t.there(v) for k, v in given.items()}
-            return getattr(THEIRS["points"], name)(**moved)
+            moved = {k: t.and_back(v, noise=k in written) if k in (*written, *changed) else t.there(v) for k, v in given.items()}
+            return getattr(THEIRS[family], name)(**moved)
+
+    return Natives(THEIRS[family], run, table.WRITTEN, getattr(table, "CHANGED", ()), prepare)
 
 
 MINE = {f.__name__: f for f in (Recipe, paste_cutouts, paste_partners, paste_objects, mosaic_pixels, mosaic_masks)}
-MINE["points"] = Points()
+MINE["points"] = natives("points", points_natives, points_natives.prepare)
+MINE["features"] = natives("features", features_natives)
 
 
 def entered():

@@ -43,13 +43,14 @@ void moments(py::object x, bool last, py::object mean, py::object variance, int 
     });
 }
 
-void affine(py::object x, bool last, py::object scale, py::object shift, py::object out, int threads) {
+void affine(py::object x, bool last, py::object mean, py::object scale, py::object shift, py::object out, int threads) {
     Looks looks(x, "x");
     of_dtype(looks.first(), [&](auto kind) {
         using T = decltype(kind);
         using S = typename StatOf<T>::type;
         auto a = planes_of<T>(looks.first(), last);
         a.x = looks.first().data<T>();
+        a.mean = looks.take<S>(mean, "mean", {a.batch, a.channels});
         a.scale = looks.take<S>(scale, "scale", {a.batch, a.channels});
         a.shift = looks.take<S>(shift, "shift", {a.batch, a.channels});
         a.out = looks.take<T>(out, "out", {looks.first().size(0), looks.first().size(1), looks.first().size(2)});
@@ -118,7 +119,7 @@ void mix_rows(py::object x, py::object partner, py::object own, py::object other
 void bind_feature_maps(py::module_& m) {
     using py::arg;
     m.def("moments", moments, py::kw_only(), arg("x"), arg("last"), arg("mean"), arg("variance"), arg("threads"));
-    m.def("affine", affine, py::kw_only(), arg("x"), arg("last"), arg("scale"), arg("shift"), arg("out"), arg("threads"));
+    m.def("affine", affine, py::kw_only(), arg("x"), arg("last"), arg("mean"), arg("scale"), arg("shift"), arg("out"), arg("threads"));
     m.def("sums", sums, py::kw_only(), arg("x"), arg("last"), arg("grad"), arg("mean"), arg("first"), arg("second"), arg("threads"));
     m.def("combine", combine, py::kw_only(), arg("x"), arg("last"), arg("grad"), arg("mean"), arg("scale"), arg("slope"), arg("shift"),
           arg("out"), arg("threads"));

@@ -1,7 +1,7 @@
 // The statistics of feature maps and what is done with them: style. A plane is one channel of one sample, its area H * W or whatever
 // stands behind the channels; planes lie one after the other (NCHW), or side by side (channels last).
 //     moments   mean and unbiased variance of each plane
-//     affine    out = x * scale + shift
+//     affine    out = (x - mean) * scale + shift
 //     sums      of g, and of g * (x - mean): what a gradient needs before
 //     combine   out = g * scale + (x - mean) * slope + shift: what it is then
 // x, g and out are of one dtype; everything of a plane is float, or double for doubles.

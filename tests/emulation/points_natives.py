@@ -1,5 +1,4 @@
-"""The native functions for point clouds, ``_native.points``: which tensors each of them writes. They take arguments by name, so
-that the routes of the tests can tell what is what."""
+"""The native functions for point clouds, ``_native.points``: which tensors each of them writes."""
 
 import torch
 
@@ -22,24 +21,12 @@ WRITTEN = {
 }
 
 
-class Natives:
-    """In the place of ``_native.points``: calls go to ``run(name, arguments, the names of what is written)``."""
-
-    def __getattr__(self, name):
-        if name not in WRITTEN and not name.startswith("_") and not callable(getattr(_native_points, name)):
-            return getattr(_native_points, name)  # a number
-        if name not in WRITTEN:
-            raise AttributeError(f"{name}: WRITTEN has no line for it")
-
-        def call(**given):
-            # The public calls make room where the tensors are a GPU's.
-            if name == "mix":
-                given["room"] = torch.empty(given["points"].shape[:2], dtype=torch.int32)
-            if name == "farthest" and given["points"].shape[1] > _native_points.FARTHEST_HELD:
-                given["order"] = curve_order(given["points"], given["counts"])
-                given["placed"] = torch.empty(*given["points"].shape[:2], 4)
-            if name == "render":
-                given["room"] = torch.empty(16 * len(given["rows"]) * given["most"])
-            return self.run(name, given, [k for k in WRITTEN[name] if given[k] is not None])
-
-        return call
+def prepare(name, given):
+    """The public calls make room where the tensors are a GPU's."""
+    if name == "mix":
+        given["room"] = torch.empty(given["points"].shape[:2], dtype=torch.int32)
+    if name == "farthest" and given["points"].shape[1] > _native_points.FARTHEST_HELD:
+        given["order"] = curve_order(given["points"], given["counts"])
+        given["placed"] = torch.empty(*given["points"].shape[:2], 4)
+    if name == "render":
+        given["room"] = torch.empty(16 * len(given["rows"]) * given["most"])

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import torch
 
+import features_natives
+import points_natives
 from anamorph import _native
-from points_natives import Natives
+from natives import Natives
 
 FOLDER = Path(os.environ.get("ANAMORPH_EMULATION", Path(__file__).parents[2] / "build" / "emulation"))
 FOUND = sorted(FOLDER.glob("_emulated*.so"))
@@ -92,33 +94,35 @@ if FOUND:
         with memory({"masks": masks, "rows": rows, "samples": samples}, {"out": out}):
             native.mosaic_masks(masks, rows, samples, out, threads)
 
-    class Points(Natives):
-        """The functions for point clouds, likewise."""
+    def natives(family, table, prepare=None):
+        """The functions of a family's submodule, likewise."""
+        mine = getattr(native, family)
 
-        def run(self, name, given, written):
-            inputs = {k: v for k, v in given.items() if isinstance(v, torch.Tensor) and k not in written}
-            with memory(inputs, {k: given[k] for k in written}):
-                return getattr(native.points, name)(**given)
+        def run(name, given, written, changed):
+            inputs = {k: v for k, v in given.items() if isinstance(v, torch.Tensor) and k not in (*written, *changed)}
+            with memory(inputs, {k: given[k] for k in written}, [span(k, given[k], True) for k in changed]):
+                return getattr(mine, name)(**given)
 
+        return Natives(getattr(_native, family), run, table.WRITTEN, getattr(table, "CHANGED", ()), prepare)
+
+    FAMILIES = {"points": natives("points", points_natives, points_natives.prepare),
+                "features": natives("features", features_natives)}
     AFTER_RENDER = {f.__name__: f for f in (paste_cutouts, paste_partners, paste_objects, mosaic_pixels, mosaic_masks)}
 
 
 @contextmanager
 def emulated(seed=0):
     """Recipes made inside run their CUDA kernels, in an order that the seed decides."""
-    theirs = _native.Recipe, _native.launch_count, _native.pictures, _native.points
     native.set_seed(seed)
-    _native.Recipe, _native.launch_count, _native.pictures, _native.points = (Recipe, native.launch_count, native.pictures,
-                                                                              Points())
-    pastes = {name: getattr(_native, name) for name in AFTER_RENDER}
-    for name, function in AFTER_RENDER.items():
-        setattr(_native, name, function)
+    mine = {"Recipe": Recipe, "launch_count": native.launch_count, "pictures": native.pictures, **FAMILIES, **AFTER_RENDER}
+    theirs = {name: getattr(_native, name) for name in mine}
+    for name, value in mine.items():
+        setattr(_native, name, value)
     try:
         yield
     finally:
-        _native.Recipe, _native.launch_count, _native.pictures, _native.points = theirs
-        for name, function in pastes.items():
-            setattr(_native, name, function)
+        for name, value in theirs.items():
+            setattr(_native, name, value)
 
 
 _one_call = threading.RLock()  # there is one list of what kernels may touch

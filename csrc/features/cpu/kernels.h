@@ -2,6 +2,7 @@
 // compiled without fused multiply-add (draws_*.cpp).
 #pragma once
 #include "class_rows.h"
+#include "graph_rows.h"
 #include "mix_rows.h"
 #include "mochi_rows.h"
 #include "plane_rows.h"

@@ -99,10 +99,10 @@ template <class T> void sums_of_sample(const PlaneArgs<T>& a, int64_t sample) {
 template <class T> void affine_of_plane(const PlaneArgs<T>& a, int64_t plane) {
     const T* x = a.x + plane * a.area;
     T* out = a.out + plane * a.area;
-    const auto scale = a.scale[plane], shift = a.shift[plane];
+    const auto mean = a.mean[plane], scale = a.scale[plane], shift = a.shift[plane];
     over<T>(a.area, [&](int64_t i, auto kind) {
         using F = decltype(kind);
-        put(take(x + i, kind) * F(scale) + F(shift), out + i);
+        put((take(x + i, kind) - F(mean)) * F(scale) + F(shift), out + i);
     });
 }
 
@@ -110,9 +110,10 @@ template <class T> void affine_of_plane(const PlaneArgs<T>& a, int64_t plane) {
 template <class T> void affine_of_rows(const PlaneArgs<T>& a, int64_t first, int64_t last) {
     const int64_t c = a.channels;
     for (int64_t r = first; r < last; ++r) {
-        const auto *scale = a.scale + r / a.area * c, *shift = a.shift + r / a.area * c;
+        const int64_t b = r / a.area * c;
         over<T>(c, [&](int64_t i, auto kind) {
-            put(take(a.x + r * c + i, kind) * take(scale + i, kind) + take(shift + i, kind), a.out + r * c + i);
+            const auto far = take(a.x + r * c + i, kind) - take(a.mean + b + i, kind);
+            put(far * take(a.scale + b + i, kind) + take(a.shift + b + i, kind), a.out + r * c + i);
         });
     }
 }

@@ -91,7 +91,7 @@ template <class T, bool COMBINE> __global__ void __launch_bounds__(THREADS) appl
         S v;
         if (COMBINE)
             v = value(a.g + i) * a.scale[plane] + ((value(a.x + i) - a.mean[plane]) * a.slope[plane] + a.shift[plane]);
-        else v = value(a.x + i) * a.scale[plane] + a.shift[plane];
+        else v = (value(a.x + i) - a.mean[plane]) * a.scale[plane] + a.shift[plane];
         store(v, a.out + i);
     }
 }
