@@ -48,8 +48,7 @@ def test_keys_of_the_same_picture_are_excluded():
     queue = Queue(4, 5, filled=False)
     queue.enqueue(unit(3, 4), torch.tensor([7, 0, 7]))
     queue.enqueue(unit(1, 4))  # of a picture that is not named
-    assert queue.excluded(torch.tensor([7, 0, 3])).tolist() == [[True, False, True, False, True], [False, True, False, False, True],
-                                                                [False, False, False, False, True]]
+    assert queue.excluded(torch.tensor([7, 0, 3])).int().tolist() == [[1, 0, 1, 0, 1], [0, 1, 0, 0, 1], [0, 0, 0, 0, 1]]
 
 
 def test_halves_and_doubles_come_in_and_the_state_goes_on():
@@ -97,7 +96,7 @@ def _rank(rank, file, out):
 
 
 def test_keys_of_all_ranks(tmp_path):
-    mp.spawn(_rank, (str(tmp_path / "meet"), str(tmp_path / "rank")), nprocs=2)
+    mp.start_processes(_rank, (str(tmp_path / "meet"), str(tmp_path / "rank")), nprocs=2, start_method="fork")
     first, second = (torch.load(tmp_path / f"rank{rank}") for rank in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
     x, y, z = torch.eye(3)
@@ -125,8 +124,7 @@ def test_logits():
 
 def test_logits_have_the_gradient_of_the_cross_entropy():
     """The sum over columns of (p - y) column / tau."""
-    query, key, rows = unit(3, 6, dtype=torch.float64).requires_grad_(), unit(3, 6, seed=1, dtype=torch.float64).requires_grad_(), \
-        unit(8, 6, seed=2, dtype=torch.float64).requires_grad_()
+    query, key, rows = (unit(n, 6, seed=i, dtype=torch.float64).requires_grad_() for i, n in enumerate((3, 3, 8)))
     F.cross_entropy(moco_logits(query, key, rows, 0.2), torch.zeros(3, dtype=torch.int64), reduction="sum").backward()
     assert key.grad is None and rows.grad is None
     for b in range(3):
@@ -168,7 +166,7 @@ BAD = {
     "two precisions": (lambda: moco_logits(unit(2, 4).double(), unit(2, 4), ROWS), DtypeError, "key: expected torch.float64"),
     "temperature": (lambda: moco_logits(unit(2, 4), unit(2, 4), ROWS, 0), ArgumentError, "temperature.*given 0"),
     "exclude of floats": (lambda: moco_logits(unit(2, 4), unit(2, 4), ROWS, exclude=torch.zeros(2, 6)), DtypeError, "exclude"),
-    "exclude of others": (lambda: moco_logits(unit(2, 4), unit(2, 4), ROWS, exclude=torch.zeros(3, 6) > 0), ShapeError, "exclude"),
+    "exclude of others": (lambda: moco_logits(unit(2, 4), unit(2, 4), ROWS, exclude=ROWS[:3] > 0), ShapeError, "exclude"),
 }
 
 

@@ -26,13 +26,14 @@ def student_similarity(squared: Tensor, freedom: float, scale: float) -> Tensor:
         freedom: degrees of freedom, above 0.
         scale: above 0.
     """
-    return 1 - _unlike(squared, freedom, scale)
+    return _both(squared, freedom, scale)[0]
 
 
-def _unlike(squared: Tensor, freedom: float, scale: float) -> Tensor:
-    """1 minus the similarity, without cancellation."""
+def _both(squared: Tensor, freedom: float, scale: float) -> tuple[Tensor, Tensor]:
+    """The similarity and 1 minus it, both without cancellation."""
     peak = 6.28 * math.exp(2 * (math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))) / (freedom * math.pi)
-    return (1 - peak * (1 + squared / (scale * freedom)) ** (-(freedom + 1))).square()
+    k = peak * (1 + squared / (scale * freedom)) ** (-(freedom + 1))
+    return k * (2 - k), (1 - k).square()
 
 
 def _squared_distances(x: Tensor) -> Tensor:
@@ -79,9 +80,9 @@ def soft_contrastive(features: Tensor, first: Tensor, second: Tensor, *, scale: 
         extra = apart.detach().masked_fill(own, torch.inf).amin(0) / rate
         extra = torch.cat([torch.zeros_like(extra), extra])
         x = apart.repeat(2, 2) + extra[:, None] + extra
-        not_p = _unlike(x, of_p, scale)
-        not_q = _unlike(_squared_distances(torch.cat([first, second])), of_q, 1.0)
-        cells = -(1 - not_p) * (1 - not_q + 1e-12).log() - not_p * (not_q + 1e-12).log()
+        p, not_p = _both(x, of_p, scale)
+        q, not_q = _both(_squared_distances(torch.cat([first, second])), of_q, 1.0)
+        cells = -p * (q + 1e-12).log() - not_p * (not_q + 1e-12).log()
         return cells.masked_fill(own.new_ones(2 * batch).diag(), 0).mean()
 
 
