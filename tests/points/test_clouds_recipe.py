@@ -593,7 +593,11 @@ NAN = X.clone()
 NAN[1, 5, 2] = float("nan")
 BAD = {
     "no list": (lambda: P.Recipe(P.Jitter()), am.ArgumentError, "a list of transforms"),
-    "a transform of pictures": (lambda: P.Recipe([am.RandomHorizontalFlip()]), am.ArgumentError, "transforms of anamorph.points"),
+    "a transform of pictures": (lambda: P.Recipe([P.Scale(), am.Normalize(.5, .5)]), am.ArgumentError,
+                                r"transforms\[1\]: expected a transform of anamorph.points, given .*\(anamorph.Normalize\)"),
+    "a class": (lambda: P.OneOf([P.Scale]), am.ArgumentError, r"OneOf.transforms\[0\]: .*; call it: Scale\(...\)"),
+    "a list in the list": (lambda: P.Recipe([P.Scale(), P.WOLFMix()]), am.ArgumentError,
+                           r"transforms\[1\]: .*given a list of 2; unpack it .*\*WOLFMix\(\)"),
     "mixing first": (lambda: P.Recipe([P.RSMix(), P.Jitter()]), am.ArgumentError, "at the end"),
     "mixing twice": (lambda: P.Recipe([P.RSMix(), P.PointMixup()]), am.ArgumentError, "at most one"),
     "mixing in a choice": (lambda: P.OneOf([P.RSMix()]), am.ArgumentError, "recipe's own list"),
@@ -624,6 +628,7 @@ BAD = {
     "mode Q": (lambda: P.PointCutMix("Q"), am.ArgumentError, "'R', 'K'"),
     "no ids": (lambda: PLAN.plan([], count=3), am.ShapeError, "B >= 1"),
     "float ids": (lambda: PLAN.plan([1.5], count=3), am.DtypeError, "integers"),
+    "no count": (lambda: PLAN.plan([1]), am.ArgumentError, r"count: expected how many points .*, given none"),
     "count 0": (lambda: PLAN.plan([1], count=0), am.ArgumentError, "count"),
     "a count 0": (lambda: PLAN.plan([1, 2], count=[3, 0]), am.ArgumentError, "count"),
     "counts of others": (lambda: PLAN.plan([1, 2], count=[3]), am.ShapeError, "count"),
@@ -635,8 +640,11 @@ BAD = {
     "more dropped than there": (lambda: P.Recipe([P.DropLocal(100)]).plan([1], count=100), am.ArgumentError, "DropLocal"),
     "mixing of drawn counts": (lambda: P.Recipe([P.Dropout((.1, .2)), P.RSMix()]).plan([1, 2], count=50), am.ArgumentError,
                                "num_points"),
-    "no plan": (lambda: P.render(X, None), am.ArgumentError, "a Plan of anamorph.points"),
-    "a plan of pictures": (lambda: P.render(X, am.Recipe([]).plan([1], size=(4, 4))), am.ArgumentError, "anamorph.points"),
+    "no plan": (lambda: P.render(X, None), am.ArgumentError, "a Plan of anamorph.points, given NoneType"),
+    "a plan of pictures": (lambda: P.render(X, am.Recipe([]).plan([1], size=(4, 4))), am.ArgumentError,
+                           "a Plan of anamorph.points, given anamorph.Plan"),
+    "pictures by a plan of clouds": (lambda: am.render(torch.zeros(3, 4, 4, 3), PLAN.plan(range(3), count=200)), am.ArgumentError,
+                                     "an anamorph.Plan, given anamorph.points.Plan"),
     "two axes of points": (lambda: P.render(X[0], PLAN.plan([1], count=200)), am.ShapeError, r"\[B, N, 3\]"),
     "four coordinates": (lambda: P.render(torch.zeros(3, 200, 4), PLAN.plan(range(3), count=200)), am.ShapeError, r"\[B, N, 3\]"),
     "no cloud": (lambda: P.render(torch.zeros(0, 200, 3), PLAN.plan(range(3), count=200)), am.ShapeError, "at least 1"),
@@ -655,10 +663,16 @@ BAD = {
     "an attribute called origin": (lambda: P.render(X, PLAN.plan(range(3), count=200), attributes={"origin": X}),
                                    am.ArgumentError, "names"),
     "targets of others": (lambda: P.render(X, PLAN.plan(range(3), count=200), targets=[1, 2]), am.ShapeError, "targets"),
+    "mixed classes": (lambda: P.render(X, P.Recipe([P.RSMix()]).plan(range(3), count=200), targets=[0, 1, 2]), am.ArgumentError,
+                      "targets: expected a recipe with num_classes.*, given one that mixes, with num_classes=None"),
+    "smoothed classes": (lambda: P.render(X, P.Recipe([], label_smoothing=.1).plan(range(3), count=200), targets=[0, 1, 2]),
+                         am.ArgumentError, "targets: .*, given one that smooths labels"),
     "a class too high": (lambda: P.render(X, P.Recipe([], num_classes=2).plan(range(3), count=200), targets=[0, 1, 2]),
                          am.ArgumentError,
                          "0 to 1"),
     "a corruption of none": (lambda: P.corrupt(X, "rain"), am.ArgumentError, "'dropout_local'"),
+    "too few to drop": (lambda: P.corrupt(X[:, :100], "dropout_local", 5), am.ShapeError,
+                        "points: expected clouds of more than 500 points for 'dropout_local' of severity 5, .*, given 100"),
     "severity 6": (lambda: P.corrupt(X, "jitter", 6), am.ArgumentError, "severity"),
 }
 
@@ -705,6 +719,15 @@ def test_a_plan_takes_slices():
     for bad in ("a", 1.5):
         with pytest.raises(am.ArgumentError, match="whole number or a slice"):
             plan[bad]
+
+
+def test_a_plan_says_what_it_is():
+    plan = P.Recipe([P.Scale()]).plan(range(4), count=5, seed=7, epoch=3, view=2)
+    assert repr(plan) == "Plan of 4 samples, clouds of 5 points, views of 5 (seed 7, epoch 3, view 2, on cpu)"
+    drawn = P.Recipe([P.Dropout((.1, .5))]).plan([9], count=200, epoch=torch.tensor([3]))
+    assert repr(drawn) == "Plan of 1 samples, clouds of 200 points, views of 100 to 180 (seed 0, epoch device, view 0, on cpu)"
+    ragged = P.Recipe([], num_points=5).plan([1, 2], count=[3, 9])
+    assert repr(ragged) == "Plan of 2 samples, clouds of different sizes (seed 0, epoch 0, view 0, on cpu)"
 
 
 def test_one_cloud_is_not_mixed():

@@ -24,6 +24,12 @@ def wrong(where: str, expected: str, given: object) -> NoReturn:
     raise ArgumentError(f"{where}: expected {expected}, given {given!r}")
 
 
+def kind(value: object) -> str:
+    """What something is, for an error's "given": its type, in full where another module has one of the same name."""
+    of = type(value)
+    return of.__name__ if of.__module__ == "builtins" else f"{of.__module__}.{of.__qualname__}"
+
+
 def number(where: str, value: Any, low: float = -math.inf, high: float = math.inf, expected: str = "") -> float:
     """A finite number in [low, high], within float32's range."""
     value = plain(value)

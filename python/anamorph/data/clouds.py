@@ -113,15 +113,17 @@ class CloudFolder(Source):
     def load(self, index: int) -> tuple[Cloud, Label | None]:
         points, attributes = read_one(self._paths[index], self._mesh_points, (self._seed, index))
         cloud = Cloud(torch.from_numpy(points), {name: torch.from_numpy(values) for name, values in attributes.items()})
-        return _only(cloud, self._wanted, self.name(index)), self.label(index)
+        return _only(cloud, self._wanted, self.name(index), False), self.label(index)
 
 
 class CloudArray(WholeSource):
     """float32 [n, N, 3] with attributes [n, N, ...], on the host or on a GPU."""
 
+    what, hint = "the array", True
+
     def __init__(self, points: torch.Tensor, attributes: Attributes, labels: Any, wanted: tuple[str, ...]):
         self.points = points
-        self.attributes = _only(Cloud(points, attributes), wanted, "the arrays").attributes
+        self.attributes = _only(Cloud(points, attributes), wanted, self.what, self.hint).attributes
         self.labels = None if labels is None else column_of(labels, len(points), self.name)
 
     def __len__(self) -> int:
@@ -146,6 +148,8 @@ class CloudArray(WholeSource):
 
 class CloudHdf5(CloudArray):
     """HDF5 files in ModelNet40's form, read into memory as one array."""
+
+    what, hint = "each file", False
 
     def __init__(self, paths: list[str], labels: bool, wanted: tuple[str, ...]):
         read = [read_clouds(path) for path in paths]
@@ -214,12 +218,14 @@ class CloudDataset(Source):
         return _cloud(cloud, self.name(index), self._wanted, DecodeError), found
 
 
-def _only(cloud: Cloud, wanted: tuple[str, ...], name: str) -> Cloud:
-    """The cloud with the attributes that were asked for."""
+def _only(cloud: Cloud, wanted: tuple[str, ...], name: str, hint: bool) -> Cloud:
+    """The cloud with the attributes that were asked for; ``hint``: a dict could have had them."""
     for one in wanted:
         if one not in cloud.attributes:
-            there = ", ".join(map(repr, cloud.attributes)) or "none"
-            raise ArgumentError(f"attributes: expected {there}, which {name} has, given {one!r}")
+            there = " and ".join(map(repr, cloud.attributes))
+            expected = f"some of {there}, which {name} has" if there else f"none, as {name} has points alone"
+            more = f"; a dict of 'points' and {one!r} in its place has both" if hint else ""
+            raise ArgumentError(f"attributes: expected {expected}, given {one!r}{more}")
     return Cloud(cloud.points, {one: cloud.attributes[one] for one in wanted})
 
 
@@ -280,7 +286,7 @@ def _cloud(given: Any, name: str, wanted: tuple[str, ...], error: type[AnamorphE
     if points.is_cuda:
         raise ArgumentError(f"source: expected clouds on the host, or one tensor [n, N, 3] of a GPU, given {name} on "
                             f"{points.device}")
-    return _only(Cloud(points, _with(points, others, name)), wanted, name)
+    return _only(Cloud(points, _with(points, others, name)), wanted, name, True)
 
 
 class Clouds:
@@ -319,6 +325,9 @@ class Clouds:
         if isinstance(source, tuple) and len(source) == 2 and _is_clouds(source[0]):
             source, classes = source
         if isinstance(source, list):
+            if any(isinstance(one, tuple) for one in source):
+                raise ArgumentError("source: expected a list of clouds [N, 3], or (clouds, labels), given a list of pairs or "
+                                    "other tuples; tuple(map(list, zip(*pairs))) is (clouds, labels)")
             return CloudList(source, classes if labels else None, self.attributes)
         if _is_clouds(source):
             values, others = _parts(source, "the source")

@@ -57,7 +57,7 @@ def render(images: Any, plan: Plan | Plans, targets: Any = None, *, mask: Tensor
     if type(plan) is not Plans:
         several = isinstance(plan, tuple | list | dict)
         hint = "; views are rendered by the Plans that have them all, or one by one" if several else ""
-        raise ArgumentError(f"plan: expected an anamorph.Plan, given {type(plan).__name__}{hint}")
+        raise ArgumentError(f"plan: expected an anamorph.Plan, given {checks.kind(plan)}{hint}")
     if mask is not None or out is not None:
         name, given = ("out", out) if mask is None else ("mask", mask)
         raise ArgumentError(f"{name}: expected none for the plans of several views, given a {type(given).__name__}")

@@ -30,6 +30,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 NAMES = ("scale", "jitter", "rotate", "dropout_global", "dropout_local", "add_global", "add_local")
 _SCALE = (1.6, 1.7, 1.8, 1.9, 2.0)
 _DROPPED = (0.25, 0.375, 0.5, 0.625, 0.75)
+_DROPPED_LOCALLY = 100  # points, by each level
 
 
 def corruption(name: str, severity: int) -> Recipe:
@@ -53,7 +54,7 @@ def corruption(name: str, severity: int) -> Recipe:
         s = _SCALE[level - 1]
         return Recipe([Scale(1 / s, s, per_axis=True), Normalize()])
     return Recipe([{"jitter": Jitter(0.01 * level, None), "rotate": RotateXYZ(6 * level),
-                    "dropout_global": Dropout(_DROPPED[level - 1]), "dropout_local": DropLocal(100 * level),
+                    "dropout_global": Dropout(_DROPPED[level - 1]), "dropout_local": DropLocal(_DROPPED_LOCALLY * level),
                     "add_global": AddGlobal(10 * level), "add_local": AddLocal(100 * level)}[name]])
 
 
@@ -76,6 +77,10 @@ def corrupt(points: Any, name: str, severity: int = 3, seed: int = 0, index: Any
     one = as_tensor("points", points)
     batch = given.clouds("points", one[None] if one.dim() == 2 else one)
     recipe = corruption(name, severity)
+    dropped = _DROPPED_LOCALLY * int(severity) if name == "dropout_local" else 0
+    if batch.shape[1] <= dropped:
+        raise ShapeError(f"points: expected clouds of more than {dropped} points for 'dropout_local' of severity {severity}, "
+                         f"which leaves out {dropped}, given {batch.shape[1]}")
     ids = torch.arange(len(batch), device=batch.device) if index is None else as_integers("index", index)
     if ids.shape != (len(batch),):
         raise ShapeError(f"index: expected {len(batch)} sample ids, one for each cloud, given shape {list(ids.shape)}")

@@ -29,7 +29,7 @@ class Drawer(Protocol):
     _mixes: bool
 
     def counts(self, least: int, most: int | None = None) -> Counts: ...
-    def plan(self, index: Any, *, count: Any, seed: int = 0, epoch: int | Tensor = 0, view: int = 0,
+    def plan(self, index: Any, *, count: Any = None, seed: int = 0, epoch: int | Tensor = 0, view: int = 0,
              device: Any = None) -> Plan: ...
 
 
@@ -95,6 +95,14 @@ class Plan:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[i] for i in range(len(self)))
 
+    def __repr__(self) -> str:
+        epoch = "device" if isinstance(self.epoch, Tensor) else self.epoch
+        what = "clouds of different sizes"
+        if isinstance(self.count, int):
+            least, most, _ = self.recipe.counts(self.count)
+            what = f"clouds of {self.count} points, views of {most if least == most else f'{least} to {most}'}"
+        return f"Plan of {len(self)} samples, {what} (seed {self.seed}, epoch {epoch}, view {self.view}, on {self.device})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         epoch = int(self.epoch) if isinstance(self.epoch, Tensor) else self.epoch
         count = self.count.cpu() if isinstance(self.count, Tensor) else self.count
@@ -143,5 +151,5 @@ _STEPS: dict[int, Any] = {
 
 def check_plan(plan: Any) -> Plan:
     if not isinstance(plan, Plan):
-        raise ArgumentError(f"plan: expected a Plan of anamorph.points, given {type(plan).__name__}")
+        raise ArgumentError(f"plan: expected a Plan of anamorph.points, given {checks.kind(plan)}")
     return plan

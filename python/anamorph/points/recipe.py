@@ -89,14 +89,15 @@ class Recipe:
             checks.wrong("count", f"at most {MAX_POINTS} points at any place of the list", found.on_the_way)
         return found
 
-    def plan(self, index: Any, *, count: Any, seed: int = 0, epoch: int | Tensor = 0, view: int = 0, device: Any = None) -> Plan:
+    def plan(self, index: Any, *, count: Any = None, seed: int = 0, epoch: int | Tensor = 0, view: int = 0,
+             device: Any = None) -> Plan:
         """Draw what happens to a batch: a pure function of (recipe, seed, epoch, sample id, view) and of each cloud's number of
         points.
 
         Args:
             index: the sample ids, int64 ``[B]``: a tensor, an array or a list; the plan keeps a copy. An id may stand there
                 several times: each time it gets the same view (but for a partner, whose id is another row's).
-            count: how many points the clouds have: a number, or int64 ``[B]`` where they differ.
+            count: how many points the clouds have: a number, or int64 ``[B]`` where they differ. It must be given.
             seed: 0 to 2**64 - 1.
             epoch: 0 to 2**32 - 1; or an int64 tensor of one element on the plan's device, read by the kernel, so that a captured
                 CUDA graph replays with the epoch it then holds.
@@ -110,6 +111,8 @@ class Recipe:
         Raises:
             ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
         """
+        if count is None:
+            raise ArgumentError("count: expected how many points the clouds have, a number or int64 [B], given none")
         where = None if device is None else as_device(device)
         index = as_integers("index", index, None, where)
         if index.dim() != 1 or len(index) == 0:

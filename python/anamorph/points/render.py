@@ -166,7 +166,9 @@ def _targets(targets: Any, recipe: Drawer, partner: Tensor | None, share: Tensor
         return ids, ids if partner is None else ids[partner], lam
     if recipe.num_classes is None:
         if recipe._mixes or recipe.label_smoothing:
-            raise ArgumentError("targets: expected a recipe with num_classes for soft targets, or labels='pairs'")
+            what = "mixes" if recipe._mixes else "smooths labels"
+            raise ArgumentError("targets: expected a recipe with num_classes, for soft targets, or with labels='pairs', given "
+                                f"one that {what}, with num_classes=None and labels='soft'")
         if t.dim() == 2 and not t.is_floating_point():  # labels of points would come back in another order than the points
             raise DtypeError(f"targets: expected class ids [{len(t)}] or floats [{len(t)}, K], given {t.dtype} {list(t.shape)}; "
                              "labels of points go in attributes=")

@@ -18,12 +18,21 @@ def check_list(where: str, transforms: Any, mixers: bool = False) -> tuple[Trans
     """A list of transforms, without mixers unless they may be there."""
     if not isinstance(transforms, list | tuple):
         checks.wrong(where, "a list of transforms", transforms)
-    for t in transforms:
+    for i, t in enumerate(transforms):
         if not isinstance(t, Transform):
-            checks.wrong(where, "transforms of anamorph.points", t)
+            raise ArgumentError(f"{where}[{i}]: expected a transform of anamorph.points, given {_instead(t)}")
         if isinstance(t, Mixer) and not mixers:
             raise ArgumentError(f"{where}: expected mixing in the recipe's own list, at its end, given {t!r}")
     return tuple(transforms)
+
+
+def _instead(t: Any) -> str:
+    """What stands in a list in a transform's place, and what to do about it."""
+    if isinstance(t, type) and issubclass(t, Transform):
+        return f"{t!r}; call it: {t.__name__}(...)"
+    if isinstance(t, list | tuple) and t and all(isinstance(one, Transform) for one in t):
+        return f"a list of {len(t)}; unpack it with a star, as in [Scale(), *WOLFMix()]"
+    return f"{t!r} ({checks.kind(t)})"
 
 
 def depth(transforms: Sequence[Transform]) -> int:
