@@ -56,7 +56,7 @@ class SetOperation(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """``[B, D]`` of two ``[B, D]``."""
-        return self.layers(torch.cat([a, b], 1))  # type: ignore[no-any-return]
+        return self.layers(torch.cat([a, b], 1))
 
 
 def _hidden(wide: int, to: int, dropout: float) -> list[nn.Module]:
@@ -164,11 +164,9 @@ def laso_loss(made: SetFeatures, a: Tensor, b: Tensor, labels_a: Tensor, labels_
     """What the nets are trained with: the sum, all weights 1, of
 
     * the multi-label soft-margin loss of the classifier, of ``a`` and ``b`` themselves and of all that was made of them, each
-    with
-      the labels that it should have (20 terms);
-    * mean squared distances: of a and b from what was rebuilt of the parts, which keeps the nets from collapsing; of U and of I
-    from
-      the same with a and b exchanged; of S from its three other forms (10 terms).
+      with the labels that it should have (20 terms);
+    * mean squared distances: of a and b from what was rebuilt of the parts, which keeps the nets from collapsing; of U and of
+      I from the same with a and b exchanged; of S from its three other forms (10 terms).
 
     Args:
         made: what :class:`LaSO` made of ``a`` and ``b``.

@@ -183,13 +183,11 @@ def mixing_pairs(embeddings: Tensor, labels: Tensor, step: draws.Step, *, pairin
         labels: int64 class ids ``[B]``.
         step: the key of the random numbers: of the share (one for the step), of the pairing, of the positives.
         pairing: "positive-negative"; "anchor-negative"; or "either", each in half of the steps, as published.
-        hardest: take this many negatives, those nearest to the anchor by cosine; all by default. Published are 1 for pictures,
-        all
-            for features and embeddings.
+        hardest: take this many negatives, those nearest to the anchor by cosine; all by default. Published are 1 for pictures
+            and all for features and embeddings.
         alpha: the share is of Beta(alpha, alpha).
-        mined: what a miner of pytorch-metric-learning gave: four tensors of anchors and positives, anchors and negatives, or
-        three
-            of triplets. Only these count.
+        mined: what a miner of pytorch-metric-learning gave: four tensors of anchors and positives, anchors and negatives,
+            or three of triplets. Only these count.
 
     Returns:
         K is ``hardest``, at most B, or B. An anchor without positives has no pair of a positive that counts; a batch of one class
@@ -234,9 +232,8 @@ def metrix_loss(x: Tensor, labels: Tensor, step: draws.Step, embed: Callable[[Te
         x: floats ``[B, ...]``, B of at least 2.
         labels: int64 class ids ``[B]``.
         step: the key of the random numbers.
-        embed: gives embeddings ``[N, D]`` of ``[N, ...]``; none where ``x`` are embeddings. It is called twice: for the batch,
-        and
-            for its B K mixes.
+        embed: gives embeddings ``[N, D]`` of ``[N, ...]``; none where ``x`` are embeddings. It is called twice: for the
+            batch, and for its B K mixes.
         loss: :class:`Contrastive` (the default), :class:`MultiSimilarity`, :class:`ProxyAnchor`, or pytorch-metric-learning's
             ``ContrastiveLoss``, ``MultiSimilarityLoss``, ``ProxyAnchorLoss`` with the distance that they have by default, whose
             numbers and proxies the mixed part takes.
@@ -251,8 +248,8 @@ def metrix_loss(x: Tensor, labels: Tensor, step: draws.Step, embed: Callable[[Te
         ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
     """
     weight, loss = checks.number("weight", weight, 0), Contrastive() if loss is None else loss
-    embeddings, mined, clean = _clean(x, labels, embed, loss, miner)
     by_proxies = _kind(loss) == "ProxyAnchor"
+    embeddings, mined, clean = _clean(x, labels, embed, loss, miner)
     pairs = mixing_pairs(embeddings, labels, step, pairing="anchor-negative" if by_proxies else pairing, hardest=hardest,
                          alpha=alpha, mined=mined)
     mixed = pairs.mix(x)

@@ -101,8 +101,8 @@ def domain_loss(source: Tensor, target: Tensor) -> Tensor:
         A scalar, float32, or float64 of that; ln 2 where the classifier knows nothing.
 
     Raises:
-        ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected, such as two logits for each
-        sample.
+        ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected, such as two logits for
+            each sample.
     """
     form = "[B, 1]" if isinstance(source, Tensor) and source.dim() == 2 else "[B]"
     given.features("source", source, form)
