@@ -99,7 +99,7 @@ def works() -> dict[str, tuple[Call, Call | None]]:
     for name in P.corruptions.NAMES:
         found[f"{name}, severity 3"] = call(P.corruptions.corruption(name, 3)), None
 
-    at = P.group(x, P.farthest_point_sample(x, 4)[:, :, None])[:, :, 0].contiguous()
+    at = P.group(x, P.farthest_point_sample(x, 4))
     shape = (batch, 4, 3)
     turn = torch.zeros(shape, device="cuda", requires_grad=True)
     size, move = torch.ones(shape, device="cuda", requires_grad=True), torch.zeros(shape, device="cuda", requires_grad=True)
