@@ -29,7 +29,7 @@ def decoupled_mixup(logits: Tensor, first: Tensor, second: Tensor, lam: float | 
 
     Args:
         logits: floats ``[B, C]`` of the mixed samples, C >= 2.
-        first, second: int64 class ids ``[B]``, a and b, as of ``am.render(..., labels="pairs")``.
+        first, second: int64 class ids ``[B]``, a and b, as ``am.render`` gives of a recipe with ``labels="pairs"``.
         lam: the share of ``first``, 0 to 1: a number, or a tensor ``[B]`` or of one value.
         eta: 0.1 in the paper, 0.01 to 0.5 in the published settings.
         power: the published code's ``lam_idx``. 0, as in the paper, weighs both alike whatever was mixed how much.

@@ -46,7 +46,7 @@ def gradient_reversal(x: Tensor, weight: float | Tensor = 1.0) -> Tensor:
     given.features("x", x, "[...]")
     weight = number("weight", weight, x)
     if not isinstance(weight, Tensor):
-        weight = torch.tensor(weight, dtype=x.dtype, device=x.device)
+        weight = torch.full((), weight, dtype=x.dtype, device=x.device)  # no copy, which a CUDA graph would not take
     return _Reversal.apply(x, weight)
 
 
