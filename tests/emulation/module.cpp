@@ -14,6 +14,7 @@ namespace py = pybind11;
 PYBIND11_MODULE(_emulated, m) {
     m.doc() = "anamorph's compiled core with its CUDA kernels run on the CPU, on host tensors. For tests.";
     anamorph::bind_core(m);
+    anamorph::bind_features(m);
     anamorph::bind_images(m);
     anamorph::bind_mosaic(m);
     anamorph::bind_paste(m);

@@ -1,5 +1,5 @@
-"""In the place of a submodule of ``_native`` whose functions take their arguments by name, so that the tests can tell what is
-what: calls go to ``run(name, arguments, what is written, what is changed)``."""
+"""In the place of a submodule of ``_native`` whose functions take their arguments by name, so that the tests can tell what is what:
+calls go to ``run(name, arguments, what is written, what is changed)``."""
 
 
 class Natives:

@@ -15,6 +15,7 @@ from anamorph.core.errors import ArgumentError, DtypeError, ShapeError
 from anamorph.features import draws, given
 from anamorph.features.draws import Step
 from anamorph.features.memory import new_like
+from anamorph.features.precision import full, no_autocast
 
 
 @dataclass(frozen=True)
@@ -145,12 +146,13 @@ def soft_bce(logits: Tensor, targets: Tensor) -> Tensor:
     given.features("logits", logits, "[B, C]")
     given.features("targets", targets, "[B, C]")
     given.same_shape("targets", targets, "the logits", logits)
-    with torch.autocast(logits.device.type, enabled=False):
-        logits = logits if logits.dtype == torch.float64 else logits.float()
+    with no_autocast(logits):
+        logits = full(logits)
         log_p = logits.log_softmax(1)
-        # log(1 - p) of a class: what is left for the others.
-        others = torch.logsumexp(logits[:, None, :].masked_fill(torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device),
-                                                                float("-inf")), 2) - logits.logsumexp(1, keepdim=True)
+        # log(1 - p). Of the likeliest class 1 - p may have lost everything, so there it is what is left for the others.
+        first = logits.argmax(1, keepdim=True)
+        rest = logits.scatter(1, first, float("-inf")).logsumexp(1, keepdim=True) - logits.logsumexp(1, keepdim=True)
+        others = torch.log1p(-log_p.exp().scatter(1, first, 0.0)).scatter(1, first, rest)
         y = targets.to(logits.dtype)
         return -(y * log_p.clamp(min=-100.0) + (1 - y) * others.clamp(min=-100.0)).mean()
 

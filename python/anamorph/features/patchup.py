@@ -23,8 +23,8 @@ def patchup(x: Tensor, step: Step, hard: bool = False, gamma: float | None = Non
 
     A block of ``block x block`` is drawn around each place of each channel with probability ``gamma S^2 / (block^2 (S - block + 1)^2)``, S
     the side of the map; blocks overlap, so ``gamma`` is not the share that is changed: of S = 32 and block 7 that is .287, .491, .636 and .702
-    for gamma .25, .5, .75 and .9. That is the published formula over the whole map (DropBlock's has S^2 where it has S^2 (sic) and draws in
-    the inner map alone).
+    for gamma .25, .5, .75 and .9. The rate is DropBlock's, which draws in the inner map alone; here, as in the authors' code, places are of
+    the whole map.
 
     Args:
         x: floats ``[B, C, S, S]``.
