@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 
 namespace anamorph {
+void bind_feature_graphs(pybind11::module_& m);
 void bind_feature_maps(pybind11::module_& m);
 void bind_feature_vectors(pybind11::module_& m);
 }  // namespace anamorph

@@ -1,8 +1,8 @@
 """Graphs by rows (CSR, as SciPy's ``csr_array``): pairs of neighbours, random neighbours, products with features.
 
-The edges of node i are ``indices[indptr[i]:indptr[i + 1]]``: ``indptr`` is int64 ``[N + 1]``, ``indices`` int64 ``[E]``, nodes without
-edges are fine. An index of -1 is no edge, as in what :func:`sample_neighbours` pads with. Values are checked on a CPU; on a GPU they
-are not looked at, and an index that is no node counts as none.
+The edges of node i are ``indices[indptr[i]:indptr[i + 1]]``: ``indptr`` is int64 ``[N + 1]``, ``indices`` int64 ``[E]``, nodes
+without edges are fine. An index of -1 is no edge, as in what :func:`sample_neighbours` pads with. Values are checked on a CPU; on
+a GPU they are not looked at, and an index that is no node counts as none.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def edge_pairs(indptr: Tensor, indices: Tensor) -> Tensor:
 
 
 def transpose(indptr: Tensor, indices: Tensor, columns: int | None = None) -> Transposed:
-    """The graph with its edges turned round, the edges of a node in their old order. It is made once: :func:`aggregate` takes it as
-    ``back``. Edges that are none stand at the end of the last row, as -1.
+    """The graph with its edges turned round, the edges of a node in their old order. It is made once: :func:`aggregate` takes it
+    as ``back``. Edges that are none stand at the end of the last row, as -1.
 
     Args:
         indptr: int64 ``[N + 1]``.
@@ -82,8 +82,8 @@ def transpose(indptr: Tensor, indices: Tensor, columns: int | None = None) -> Tr
 
 
 def normalised(indptr: Tensor, indices: Tensor, dtype: torch.dtype = torch.float32) -> Adjacency:
-    """What a GCN propagates by (Kipf and Welling, ICLR 2017): each node with an edge to itself, at the end of its row, and symmetric
-    weights ``1 / sqrt(d_i d_j)``, d the number of edges, that one included.
+    """What a GCN propagates by (Kipf and Welling, ICLR 2017): each node with an edge to itself, at the end of its row, and
+    symmetric weights ``1 / sqrt(d_i d_j)``, d the number of edges, that one included.
 
     Args:
         indptr: int64 ``[N + 1]``.
@@ -114,8 +114,8 @@ def sample_neighbours(indptr: Tensor, indices: Tensor, nodes: Tensor, k: int, st
     """k random neighbours of each node, each set of k as likely as any other (GraphSAGE: Hamilton et al., NeurIPS 2017; without
     replacement). A node of fewer than k edges gets all of them in their order, then -1.
 
-    A pure function of (seed, step, node): a node that is asked for twice gets the same neighbours, and so it does on a CPU and on a
-    GPU. ``aggregate(torch.arange(n + 1) * k, sampled.flatten(), weights, x)`` adds them up.
+    A pure function of (seed, step, node): a node that is asked for twice gets the same neighbours, and so it does on a CPU and on
+    a GPU. ``aggregate(torch.arange(n + 1) * k, sampled.flatten(), weights, x)`` adds them up.
 
     Args:
         indptr: int64 ``[N + 1]``.
@@ -130,20 +130,19 @@ def sample_neighbours(indptr: Tensor, indices: Tensor, nodes: Tensor, k: int, st
     Raises:
         ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
     """
-    _csr(indptr, indices)
-    _ints("nodes", nodes, "[n]", indptr)
-    if not len(nodes):
-        raise ShapeError("nodes: expected [n] with nothing empty, given [0]")
+    of = _csr(indptr, indices)
+    some_nodes("nodes", nodes, of, indptr)
     k = checks.whole("k", k, 1, 2**31 - 1)
     return torch.ops.anamorph.sample_neighbours(indptr, indices, nodes, k, given.step(step, indptr.device))
 
 
 def aggregate(indptr: Tensor, indices: Tensor, weights: Tensor | None, x: Tensor, back: Transposed | None = None) -> Tensor:
-    """The features of a node's neighbours, weighed and added up: ``out[i] = sum of weights[e] x[indices[e]]`` over the edges of i.
+    """The features of a node's neighbours, weighed and added up: ``out[i] = sum of weights[e] x[indices[e]]`` over the edges of
+    i.
 
-    The sums are taken in the order of the edges, products rounded before: the same bits on a CPU, at every instruction set, and on a
-    GPU. Gradients, of any order, reach ``weights`` and ``x``: for x it is the same product with the transpose, for an edge's weight
-    the product of two rows.
+    The sums are taken in the order of the edges, products rounded before: the same bits on a CPU, at every instruction set, and
+    on a GPU. Gradients, of any order, reach ``weights`` and ``x``: for x it is the same product with the transpose, for an edge's
+    weight the product of two rows.
 
     Args:
         indptr: int64 ``[N + 1]``.
@@ -174,14 +173,25 @@ def aggregate(indptr: Tensor, indices: Tensor, weights: Tensor | None, x: Tensor
         columns = _csr(back.indptr, back.indices, "back.")
         given.same_device("back", back.indptr, indptr)
         if columns != len(x) or back.indices.shape != indices.shape:
-            raise ShapeError(f"back: expected the transpose of {len(x)} rows and {len(indices)} edges, given one of {columns} rows "
-                             f"and {len(back.indices)} edges")
+            raise ShapeError(f"back: expected the transpose, of {len(x)} rows and {len(indices)} edges, given one of {columns} rows"
+                             f" and {len(back.indices)} edges")
         _ints("back.order", back.order, "[E]", indptr)
         given.same_shape("back.order", back.order, "indices", indices)
     return torch.ops.anamorph.aggregate(indptr, indices, weights, x, *(back or (None, None, None)))
 
 
 # ---- what is given ----
+
+
+def some_nodes(name: str, nodes: Any, of: int, like: Tensor) -> None:
+    """int64 ``[n]``, at least one, each below ``of``."""
+    _ints(name, nodes, "[n]", like)
+    if not len(nodes):
+        raise ShapeError(f"{name}: expected [n] with nothing empty, given [0]")
+    if given.looked_at(nodes):
+        low, high = (int(v) for v in torch.aminmax(nodes))
+        if low < 0 or high >= of:
+            raise ArgumentError(f"{name}: expected nodes from 0 to {of - 1}, given {low if low < 0 else high}")
 
 
 def _csr(indptr: Any, indices: Any, of: str = "") -> int:
@@ -253,10 +263,7 @@ def _transposed(indptr: Tensor, indices: Tensor, columns: int) -> Transposed:
                          schema="(Tensor indptr, Tensor indices, Tensor nodes, SymInt k, Tensor step) -> Tensor")
 def _sampled(indptr: Tensor, indices: Tensor, nodes: Tensor, k: int, step: Tensor) -> Tensor:
     _look(indptr, indices, len(indptr) - 1)
-    if given.looked_at(nodes):
-        low, high = (int(v) for v in torch.aminmax(nodes))
-        if low < 0 or high > len(indptr) - 2:
-            raise ArgumentError(f"nodes: expected nodes from 0 to {len(indptr) - 2}, given {low if low < 0 else high}")
+    some_nodes("nodes", nodes, len(indptr) - 1, indptr)
     out = _sampled_like(indptr, indices, nodes, k, step)
     _native.features.sample_neighbours(indptr=indptr.contiguous(), indices=indices.contiguous(), nodes=nodes.contiguous(),
                                        step=step.contiguous(), stream=_STREAM, k=k, out=out, threads=torch.get_num_threads())
@@ -275,9 +282,9 @@ def _aggregated(indptr: Tensor, indices: Tensor, weights: Tensor | None, x: Tens
                 back_indices: Tensor | None, order: Tensor | None) -> Tensor:
     _look(indptr, indices, len(x))
     out = _aggregated_like(indptr, indices, weights, x, back_indptr, back_indices, order)
-    _native.features.aggregate(indptr=indptr.contiguous(), indices=indices.contiguous(),
-                               weights=None if weights is None else weights.detach().contiguous(), x=x.detach().contiguous(), out=out,
-                               threads=torch.get_num_threads())
+    weights = None if weights is None else weights.detach().contiguous()
+    _native.features.aggregate(indptr=indptr.contiguous(), indices=indices.contiguous(), weights=weights,
+                               x=x.detach().contiguous(), out=out, threads=torch.get_num_threads())
     return out
 
 
