@@ -20,21 +20,16 @@ Graph graph_of(Looks& looks, py::handle indptr, py::handle indices) {
     return g;
 }
 
-// f(T()), of the dtype of features.
-template <class F> void of_dtype(const Tensor& t, const F& f) {
+void need_features(const Tensor& t) {
     t.need_dims(2, "[N, F]");
     if (!t.count()) fail<ShapeError>(t.name, ": expected [N, F] with nothing empty, given ", t.shape_text());
-    if (t.is(kDLFloat, 32)) f(float());
-    else if (t.is(kDLFloat, 64)) f(double());
-    else if (t.is(kDLFloat, 16)) f(Half());
-    else if (t.is(kDLBfloat, 16)) f(BFloat());
-    else fail<DtypeError>(t.name, ": expected float32, float64, float16 or bfloat16, given ", t.dtype_text());
 }
 
 void aggregate(py::object indptr, py::object indices, py::object weights, py::object x, py::object out, int threads) {
     Looks looks(indptr, "indptr");
     const Tensor rows(x, "x");
-    of_dtype(rows, [&](auto kind) {
+    need_features(rows);
+    of_floats(rows, [&](auto kind) {
         using T = decltype(kind);
         AggregateArgs<T> a{};
         a.graph = graph_of(looks, indptr, indices);
@@ -50,7 +45,8 @@ void aggregate(py::object indptr, py::object indices, py::object weights, py::ob
 void edge_dots(py::object indptr, py::object indices, py::object left, py::object right, py::object out, int threads) {
     Looks looks(indptr, "indptr");
     const Tensor rows(right, "right");
-    of_dtype(rows, [&](auto kind) {
+    need_features(rows);
+    of_floats(rows, [&](auto kind) {
         using T = decltype(kind);
         EdgeDotArgs<T> a{};
         a.graph = graph_of(looks, indptr, indices);

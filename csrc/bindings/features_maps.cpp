@@ -8,15 +8,6 @@
 namespace anamorph {
 namespace {
 
-// f(T()), of the dtype of a tensor.
-template <class F> void of_dtype(const Tensor& t, const F& f) {
-    if (t.is(kDLFloat, 32)) f(float());
-    else if (t.is(kDLFloat, 64)) f(double());
-    else if (t.is(kDLFloat, 16)) f(Half());
-    else if (t.is(kDLBfloat, 16)) f(BFloat());
-    else fail<DtypeError>(t.name, ": expected float16, bfloat16, float32 or float64, given ", t.dtype_text());
-}
-
 // [batch, channels, area], or with the channels last [batch, area, channels].
 template <class T> PlaneArgs<T> planes_of(const Tensor& x, bool last) {
     x.need_dims(3, last ? "[B, N, C]" : "[B, C, N]");
@@ -32,7 +23,7 @@ template <class T> PlaneArgs<T> planes_of(const Tensor& x, bool last) {
 
 void moments(py::object x, bool last, py::object mean, py::object variance, int threads) {
     Looks looks(x, "x");
-    of_dtype(looks.first(), [&](auto kind) {
+    of_floats(looks.first(), [&](auto kind) {
         using T = decltype(kind);
         using S = typename StatOf<T>::type;
         auto a = planes_of<T>(looks.first(), last);
@@ -45,7 +36,7 @@ void moments(py::object x, bool last, py::object mean, py::object variance, int 
 
 void affine(py::object x, bool last, py::object mean, py::object scale, py::object shift, py::object out, int threads) {
     Looks looks(x, "x");
-    of_dtype(looks.first(), [&](auto kind) {
+    of_floats(looks.first(), [&](auto kind) {
         using T = decltype(kind);
         using S = typename StatOf<T>::type;
         auto a = planes_of<T>(looks.first(), last);
@@ -60,7 +51,7 @@ void affine(py::object x, bool last, py::object mean, py::object scale, py::obje
 
 void sums(py::object x, bool last, py::object grad, py::object mean, py::object first, py::object second, int threads) {
     Looks looks(x, "x");
-    of_dtype(looks.first(), [&](auto kind) {
+    of_floats(looks.first(), [&](auto kind) {
         using T = decltype(kind);
         using S = typename StatOf<T>::type;
         auto a = planes_of<T>(looks.first(), last);
@@ -76,7 +67,7 @@ void sums(py::object x, bool last, py::object grad, py::object mean, py::object 
 void combine(py::object x, bool last, py::object grad, py::object mean, py::object scale, py::object slope, py::object shift,
              py::object out, int threads) {
     Looks looks(x, "x");
-    of_dtype(looks.first(), [&](auto kind) {
+    of_floats(looks.first(), [&](auto kind) {
         using T = decltype(kind);
         using S = typename StatOf<T>::type;
         auto a = planes_of<T>(looks.first(), last);
@@ -94,7 +85,7 @@ void combine(py::object x, bool last, py::object grad, py::object mean, py::obje
 
 void mix_rows(py::object x, py::object partner, py::object own, py::object other, py::object holes, py::object out, int threads) {
     Looks looks(x, "x");
-    of_dtype(looks.first(), [&](auto kind) {
+    of_floats(looks.first(), [&](auto kind) {
         using T = decltype(kind);
         using S = typename StatOf<T>::type;
         const Tensor& rows = looks.first();
@@ -119,12 +110,14 @@ void mix_rows(py::object x, py::object partner, py::object own, py::object other
 void bind_feature_maps(py::module_& m) {
     using py::arg;
     m.def("moments", moments, py::kw_only(), arg("x"), arg("last"), arg("mean"), arg("variance"), arg("threads"));
-    m.def("affine", affine, py::kw_only(), arg("x"), arg("last"), arg("mean"), arg("scale"), arg("shift"), arg("out"), arg("threads"));
-    m.def("sums", sums, py::kw_only(), arg("x"), arg("last"), arg("grad"), arg("mean"), arg("first"), arg("second"), arg("threads"));
-    m.def("combine", combine, py::kw_only(), arg("x"), arg("last"), arg("grad"), arg("mean"), arg("scale"), arg("slope"), arg("shift"),
-          arg("out"), arg("threads"));
-    m.def("mix_rows", mix_rows, py::kw_only(), arg("x"), arg("partner"), arg("own"), arg("other"), arg("holes").none(true), arg("out"),
+    m.def("affine", affine, py::kw_only(), arg("x"), arg("last"), arg("mean"), arg("scale"), arg("shift"), arg("out"),
           arg("threads"));
+    m.def("sums", sums, py::kw_only(), arg("x"), arg("last"), arg("grad"), arg("mean"), arg("first"), arg("second"),
+          arg("threads"));
+    m.def("combine", combine, py::kw_only(), arg("x"), arg("last"), arg("grad"), arg("mean"), arg("scale"), arg("slope"),
+          arg("shift"), arg("out"), arg("threads"));
+    m.def("mix_rows", mix_rows, py::kw_only(), arg("x"), arg("partner"), arg("own"), arg("other"), arg("holes").none(true),
+          arg("out"), arg("threads"));
 }
 
 }  // namespace anamorph

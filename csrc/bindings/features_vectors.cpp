@@ -62,7 +62,8 @@ void class_moments(py::object x, py::object order, py::object first, py::object 
 }
 
 int small(const Tensor& t, int axis) {
-    if (t.size(axis) < 1 || t.size(axis) > INT_MAX) fail<ShapeError>(t.name, ": expected sides from 1 to ", INT_MAX, ", given ", t.shape_text());
+    if (t.size(axis) < 1 || t.size(axis) > INT_MAX)
+        fail<ShapeError>(t.name, ": expected sides from 1 to ", INT_MAX, ", given ", t.shape_text());
     return int(t.size(axis));
 }
 
@@ -76,15 +77,16 @@ void hardest(py::object scores, py::object index, double tau, int threads) {
     a.batch = small(all, 0);
     a.size = small(all, 1);
     a.scores = looks.rows<float>(scores, "scores", {a.batch, a.size}, a.stride);
-    if (chosen.size(1) > a.size) fail<ShapeError>("index: expected at most ", a.size, " of each row, given ", chosen.shape_text());
+    if (chosen.size(1) > a.size)
+        fail<ShapeError>("index: expected at most ", a.size, " of each row, given ", chosen.shape_text());
     a.count = int(chosen.size(1));
     a.index = looks.take<int32_t>(index, "index", {a.batch, a.count});
     a.tau = float(tau);
     run(scores, all, [&](void* stream) { hardest_cuda(a, stream); }, [&] { hardest_cpu(a, threads); });
 }
 
-MochiArgs open(Looks& looks, py::handle query, py::handle queue, py::handle index, py::handle step, const std::array<uint32_t, 3>& streams,
-               int mixes, int query_mixes, double query_most, double tau) {
+MochiArgs open(Looks& looks, py::handle query, py::handle queue, py::handle index, py::handle step,
+               const std::array<uint32_t, 3>& streams, int mixes, int query_mixes, double query_most, double tau) {
     const Tensor &q = looks.first(), rows(queue, "queue"), chosen(index, "index");
     q.need_dims(2, "[B, D]");
     rows.need_dims(2, "[K, D]");
@@ -135,12 +137,13 @@ void mochi_grad(py::object query, py::object queue, py::object index, py::object
 void bind_feature_vectors(py::module_& m) {
     using py::arg;
     m.def("draw", draw, py::kw_only(), arg("step"), arg("stream"), arg("kind"), arg("a"), arg("b"), arg("out"), arg("threads"));
-    m.def("class_moments", class_moments, py::kw_only(), arg("x"), arg("order"), arg("first"), arg("mean"), arg("squares"), arg("threads"));
+    m.def("class_moments", class_moments, py::kw_only(), arg("x"), arg("order"), arg("first"), arg("mean"), arg("squares"),
+          arg("threads"));
     m.def("hardest", hardest, py::kw_only(), arg("scores"), arg("index"), arg("tau"), arg("threads"));
     m.def("mochi", mochi, py::kw_only(), arg("query"), arg("queue"), arg("index"), arg("step"), arg("streams"), arg("mixes"),
           arg("query_mixes"), arg("query_most"), arg("tau"), arg("scores"), arg("made").none(true), arg("threads"));
-    m.def("mochi_grad", mochi_grad, py::kw_only(), arg("query"), arg("queue"), arg("index"), arg("step"), arg("streams"), arg("mixes"),
-          arg("query_mixes"), arg("query_most"), arg("tau"), arg("grad"), arg("grad_query"), arg("threads"));
+    m.def("mochi_grad", mochi_grad, py::kw_only(), arg("query"), arg("queue"), arg("index"), arg("step"), arg("streams"),
+          arg("mixes"), arg("query_mixes"), arg("query_most"), arg("tau"), arg("grad"), arg("grad_query"), arg("threads"));
     m.attr("MOCHI_MOST_DIM") = int(MOCHI_MOST_DIM);
 }
 

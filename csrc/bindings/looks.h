@@ -58,4 +58,13 @@ private:
     std::list<Tensor> kept_;
 };
 
+// f(T()), of the dtype of a tensor of floats.
+template <class F> void of_floats(const Tensor& t, const F& f) {
+    if (t.is(kDLFloat, 32)) f(float());
+    else if (t.is(kDLFloat, 64)) f(double());
+    else if (t.is(kDLFloat, 16)) f(Half());
+    else if (t.is(kDLBfloat, 16)) f(BFloat());
+    else fail<DtypeError>(t.name, ": expected float16, bfloat16, float32 or float64, given ", t.dtype_text());
+}
+
 }  // namespace anamorph

@@ -27,8 +27,8 @@ struct Stream {
     uint32_t first, second;
     AM_HD Stream(const int64_t* step, uint32_t name, uint32_t stretch = 0) {
         const uint64_t seed = uint64_t(step[0]), at = uint64_t(step[1]);
-        const Philox4 p = philox4x32_10(name, uint32_t(at), uint32_t(at >> 32), 0xFEA70000u + stretch, uint32_t(seed),
-                                        uint32_t(seed >> 32));
+        const Philox4 p =
+            philox4x32_10(name, uint32_t(at), uint32_t(at >> 32), 0xFEA70000u + stretch, uint32_t(seed), uint32_t(seed >> 32));
         first = p.v[0];
         second = p.v[1];
     }

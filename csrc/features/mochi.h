@@ -43,8 +43,8 @@ AM_HD uint32_t falling(float v) {
 }
 
 struct Mixed {
-    float a, b;      // the weights of the two
-    int32_t i, j;    // rows of the queue; i of -1: the query
+    float a, b;    // the weights of the two
+    int32_t i, j;  // rows of the queue; i of -1: the query
 };
 struct MochiStreams {
     Stream share, first, second;

@@ -106,7 +106,8 @@ void mochi_grad_task(const MochiArgs& a, int b) {
             return v * v;
         });
         const float weight = g / a.tau / length_of(squares);
-        over<float>(a.dim, [&](int64_t i, auto kind) { put(take(out + i, kind) + h.at(i, kind) * decltype(kind)(weight), out + i); });
+        over<float>(a.dim,
+                    [&](int64_t i, auto kind) { put(take(out + i, kind) + h.at(i, kind) * decltype(kind)(weight), out + i); });
     }
 }
 

@@ -63,9 +63,8 @@ template <class T> void sums_of_plane(const PlaneArgs<T>& a, int64_t plane) {
     for (int64_t at = 0; at < a.area; at += PLANE_CHUNK) {
         const int64_t n = a.area - at < PLANE_CHUNK ? a.area - at : PLANE_CHUNK;
         first += double(total<T>(n, [&](int64_t i, auto kind) { return take(g + at + i, kind); }));
-        second += double(total<T>(n, [&](int64_t i, auto kind) {
-            return take(g + at + i, kind) * (take(x + at + i, kind) - decltype(kind)(mean));
-        }));
+        second += double(total<T>(
+            n, [&](int64_t i, auto kind) { return take(g + at + i, kind) * (take(x + at + i, kind) - decltype(kind)(mean)); }));
     }
     a.first[plane] = S(first);
     a.second[plane] = S(second);
@@ -141,14 +140,14 @@ template <class T> void combine_of_rows(const PlaneArgs<T>& a, int64_t first, in
     }
 }
 
-#define AM_PLANES(T)                                                      \
-    template void moments_of_plane(const PlaneArgs<T>&, int64_t);         \
-    template void moments_of_sample(const PlaneArgs<T>&, int64_t);        \
-    template void sums_of_plane(const PlaneArgs<T>&, int64_t);            \
-    template void sums_of_sample(const PlaneArgs<T>&, int64_t);           \
-    template void affine_of_plane(const PlaneArgs<T>&, int64_t);          \
-    template void affine_of_rows(const PlaneArgs<T>&, int64_t, int64_t);  \
-    template void combine_of_plane(const PlaneArgs<T>&, int64_t);         \
+#define AM_PLANES(T)                                                     \
+    template void moments_of_plane(const PlaneArgs<T>&, int64_t);        \
+    template void moments_of_sample(const PlaneArgs<T>&, int64_t);       \
+    template void sums_of_plane(const PlaneArgs<T>&, int64_t);           \
+    template void sums_of_sample(const PlaneArgs<T>&, int64_t);          \
+    template void affine_of_plane(const PlaneArgs<T>&, int64_t);         \
+    template void affine_of_rows(const PlaneArgs<T>&, int64_t, int64_t); \
+    template void combine_of_plane(const PlaneArgs<T>&, int64_t);        \
     template void combine_of_rows(const PlaneArgs<T>&, int64_t, int64_t);
 AM_PLANES(float)
 AM_PLANES(double)

@@ -9,7 +9,8 @@ namespace AM_LEVEL { namespace {
 
 enum : int { EACH = 4 };
 
-template <class T> __global__ void __launch_bounds__(THREADS) mix_rows_kernel(const __grid_constant__ RowMixArgs<T> a, int parts) {
+template <class T> __global__ void __launch_bounds__(THREADS)
+    mix_rows_kernel(const __grid_constant__ RowMixArgs<T> a, int parts) {
     const int64_t b = int(blockIdx.x) / parts, begin = int64_t(int(blockIdx.x) % parts) * THREADS * EACH + threadIdx.x;
     const auto own = a.own[b], other = a.other[b];
     const T *x = a.x + b * a.size, *y = a.x + partner_of(a.partner, b, a.batch) * a.size;

@@ -48,7 +48,8 @@ __global__ void __launch_bounds__(THREADS) plane_kernel(const __grid_constant__ 
     }
 }
 
-template <class T, bool SUMS> __global__ void __launch_bounds__(THREADS) last_kernel(const __grid_constant__ PlaneArgs<T> a, int groups) {
+template <class T, bool SUMS> __global__ void __launch_bounds__(THREADS)
+    last_kernel(const __grid_constant__ PlaneArgs<T> a, int groups) {
     using S = typename StatOf<T>::type;
     __shared__ S room[WARPS][32];
     const int64_t sample = int(blockIdx.x) / groups, channel = int64_t(int(blockIdx.x) % groups) * 32 + int(threadIdx.x) % 32;
@@ -89,8 +90,7 @@ template <class T, bool COMBINE> __global__ void __launch_bounds__(THREADS) appl
         if (i >= count) return;
         const int64_t plane = a.last ? i / (a.area * a.channels) * a.channels + i % a.channels : i / a.area;
         S v;
-        if (COMBINE)
-            v = value(a.g + i) * a.scale[plane] + ((value(a.x + i) - a.mean[plane]) * a.slope[plane] + a.shift[plane]);
+        if (COMBINE) v = value(a.g + i) * a.scale[plane] + ((value(a.x + i) - a.mean[plane]) * a.slope[plane] + a.shift[plane]);
         else v = (value(a.x + i) - a.mean[plane]) * a.scale[plane] + a.shift[plane];
         store(v, a.out + i);
     }
@@ -110,7 +110,9 @@ template <class T, bool SUMS> void start_look(const char* name, const PlaneArgs<
 
 }}  // namespace AM_LEVEL
 
-template <class T> void moments_cuda(const PlaneArgs<T>& a, void* stream) { AM_LEVEL::start_look<T, false>("moments", a, stream); }
+template <class T> void moments_cuda(const PlaneArgs<T>& a, void* stream) {
+    AM_LEVEL::start_look<T, false>("moments", a, stream);
+}
 template <class T> void sums_cuda(const PlaneArgs<T>& a, void* stream) { AM_LEVEL::start_look<T, true>("sums", a, stream); }
 template <class T> void affine_cuda(const PlaneArgs<T>& a, void* stream) {
     using namespace AM_LEVEL;
