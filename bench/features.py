@@ -4,8 +4,8 @@
     python bench/features.py --quick        # small shapes: that it runs
     python bench/features.py --memory       # the peak of MoCHi's memory, each version in a process of its own
 
-The peers are written with care: no loop over samples, statistics once, indices drawn beforehand. A method that is differentiated is
-timed forward and backward. Contenders take turns, and what is shown is the best of its rounds.
+The peers are written with care: no loop over samples, statistics once, indices drawn beforehand. What has a gradient is timed
+forward and backward. Contenders take turns, and what is shown is the best of its rounds.
 """
 
 from __future__ import annotations
