@@ -199,6 +199,7 @@ def test_compiles():
 
 X = rows(4, 2, 6, 6)
 SWAP = torch.tensor([1, 0, 3, 2])
+SWAPPED = manifold.Mix(SWAP, torch.tensor(0.5))
 
 
 @pytest.mark.parametrize("call, error, words", [
@@ -215,9 +216,9 @@ SWAP = torch.tensor([1, 0, 3, 2])
     (lambda: manifold.mix_rows(X, SWAP, torch.rand(4, device="meta")), DeviceError, "lam"),
     (lambda: manifold.mix_rows(X, SWAP, torch.rand(4), torch.ones(2, 6, 5, dtype=torch.bool)), ShapeError, "holes"),
     (lambda: manifold.mix_rows(X, SWAP, torch.rand(4), torch.ones(2, 6, 6)), DtypeError, "holes"),
-    (lambda: manifold.mixed_targets(torch.tensor([0, 1]), manifold.Mix(SWAP, torch.tensor(0.5)), 3), ShapeError, "targets"),
-    (lambda: manifold.mixed_targets(torch.tensor([0, 1, 2, 3]), manifold.Mix(SWAP, torch.tensor(0.5)), 3), ArgumentError, "targets"),
-    (lambda: manifold.mixed_targets(torch.tensor([0, 1, 2, 3]), manifold.Mix(SWAP, torch.tensor(0.5))), ArgumentError, "classes"),
+    (lambda: manifold.mixed_targets(torch.tensor([0, 1]), SWAPPED, 3), ShapeError, "targets"),
+    (lambda: manifold.mixed_targets(torch.tensor([0, 1, 2, 3]), SWAPPED, 3), ArgumentError, "targets"),
+    (lambda: manifold.mixed_targets(torch.tensor([0, 1, 2, 3]), SWAPPED), ArgumentError, "classes"),
     (lambda: patchup.patchup(X[:, :, :5], STEP), ShapeError, "S"),
     (lambda: patchup.patchup(X, STEP, block=4), ShapeError, "odd"),
     (lambda: patchup.patchup(X, STEP, block=7), ShapeError, "at most 6"),

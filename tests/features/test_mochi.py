@@ -36,8 +36,8 @@ def written(query, key, queue, n_hard, n_mix, n_query_mix, tau, most):
     for b in range(len(q)):
         hardest = np.sort(np.argsort(-scores[b], kind="stable")[:n_hard])
         for s in range(count):
-            other = n[hardest[second[b, s]]]
-            made[b, s] = mixed(n[hardest[first[b, s]]], other, shares[b, s]) if s < n_mix else mixed(q[b], other, shares[b, s] * most)
+            one, share = (n[hardest[first[b, s]]], shares[b, s]) if s < n_mix else (q[b], shares[b, s] * most)
+            made[b, s] = mixed(one, n[hardest[second[b, s]]], share)
     return np.concatenate([(q * k).sum(1, keepdims=True), scores, np.einsum("bd,bsd->bs", q, made)], 1) / tau, made
 
 
@@ -57,7 +57,8 @@ def test_as_written(simd, case):
     torch.testing.assert_close(negatives.norm(dim=2), torch.ones(negatives.shape[:2]))
     grad = unit(*out.shape, seed=4).float()
     on_query, on_key = torch.autograd.grad(out, [query, key], grad)
-    columns = np.concatenate([key.detach().double().numpy()[:, None], np.broadcast_to(queue.double().numpy(), (batch, size, dim)), made], 1)
+    own, others = key.detach().double().numpy()[:, None], np.broadcast_to(queue.double().numpy(), (batch, size, dim))
+    columns = np.concatenate([own, others, made], 1)
     torch.testing.assert_close(on_query.double(), torch.from_numpy(np.einsum("bc,bcd->bd", grad.double().numpy(), columns) / 0.2),
                                rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(on_key, grad[:, :1] * query.detach() / 0.2)

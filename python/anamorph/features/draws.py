@@ -1,14 +1,14 @@
-"""Random numbers of feature space: a pure function of (seed, step, name of the stream, place), made natively where the features lie.
+"""Random numbers of feature space: a pure function of (seed, step, name of the stream, place), made natively where
+the features lie.
 
-``step`` is the key: int64 ``[2]``, (seed, step), on the features' device, where the kernels read it, so that a captured CUDA graph
-draws anew when the tensor changes; or two ints. The same key gives the same bits on a CPU and on a GPU.
+``step`` is the key: int64 ``[2]``, (seed, step), on the features' device, where the kernels read it, so that a captured CUDA
+graph draws anew when the tensor changes; or two ints. The same key gives the same bits on a CPU and on a GPU.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,8 +71,8 @@ def _drawn_like(step: Tensor, name: str, shape: Sequence[int], kind: str, a: flo
 
 
 class Keyed(nn.Module):
-    """A module that draws: its buffer ``step`` is (seed, step), which a training call reads and moves on, so that a run replays from
-    its seed and goes on from its ``state_dict``.
+    """A module that draws: its buffer ``step`` is (seed, step), which a training call reads and moves on, so that a run replays
+    from its seed and goes on from its ``state_dict``.
 
     Args:
         seed: modules of one seed draw the same numbers; :func:`reseed` gives each in a model its own.
@@ -93,7 +93,8 @@ class Keyed(nn.Module):
 
 
 def reseed(model: nn.Module, seed: int) -> nn.Module:
-    """Gives each :class:`Keyed` module of a model a seed made of ``seed`` and of its name in the model, and begins its steps anew.
+    """Gives each :class:`Keyed` module of a model a seed made of ``seed`` and of its name in the model, and begins its
+    steps anew.
 
     Returns:
         ``model``, changed in place.

@@ -12,8 +12,8 @@ from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeEr
 
 
 def features(name: str, value: Any, form: str = "[B, D]", like: Tensor | None = None) -> Tensor:
-    """A tensor of floats with the axes that ``form`` names, none of them empty. A letter that stands twice in it, or a number, is one
-    length; ``...`` is any number of axes. ``like``: what it shares device and dtype with."""
+    """A tensor of floats with the axes that ``form`` names, none of them empty. A letter that stands twice in it, or a number, is
+    one length; ``...`` is any number of axes. ``like``: what it shares device and dtype with."""
     if not isinstance(value, Tensor):
         raise ArgumentError(f"{name}: expected a tensor {form}, given {type(value).__name__}")
     if not value.is_floating_point():
@@ -87,7 +87,8 @@ def step(value: Any, device: torch.device) -> Tensor:
         if value.device != device:
             raise DeviceError(f"step: expected on {device} like the features, given on {value.device}")
         return value
-    if not isinstance(value, tuple | list) or len(value) != 2 or any(isinstance(v, bool) or not isinstance(v, int) for v in value):
+    if (not isinstance(value, tuple | list) or len(value) != 2
+            or any(isinstance(v, bool) or not isinstance(v, int) for v in value)):
         raise ArgumentError(f"step: expected (seed, step), two ints or an int64 tensor [2], given {value!r}")
     if not all(-2**63 <= v < 2**63 for v in value):
         raise ArgumentError(f"step: expected two numbers of 64 bits, given {value!r}")

@@ -34,8 +34,8 @@ class Mix:
 
 
 def manifold_mixup(x: Tensor, step: Step, alpha: float = 2.0) -> tuple[Tensor, Mix]:
-    """Manifold mixup (Verma et al., "Manifold mixup: better representations by interpolating hidden states", ICML 2019) of one layer's
-    features: ``out = lam x + (1 - lam) x[partner]``, one ``lam`` of Beta(alpha, alpha) and one permutation for the batch.
+    """Manifold mixup (Verma et al., "Manifold mixup: better representations by interpolating hidden states", ICML 2019) of one
+    layer's features: ``out = lam x + (1 - lam) x[partner]``, one ``lam`` of Beta(alpha, alpha) and one permutation for the batch.
 
     Args:
         x: floats ``[B, ...]`` (float16, bfloat16, float32, float64).
@@ -64,8 +64,8 @@ def drawn_mix(x: Tensor, step: Step, alpha: float) -> Mix:
 
 
 def mix_rows(x: Tensor, partner: Tensor, lam: Tensor, holes: Tensor | None = None) -> Tensor:
-    """``lam x + (1 - lam) x[partner]``, everywhere or in holes; elsewhere the bits of ``x``. Where ``lam`` is 0 nothing of ``x`` is seen,
-    where it is 1 nothing of the partner: what is not finite there does not come through.
+    """``lam x + (1 - lam) x[partner]``, everywhere or in holes; elsewhere the bits of ``x``. Where ``lam`` is 0 nothing of ``x``
+    is seen, where it is 1 nothing of the partner: what is not finite there does not come through.
 
     Args:
         x: floats ``[B, ...]``.
@@ -84,7 +84,8 @@ def mix_rows(x: Tensor, partner: Tensor, lam: Tensor, holes: Tensor | None = Non
         raise ShapeError(f"partner: expected [{batch}], one for each sample, given {list(partner.shape)}")
     given.same_device("partner", partner, x)
     if given.looked_at(partner) and not torch.equal(partner.sort().values, torch.arange(batch)):
-        raise ArgumentError("partner: expected a permutation of the batch, given one in which some stand twice or are out of range")
+        raise ArgumentError("partner: expected a permutation of the batch, given one in which some stand twice "
+                            "or are out of range")
     if not isinstance(lam, Tensor) or not lam.is_floating_point():
         raise DtypeError(f"lam: expected floats [] or [B], given {getattr(lam, 'dtype', lam)!r}")
     if list(lam.shape) not in ([], [1], [batch]):
@@ -137,7 +138,8 @@ def soft(targets: Tensor, like: Tensor, classes: int | None) -> Tensor:
 
 
 def soft_bce(logits: Tensor, targets: Tensor) -> Tensor:
-    """The authors' loss: binary cross entropy of the softmax against soft labels, the mean over ``B x C``. In float32 under autocast.
+    """The authors' loss: binary cross entropy of the softmax against soft labels, the mean over ``B x C``. In
+    float32 under autocast.
 
     Args:
         logits: floats ``[B, C]``.
@@ -159,8 +161,8 @@ def soft_bce(logits: Tensor, targets: Tensor) -> Tensor:
 
 class MixedForward(nn.Module):
     """A model whose forward pass mixes features at one of several places, another each step; :class:`ManifoldMixup` and
-    :class:`~anamorph.features.patchup.PatchUp` say how. The place is chosen on the host, by the same key, so a captured CUDA graph keeps
-    its own.
+    :class:`~anamorph.features.patchup.PatchUp` say how. The place is chosen on the host, by the same key, so a captured CUDA
+    graph keeps its own.
 
     Args:
         model: any module whose batch is the first axis.
@@ -203,7 +205,8 @@ class MixedForward(nn.Module):
 
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> Tensor:
             if not isinstance(output, Tensor):
-                raise ArgumentError(f"layers: expected one that gives a tensor, given {layer!r}, which gives {type(output).__name__}")
+                raise ArgumentError(f"layers: expected one that gives a tensor, given {layer!r}, "
+                                    f"which gives {type(output).__name__}")
             if mixes:
                 raise ArgumentError(f"layers: expected one that runs once in a forward pass, given {layer!r}, which runs again")
             out, mix = self.change(output, step, False)
@@ -221,8 +224,8 @@ class MixedForward(nn.Module):
 
 
 class ManifoldMixup(MixedForward):
-    """:func:`manifold_mixup` at one of ``layers``, drawn anew each step; the authors take the input and the outputs of the first two
-    stages of a ResNet.
+    """:func:`manifold_mixup` at one of ``layers``, drawn anew each step; the authors take the input and the outputs of the first
+    two stages of a ResNet.
 
         mixup = ManifoldMixup(net, ["", "layer1", "layer2"])
         logits, mix = mixup(x)
@@ -255,9 +258,9 @@ def _mix_rows(x: Tensor, partner: Tensor, own: Tensor, other: Tensor, holes: Ten
     flat = x.detach().contiguous()
     out = new_like(flat, torch.contiguous_format) if x.dim() > 1 else torch.empty_like(flat)
     batch = x.shape[0]
-    _native.features.mix_rows(x=flat.view(batch, -1), partner=partner.contiguous(), own=own.contiguous(), other=other.contiguous(),
-                              holes=None if holes is None else holes.contiguous().view(-1).view(torch.uint8), out=out.view(batch, -1),
-                              threads=torch.get_num_threads())
+    mask = None if holes is None else holes.contiguous().view(-1).view(torch.uint8)
+    _native.features.mix_rows(x=flat.view(batch, -1), partner=partner.contiguous(), own=own.contiguous(),
+                              other=other.contiguous(), holes=mask, out=out.view(batch, -1), threads=torch.get_num_threads())
     return out
 
 

@@ -12,8 +12,8 @@ _LARGE = 1 << 20  # bytes
 
 
 def new_like(x: Tensor, layout: torch.memory_format) -> Tensor:
-    """A tensor of x's shape, dtype and device, not filled. A large one on the host comes from memory that is kept when it is freed:
-    a new page is cleared when it is first touched, which takes longer than a pass over it."""
+    """A tensor of x's shape, dtype and device, not filled. A large one on the host comes from memory that is kept when it is
+    freed: a new page is cleared when it is first touched, which takes longer than a pass over it."""
     if x.device.type == "cpu" and x.numel() * x.element_size() >= _LARGE and x.dtype in _DTYPES:
         b, c = x.shape[0], x.shape[1]
         flat = x.shape[2:].numel()

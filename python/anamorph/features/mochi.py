@@ -1,5 +1,5 @@
-"""Mixed hard negatives for contrastive learning, which are never written: a native pass finds each query's hardest negatives, another
-mixes them and keeps the similarities alone."""
+"""Mixed hard negatives for contrastive learning, which are never written: a native pass finds each query's hardest negatives,
+another mixes them and keeps the similarities alone."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ _STREAMS = [zlib.crc32(name) for name in (b"mochi.share", b"mochi.first", b"moch
 
 def mochi(query: Tensor, key: Tensor, queue: Tensor, n_hard: int = 1024, n_mix: int = 1024, n_query_mix: int = 128,
           temperature: float = 0.2, query_mix_max: float = 0.5, *, step: Step) -> Tensor:
-    """Logits of MoCo with mixed hard negatives, MoCHi (Kalantidis et al., "Hard negative mixing for contrastive learning", NeurIPS 2020).
+    """Logits of MoCo with mixed hard negatives, MoCHi (Kalantidis et al., "Hard negative mixing for contrastive learning",
+    NeurIPS 2020).
 
-    Of each query's similarities to the queue the ``n_hard`` largest are chosen. ``n_mix`` synthetic negatives are mixes of two of these,
-    ``n_query_mix`` of the query and one of them, each divided by its length:
+    Of each query's similarities to the queue the ``n_hard`` largest are chosen. ``n_mix`` synthetic negatives are mixes of two of
+    these, ``n_query_mix`` of the query and one of them, each divided by its length:
 
         h = a n_i + (1 - a) n_j        a of [0, 1)
         h = a q + (1 - a) n_j          a of [0, query_mix_max)
 
-    i and j are any of the chosen, i = j too. The queue's own negatives stay. The synthetic ones are held fast in the gradient, the query
-    inside them too: it reaches ``query`` as ``sum grad h``, and ``key`` likewise. The paper begins them after 10 to 15 epochs, with
-    ``(1024, 1024, 128)`` and 0.2 for ImageNet-100.
+    i and j are any of the chosen, i = j too. The queue's own negatives stay. The synthetic ones are held fast in the gradient,
+    the query inside them too: it reaches ``query`` as ``sum grad h``, and ``key`` likewise. The paper begins them after 10 to 15
+    epochs, with ``(1024, 1024, 128)`` and 0.2 for ImageNet-100.
 
     Args:
         query: floats ``[B, D]``, rows of length 1.
         key: ``[B, D]``, the positives.
-        queue: ``[K, D]``, rows of length 1, without gradient. All three of one dtype, float32 or less, on one device; D at most 1,536 on a
-            GPU. Computed in float32.
+        queue: ``[K, D]``, rows of length 1, without gradient. All three of one dtype, float32 or less, on one device; D at most
+            1,536 on a GPU. Computed in float32.
         n_hard: 1 to K.
         n_mix, n_query_mix: at least 0. With 0 and 0 the logits are MoCo's, bit for bit.
         temperature: above 0.
@@ -45,11 +46,13 @@ def mochi(query: Tensor, key: Tensor, queue: Tensor, n_hard: int = 1024, n_mix: 
         step: (seed, step), :mod:`anamorph.features.draws`.
 
     Returns:
-        float32 ``[B, 1 + K + n_mix + n_query_mix]``, over the temperature: the positive first (label 0), the queue, the synthetic ones.
+        float32 ``[B, 1 + K + n_mix + n_query_mix]``, over the temperature: the positive first (label 0), the queue, the
+        synthetic ones.
 
     Raises:
-        ArgumentError, DtypeError, ShapeError, DeviceError: what was given and what is expected. NaN in a query spoils its own row alone;
-            NaN in the queue its column, and what is mixed with it only where it is among the hardest, which it is last of all.
+        ArgumentError, DtypeError, ShapeError, DeviceError: what was given and what is expected. NaN in a query spoils its own row
+            alone; NaN in the queue its column, and what is mixed with it only where it is among the hardest, which it is
+            last of all.
     """
     given.features("query", query)
     for name, t, form in (("key", key, "[B, D]"), ("queue", queue, "[K, D]")):
@@ -172,9 +175,10 @@ def _mochi_grad(query: Tensor, key: Tensor, queue: Tensor, step: Tensor, index: 
 
 
 @_mochi_grad.register_fake
-def _(query: Tensor, key: Tensor, queue: Tensor, step: Tensor, index: Tensor, n_mix: int, n_query_mix: int, tau: float, most: float,
-      grad: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(query, memory_format=torch.contiguous_format), torch.empty_like(query, memory_format=torch.contiguous_format)
+def _(query: Tensor, key: Tensor, queue: Tensor, step: Tensor, index: Tensor, n_mix: int, n_query_mix: int, tau: float,
+      most: float, grad: Tensor) -> tuple[Tensor, Tensor]:
+    return (torch.empty_like(query, memory_format=torch.contiguous_format),
+            torch.empty_like(query, memory_format=torch.contiguous_format))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -17,27 +17,28 @@ from anamorph.features.manifold import Mix, MixedForward, drawn_mix, mix_rows, s
 
 def patchup(x: Tensor, step: Step, hard: bool = False, gamma: float | None = None, block: int = 7, p: float | None = None,
             alpha: float = 2.0) -> tuple[Tensor, Mix]:
-    """PatchUp (Faramarzi et al., "PatchUp: a feature-space block-level regularization technique for convolutional neural networks", AAAI
-    2022) of one layer's feature maps: in blocks of them, the same for all samples of the batch, a sample has its partner's features
-    (``hard``) or ``lam x + (1 - lam) x[partner]`` (soft); elsewhere its own, to the bit.
+    """PatchUp (Faramarzi et al., "PatchUp: a feature-space block-level regularization technique for convolutional neural
+    networks", AAAI 2022) of one layer's feature maps: in blocks of them, the same for all samples of the batch, a sample has its
+    partner's features (``hard``) or ``lam x + (1 - lam) x[partner]`` (soft); elsewhere its own, to the bit.
 
-    A block of ``block x block`` is drawn around each place of each channel with probability ``gamma S^2 / (block^2 (S - block + 1)^2)``, S
-    the side of the map; blocks overlap, so ``gamma`` is not the share that is changed: of S = 32 and block 7 that is .287, .491, .636 and .702
-    for gamma .25, .5, .75 and .9. The rate is DropBlock's, which draws in the inner map alone; here, as in the authors' code, places are of
-    the whole map.
+    A block of ``block x block`` is drawn around each place of each channel with probability
+    ``gamma S^2 / (block^2 (S - block + 1)^2)``, S the side of the map; blocks overlap, so ``gamma`` is not the share that is
+    changed: of S = 32 and block 7 that is .287, .491, .636 and .702 for gamma .25, .5, .75 and .9. The rate is DropBlock's, which
+    draws in the inner map alone; here, as in the authors' code, places are of the whole map.
 
     Args:
         x: floats ``[B, C, S, S]``.
         step: (seed, step), :mod:`anamorph.features.draws`.
         hard: exchange, not mix.
         gamma: 0 to 1; .75 by default, .5 where ``hard``.
-        block: odd, at most S; the authors' 7, 5 or 3 at later stages. An even one would change the map's size in the published code.
+        block: odd, at most S; the authors' 7, 5 or 3 at later stages. An even one would change the map's size in
+            the published code.
         p: how often a call changes anything; 1 by default, .7 where ``hard``.
         alpha: of ``lam``, Beta(alpha, alpha), one for the batch.
 
     Returns:
-        The features and the :class:`~anamorph.features.manifold.Mix`, whose ``lam`` is 0 where ``hard``, and ``changed`` the share of the
-        map in blocks.
+        The features and the :class:`~anamorph.features.manifold.Mix`, whose ``lam`` is 0 where ``hard``, and ``changed`` the
+        share of the map in blocks.
 
     Raises:
         ArgumentError, DtypeError, ShapeError, DeviceError: what was given and what is expected.
@@ -64,8 +65,8 @@ def block_rate(gamma: float, block: int, side: int) -> float:
 
 
 def cutmix_batch(x: Tensor, step: Step, alpha: float = 1.0) -> tuple[Tensor, Mix]:
-    """CutMix (Yun et al., ICCV 2019) with one box for the batch, which is what PatchUp does at the input: a box of the share ``1 - lam`` of
-    the picture, ``lam`` of Beta(alpha, alpha), its middle anywhere, cut at the borders, is the partner's.
+    """CutMix (Yun et al., ICCV 2019) with one box for the batch, which is what PatchUp does at the input: a box of the share
+    ``1 - lam`` of the picture, ``lam`` of Beta(alpha, alpha), its middle anywhere, cut at the borders, is the partner's.
 
     Args, Returns: as :func:`patchup`'s, ``x`` ``[B, C, H, W]``.
     """
@@ -87,8 +88,8 @@ def cutmix_batch(x: Tensor, step: Step, alpha: float = 1.0) -> tuple[Tensor, Mix
 
 
 def patchup_loss(logits: Tensor, targets: Tensor, mix: Mix, classes: int | None = None) -> Tensor:
-    """``u BCE(p, y) + (1 - u) BCE(p, y_b) + BCE(p, u y + (1 - u) y_b)`` of the softmax p, with ``u`` the share of features that is
-    unchanged, and ``y_b = lam y + (1 - lam) y[partner]``, the labels of what is in the blocks.
+    """``u BCE(p, y) + (1 - u) BCE(p, y_b) + BCE(p, u y + (1 - u) y_b)`` of the softmax p, with ``u`` the share of features that
+    is unchanged, and ``y_b = lam y + (1 - lam) y[partner]``, the labels of what is in the blocks.
 
     At the input the published code keeps the unmixed label in the third term; here it is mixed at each layer.
 

@@ -1,5 +1,6 @@
-"""The style of feature maps, which is each channel's mean and deviation, changed: MixStyle, DSU and AdvStyle. One native pass finds the
-statistics, one applies what becomes of them, and backward it is the same; NCHW and channels last, with one spatial axis or more."""
+"""The style of feature maps, which is each channel's mean and deviation, changed: MixStyle, DSU and AdvStyle. One native pass
+finds the statistics, one applies what becomes of them, and backward it is the same; NCHW and channels last, with one spatial
+axis or more."""
 
 from __future__ import annotations
 
@@ -20,13 +21,14 @@ EPS = 1e-6
 
 
 def mixstyle(x: Tensor, step: Step, p: float = 0.5, alpha: float = 0.1, eps: float = EPS, domains: bool = False) -> Tensor:
-    """MixStyle (Zhou et al., "Domain generalization with MixStyle", ICLR 2021): the statistics of each sample mixed with those of a
-    partner.
+    """MixStyle (Zhou et al., "Domain generalization with MixStyle", ICLR 2021): the statistics of each sample mixed with those of
+    a partner.
 
         sigma = sqrt(var + eps)        var unbiased, over a channel of a sample
         out = (x - mu) / sigma * (lam sigma + (1 - lam) sigma[partner]) + lam mu + (1 - lam) mu[partner]
 
-    One ``lam`` of Beta(alpha, alpha) for each sample. mu and sigma carry no gradient: that of ``x`` is ``grad * sigma_mix / sigma``.
+    One ``lam`` of Beta(alpha, alpha) for each sample. mu and sigma carry no gradient: that of ``x`` is
+    ``grad * sigma_mix / sigma``.
 
     Args:
         x: floats ``[B, C, ...]`` (float16, bfloat16, float32, float64), with two or more values in a channel of a sample.
@@ -50,7 +52,8 @@ def mixstyle(x: Tensor, step: Step, p: float = 0.5, alpha: float = 0.1, eps: flo
         raise ShapeError(f"x: expected an even batch, half of it of each domain, given {list(x.shape)}")
     if domains:
         half = batch // 2
-        partner = torch.cat([draws.permutation(key, "mixstyle.second", half) + half, draws.permutation(key, "mixstyle.first", half)])
+        first, second = (draws.permutation(key, f"mixstyle.{name}", half) for name in ("first", "second"))
+        partner = torch.cat([second + half, first])
     else:
         partner = draws.permutation(key, "mixstyle.partner", batch)
     lam = draws.beta(key, "mixstyle.lam", (batch,), alpha, alpha)
@@ -58,8 +61,8 @@ def mixstyle(x: Tensor, step: Step, p: float = 0.5, alpha: float = 0.1, eps: flo
 
 
 def dsu(x: Tensor, step: Step, p: float = 0.5, eps: float = EPS) -> Tensor:
-    """DSU (Li et al., "Uncertainty modeling for out-of-distribution generalization", ICLR 2022): each channel's mean and deviation
-    moved as far as they differ within the batch.
+    """DSU (Li et al., "Uncertainty modeling for out-of-distribution generalization", ICLR 2022): each channel's mean and
+    deviation moved as far as they differ within the batch.
 
         beta = mu + e1 sqrt(var_batch(mu) + eps)    gamma = sigma + e2 sqrt(var_batch(sigma) + eps)    e of N(0, 1)
         out = gamma (x - mu) / sigma + beta
@@ -74,10 +77,10 @@ def dsu(x: Tensor, step: Step, p: float = 0.5, eps: float = EPS) -> Tensor:
     return _restyle(x, "dsu", eps, _active(key, "dsu.p", p), first, second)
 
 
-def advstyle(x: Tensor, mean: Tensor, deviation: Tensor, step: Step, weight: float = 10.0, shares: tuple[float, float] = (1 / 3, 1 / 3),
-             eps: float = EPS) -> Tensor:
-    """AdvStyle (Zhang et al., "Adversarial style augmentation for domain generalization", 2023): DSU whose widths are learned against the
-    loss.
+def advstyle(x: Tensor, mean: Tensor, deviation: Tensor, step: Step, weight: float = 10.0,
+             shares: tuple[float, float] = (1 / 3, 1 / 3), eps: float = EPS) -> Tensor:
+    """AdvStyle (Zhang et al., "Adversarial style augmentation for domain generalization", 2023): DSU whose widths are
+    learned against the loss.
 
         mu' = mu + e1 GRL(mean, weight)    sigma' = sigma + e2 GRL(deviation, weight)    out = sigma' (x - mu) / sigma + mu'
 
@@ -125,8 +128,8 @@ def style_statistics(x: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor]:
 
 
 class MixStyle(Keyed):
-    """:func:`mixstyle` in training, nothing in evaluation. In the paper after the first stages of a ResNet (1 to 3 for PACS, 1 and 2 for
-    Office-Home).
+    """:func:`mixstyle` in training, nothing in evaluation. In the paper after the first stages of a ResNet (1 to 3 for PACS, 1
+    and 2 for Office-Home).
 
     Args:
         p, alpha, eps, domains: of :func:`mixstyle`.
@@ -142,8 +145,8 @@ class MixStyle(Keyed):
 
 
 class DSU(Keyed):
-    """:func:`dsu` in training, nothing in evaluation. In the paper at six places of a ResNet: behind the first convolution and before its
-    batch normalisation, behind the pooling, and behind each of the four stages.
+    """:func:`dsu` in training, nothing in evaluation. In the paper at six places of a ResNet: behind the first convolution and
+    before its batch normalisation, behind the pooling, and behind each of the four stages.
 
     Args:
         p, eps: of :func:`dsu`.
@@ -159,10 +162,11 @@ class DSU(Keyed):
 
 
 class AdvStyle(Keyed):
-    """:func:`advstyle` in training, nothing in evaluation. Its widths begin as those of DSU at the first batch that it sees in training.
+    """:func:`advstyle` in training, nothing in evaluation. Its widths begin as those of DSU at the first batch that it
+    sees in training.
 
-    The published trainer takes three steps of an optimiser of the widths, then one of the model's, each with a forward pass of its own;
-    ``[p for name, p in net.named_parameters() if "adversarial" in name]`` are the widths of all.
+    The published trainer takes three steps of an optimiser of the widths, then one of the model's, each with a forward pass of
+    its own; ``[p for name, p in net.named_parameters() if "adversarial" in name]`` are the widths of all.
 
     Args:
         channels: C.
@@ -185,7 +189,8 @@ class AdvStyle(Keyed):
         if not self.training:
             return x
         self._start(x.detach())
-        return advstyle(x, self.adversarial_mean, self.adversarial_deviation, self.next_step(), self.weight, self.shares, self.eps)
+        return advstyle(x, self.adversarial_mean, self.adversarial_deviation, self.next_step(), self.weight, self.shares,
+                        self.eps)
 
     @torch.no_grad()
     def _start(self, x: Tensor) -> None:
