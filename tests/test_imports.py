@@ -56,6 +56,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 EXTRAS = {"anamorph.points.assign": "points", "anamorph.points.files": "points", "anamorph.data.decode": "pillow",
           "anamorph.data.dali": "dali",
           "anamorph.data.codecs": "dali",
+          "anamorph.features.transformation": "demo",
           "anamorph.training.corruptions": "pillow",
           "anamorph.cli.gallery": "bench", "anamorph.cli.gallery_points": "pillow", "anamorph.cli.spheres": "pillow",
           "anamorph.cli.preview": "pillow", "anamorph.cli.replay": "pillow",

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from anamorph import _native, images, learned, points, training
+from anamorph import _native, features, images, learned, points, training
 from anamorph.core.errors import (
     AnamorphError,
     ArgumentError,
@@ -83,6 +83,7 @@ __all__ = [
     "ShapeError",
     "coco",
     "corruptions",
+    "features",
     "images",
     "info",
     "launch_count",
@@ -108,7 +109,7 @@ for _name in images.__all__:
 
 # The public names are where their users find them, whatever file they are in: for error messages, and for files of recipes
 # and plans, which hold the names of their classes.
-for _name in {*__all__} - {"coco", "corruptions", "images", "learned", "points", "presets", "training"}:
+for _name in {*__all__} - {"coco", "corruptions", "features", "images", "learned", "points", "presets", "training"}:
     globals()[_name].__module__ = __name__
 
 _clouds = [getattr(points, _name) for _name in points.__all__ if isinstance(getattr(points, _name), type)]
