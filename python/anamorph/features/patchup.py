@@ -91,7 +91,7 @@ def patchup_loss(logits: Tensor, targets: Tensor, mix: Mix, classes: int | None 
     """``u BCE(p, y) + (1 - u) BCE(p, y_b) + BCE(p, u y + (1 - u) y_b)`` of the softmax p, with ``u`` the share of features that
     is unchanged, and ``y_b = lam y + (1 - lam) y[partner]``, the labels of what is in the blocks.
 
-    At the input the published code keeps the unmixed label in the third term; here it is mixed at each layer.
+    At the input the authors' wide ResNet keeps the unmixed label in the third term; here, as in their other net, it is mixed.
 
     Args:
         logits: floats ``[B, C]``.
