@@ -137,8 +137,8 @@ def sample_neighbours(indptr: Tensor, indices: Tensor, nodes: Tensor, k: int, st
 
 
 def aggregate(indptr: Tensor, indices: Tensor, weights: Tensor | None, x: Tensor, back: Transposed | None = None) -> Tensor:
-    """The features of a node's neighbours, weighed and added up: ``out[i] = sum of weights[e] x[indices[e]]`` over the edges of
-    i.
+    """The features of a node's neighbours, weighed and added up: over the edges of node i, the sum of
+    ``weights[e] x[indices[e]]``.
 
     The sums are taken in the order of the edges, products rounded before: the same bits on a CPU, at every instruction set, and
     on a GPU. Gradients, of any order, reach ``weights`` and ``x``: for x it is the same product with the transpose, for an edge's
@@ -160,12 +160,12 @@ def aggregate(indptr: Tensor, indices: Tensor, weights: Tensor | None, x: Tensor
     _csr(indptr, indices)
     _features("x", x, indptr)
     if weights is not None:
-        given.features("weights", weights, "[...]")
-        given.same_device("weights", weights, indptr)
-        expected = _kind(x)
-        if weights.dtype != expected:
-            raise DtypeError(f"weights: expected {expected} for x of {x.dtype}, given {weights.dtype}")
+        if not isinstance(weights, Tensor):
+            raise ArgumentError(f"weights: expected a tensor [E], given {type(weights).__name__}")
+        if weights.dtype != _kind(x):
+            raise DtypeError(f"weights: expected {_kind(x)} for x of {x.dtype}, given {weights.dtype}")
         given.same_shape("weights", weights, "indices", indices)
+        given.same_device("weights", weights, indptr)
     if back is not None:
         if not isinstance(back, tuple) or len(back) != 3:
             raise ArgumentError(f"back: expected what transpose gives, given {type(back).__name__}")
@@ -173,8 +173,8 @@ def aggregate(indptr: Tensor, indices: Tensor, weights: Tensor | None, x: Tensor
         columns = _csr(back.indptr, back.indices, "back.")
         given.same_device("back", back.indptr, indptr)
         if columns != len(x) or back.indices.shape != indices.shape:
-            raise ShapeError(f"back: expected the transpose, of {len(x)} rows and {len(indices)} edges, given one of {columns} rows"
-                             f" and {len(back.indices)} edges")
+            raise ShapeError(f"back: expected the transpose, of {len(x)} rows and {len(indices)} edges, given one of "
+                             f"{columns} rows and {len(back.indices)} edges")
         _ints("back.order", back.order, "[E]", indptr)
         given.same_shape("back.order", back.order, "indices", indices)
     return torch.ops.anamorph.aggregate(indptr, indices, weights, x, *(back or (None, None, None)))

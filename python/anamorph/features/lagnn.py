@@ -266,6 +266,8 @@ class LAGCN(draws.Keyed):
         given.features("x", x, "[N, F]")
         if len(views) != self.views:
             raise ShapeError(f"views: expected {self.views} of them, given {len(views)}")
+        if len(x) != len(adjacency.indptr) - 1:
+            raise ShapeError(f"x: expected [{len(adjacency.indptr) - 1}, F], one row for each node, given {list(x.shape)}")
         step = self.next_step() if self.training and self.dropout else None
         hidden = []
         for i, (layer, view) in enumerate(zip(self.first, [*views, x], strict=True)):

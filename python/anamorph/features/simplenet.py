@@ -182,7 +182,8 @@ class SimpleNet(draws.Keyed):
             good = self.adapter(places)
             fake = noisy(good, self.next_step(), self.sigma)
             answers = self.discriminator(torch.cat([good, fake]))
-        return margin_loss(*answers.chunk(2), self.margin)
+        of_good, of_fake = answers.chunk(2)
+        return margin_loss(of_good, of_fake, self.margin)
 
     def score(self, features: Tensor) -> Tensor:
         """How unlike good features these are: minus what the discriminator says. In ``eval()``.
