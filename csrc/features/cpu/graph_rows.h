@@ -29,30 +29,41 @@ AM_HD void aggregate_packs(const AggregateArgs<T>& a, int64_t row, int64_t featu
     for (int n = 0; n < N; ++n) put(sums[n], out + n * LanesOf<F>::value);
 }
 
-// The last features of a row, fewer than a pack's.
-template <class T> AM_HD void aggregate_rest(const AggregateArgs<T>& a, int64_t row, int64_t feature) {
+// A row of fewer features than a pack: what the pack takes beside them, of the next rows, is left out at the end.
+template <class T> AM_HD void aggregate_narrow(const AggregateArgs<T>& a, int64_t row) {
     using S = typename StatOf<T>::type;
-    S sums[LANES];
-    const int64_t rest = a.features - feature;
-    for (int64_t k = 0; k < rest; ++k) sums[k] = S(0);
+    const int64_t last = a.graph.columns * a.features - LANES;  // where a pack may begin
+    Floats sums(0.0f);
     for (int64_t e = a.graph.begin(row), end = a.graph.end(row); e < end; ++e) {
         const int64_t j = a.graph.other(e);
         if (j < 0) continue;
-        const S w = a.weights ? a.weights[e] : S(1);
-        const T* x = a.x + j * a.features + feature;
-        for (int64_t k = 0; k < rest; ++k) sums[k] = sums[k] + product(w, take(x + k, S()));
+        const T* x = a.x + j * a.features;
+        T copy[LANES] = {};
+        if (j * a.features > last) {
+            for (int64_t k = 0; k < a.features; ++k) copy[k] = x[k];
+            x = copy;
+        }
+        sums = sums + product(Floats(a.weights ? a.weights[e] : S(1)), take(x, Floats()));
     }
-    for (int64_t k = 0; k < rest; ++k) put(sums[k], a.out + row * a.features + feature + k);
+    float lanes[LANES];
+    sums.store(lanes);
+    for (int64_t k = 0; k < a.features; ++k) put(lanes[k], a.out + row * a.features + k);
 }
 
 template <class T> void aggregate_task(const AggregateArgs<T>& a, int64_t first, int64_t last) {
     using F = typename ValuePack<T>::type;
     enum : int { L = LanesOf<F>::value, MANY = 8 };
     for (int64_t row = first; row < last; ++row) {
+        if constexpr (L > 1) {
+            if (a.features < L) {
+                aggregate_narrow(a, row);
+                continue;
+            }
+        }
         int64_t f = 0;
         for (; f + MANY * L <= a.features; f += MANY * L) aggregate_packs<MANY>(a, row, f, F());
         for (; f + L <= a.features; f += L) aggregate_packs<1>(a, row, f, F());
-        if (f < a.features) aggregate_rest(a, row, f);
+        if (f < a.features) aggregate_packs<1>(a, row, a.features - L, F());  // some of them once more
     }
 }
 
@@ -65,10 +76,21 @@ template <class T> AM_HD typename StatOf<T>::type dot(const T* left, const T* ri
     int64_t i = 0;
     for (; i + DOT_LANES <= count; i += DOT_LANES)
         for (int k = 0; k < PACKS; ++k) sums[k] = sums[k] + product(take(left + i + k * L, F()), take(right + i + k * L, F()));
-    S lanes[DOT_LANES];
-    for (int k = 0; k < PACKS; ++k) put(sums[k], lanes + k * L);
-    for (int k = 0; i < count; ++i, ++k) lanes[k] = lanes[k] + product(take(left + i, S()), take(right + i, S()));
-    for (int half = DOT_LANES / 2; half > 0; half /= 2)
+    for (int k = 0; i < count; i += L, ++k) {
+        if (i + L <= count) {
+            sums[k] = sums[k] + product(take(left + i, F()), take(right + i, F()));
+            continue;
+        }
+        S lanes[L];
+        put(sums[k], lanes);
+        for (int l = 0; i + l < count; ++l) lanes[l] = lanes[l] + product(take(left + i + l, S()), take(right + i + l, S()));
+        sums[k] = take(lanes, F());
+    }
+    for (int half = PACKS / 2; half > 0; half /= 2)
+        for (int k = 0; k < half; ++k) sums[k] = sums[k] + sums[k + half];
+    S lanes[L];
+    put(sums[0], lanes);
+    for (int half = L / 2; half > 0; half /= 2)
         for (int k = 0; k < half; ++k) lanes[k] = lanes[k] + lanes[k + half];
     return lanes[0];
 }
