@@ -1,0 +1,124 @@
+"""Implicit semantic data augmentation: the loss of endlessly many features drawn about each one, in closed form.
+
+Wang et al., "Implicit semantic data augmentation for deep networks", NeurIPS 2019.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn import functional as F
+
+from anamorph.core import checks
+from anamorph.core.errors import ShapeError
+from anamorph.features import given
+from anamorph.features.precision import full, no_autocast, number
+from anamorph.features.statistics import RunningGaussian
+
+
+def isda_logits(logits: Tensor, labels: Tensor, weight: Tensor, covariance: Tensor, strength: float | Tensor) -> Tensor:
+    """Logits whose cross-entropy is ISDA's loss: ``l_j + strength / 2 (w_j - w_y)^T S_y (w_j - w_y)``.
+
+    Args:
+        logits: floats ``[B, C]``, ``features @ weight.T + bias``.
+        labels: int64 ``[B]``.
+        weight: ``[C, D]``, the last layer's. Gradients reach it through the logits and through the added term.
+        covariance: of each class's features, ``[C, D, D]``, or variances ``[C, D]``. A class with zeros adds nothing. Gradients
+            reach it where it asks for them; :class:`ISDA` gives it without.
+        strength: at least 0; a number, or a tensor of one on the same device. 0 leaves the logits.
+
+    Returns:
+        ``[B, C]``, float32, or float64 where the logits are, also under autocast. Full covariances take ``[C, C, D]`` numbers on
+        the way, diagonal ones ``[B, D]``; never ``[B, C, D]``.
+
+    Raises:
+        ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
+    """
+    given.features("logits", logits, "[B, C]")
+    classes = logits.shape[1]
+    given.labels("labels", labels, logits, classes)
+    logits = full(logits)
+    weight, covariance = last_layer(weight, covariance, logits)
+    strength = number("strength", strength, logits, 0)
+    with no_autocast(logits):
+        w = weight - weight.mean(0)  # differences count: what the rows share would only cost digits
+        return logits + strength / 2 * (_spread_diagonal if covariance.dim() == 2 else _spread)(w, covariance, labels)
+
+
+def last_layer(weight: Any, covariance: Any, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Checked, and of the logits' dtype."""
+    classes = logits.shape[1]
+    given.features("weight", weight, "[C, D]")
+    if len(weight) != classes:
+        raise ShapeError(f"weight: expected [{classes}, D] for logits of {classes} classes, given {list(weight.shape)}")
+    given.same_device("weight", weight, logits)
+    dim = weight.shape[1]
+    given.features("covariance", covariance, "[...]")
+    if list(covariance.shape) not in ([classes, dim], [classes, dim, dim]):
+        raise ShapeError(f"covariance: expected [{classes}, {dim}, {dim}] or [{classes}, {dim}], given {list(covariance.shape)}")
+    given.same_device("covariance", covariance, logits)
+    return weight.to(logits.dtype), covariance.to(logits.dtype)
+
+
+def _spread(w: Tensor, covariance: Tensor, labels: Tensor) -> Tensor:
+    """``(w_j - w_y)^T S_y (w_j - w_y)`` [B, C], from the same of all pairs of classes."""
+    products = w @ covariance
+    own = torch.einsum("cjd,jd->cj", products, w)
+    crossed = torch.einsum("cjd,cd->cj", products, w)
+    return (own - 2 * crossed + own.diagonal()[:, None])[labels]
+
+
+def _spread_diagonal(w: Tensor, variance: Tensor, labels: Tensor) -> Tensor:
+    s, own = variance[labels], w[labels]
+    return s @ w.square().T - 2 * (s * own) @ w.T + (s * own.square()).sum(1, keepdim=True)
+
+
+def isda(logits: Tensor, labels: Tensor, weight: Tensor, covariance: Tensor, strength: float | Tensor) -> Tensor:
+    """ISDA's loss, the mean cross-entropy of :func:`isda_logits`, which has the arguments.
+
+    It is an upper bound of the expected cross-entropy over features ``N(a, strength S_y)``, by Jensen's inequality; what it
+    equals is ``log E[sum_j exp(l_j - l_y)]``.
+    """
+    return F.cross_entropy(isda_logits(logits, labels, weight, covariance, strength), labels)
+
+
+class ISDA(nn.Module):
+    """ISDA with its running covariances: each training call takes in the batch's features, without gradient, then gives the loss.
+    In evaluation mode the covariances stay.
+
+    Args:
+        dim: D, the length of a feature.
+        classes: C.
+        diagonal: variances alone, as the paper's on ImageNet.
+        lambda0: the strength is ``lambda0 * progress``; 0.5 in the paper's CIFAR runs, 7.5 on ImageNet.
+        dtype: of the running sums.
+
+    Attributes:
+        statistics: the :class:`RunningGaussian`.
+    """
+
+    def __init__(self, dim: int, classes: int, diagonal: bool = False, lambda0: float = 0.5,
+                 dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.statistics = RunningGaussian(dim, classes, diagonal=diagonal, dtype=dtype)
+        self.lambda0 = checks.number("lambda0", lambda0, 0)
+
+    def forward(self, features: Tensor, logits: Tensor, labels: Tensor, weight: Tensor, progress: float | Tensor,
+                group: dist.ProcessGroup | None = None) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            features: ``[B, D]``, what the last layer was given. Their gradient comes through ``logits``.
+            logits: ``[B, C]``.
+            labels: int64 ``[B]``.
+            weight: ``[C, D]``, the last layer's.
+            progress: epoch / epochs, the first epoch being 0; a number, or a tensor of one.
+            group: of :meth:`RunningGaussian.update`.
+        """
+        if self.training:
+            self.statistics.update(features, labels, group)
+        strength = self.lambda0 * number("progress", progress, full(logits), 0, 1)
+        return isda(logits, labels, weight, self.statistics.covariance(), strength)
