@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -54,7 +55,7 @@ def class_moments(features: Tensor, labels: Tensor, classes: int, diagonal: bool
     if ledoit_wolf and diagonal:
         raise ArgumentError("ledoit_wolf: expected with full covariances, given diagonal=True")
     features = full(features)
-    count, mean, scatter = torch.ops.anamorph.class_moments(features, labels, classes, diagonal)
+    mean, scatter, count = torch.ops.anamorph.class_moments(features, labels, classes, diagonal)
     if not ledoit_wolf:
         return Moments(count, mean, scatter)
     centred = features.detach() - mean.detach()[labels]
@@ -287,38 +288,38 @@ def _class_moments(features: Tensor, labels: Tensor, classes: int, diagonal: boo
         mean = features.mean(0, keepdim=True)
         centred = features - mean
         with no_autocast(features):
-            return labels.new_full((1,), len(labels)), mean, torch.mm(centred.T, centred)[None]
-    count, mean, variance = _diagonal(features, labels, classes)
+            return mean, torch.mm(centred.T, centred)[None], labels.new_full((1,), len(labels))
+    order, first = _by_class(labels, classes)
+    mean, squares = (features.new_empty((classes, features.shape[1])) for _ in range(2))
+    _native.features.class_moments(x=features.detach().contiguous(), order=order, first=first, mean=mean, squares=squares,
+                                   threads=torch.get_num_threads())
     if diagonal:
-        return count, mean, variance
+        return mean, squares, first.diff()
     with no_autocast(features):
         centred = features - mean[labels]
-        products = _products_sorted if features.device.type == "cpu" else _products_masked
-        return count, mean, products(centred, labels, classes)
+        if features.device.type == "cpu":
+            return mean, _products_sorted(centred, order, first), first.diff()
+        return mean, _products_masked(centred, labels, classes), first.diff()
 
 
-def _diagonal(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Count, mean and the scatter's diagonal."""
-    labels, order = labels.sort(stable=True)
-    first = torch.searchsorted(labels, torch.arange(classes + 1, device=labels.device))
-    mean, scatter = (features.new_empty((classes, features.shape[1])) for _ in range(2))
-    _native.features.class_moments(x=features.detach().contiguous(), order=order, first=first, mean=mean, squares=scatter,
-                                   threads=torch.get_num_threads())
-    return first.diff(), mean, scatter
+def _by_class(labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """The rows in the order of their classes, and where in it each class begins and the last one ends."""
+    ranked, order = labels.sort(stable=True)
+    return order, torch.searchsorted(ranked, torch.arange(classes + 1, device=labels.device))
 
 
-def _products_sorted(centred: Tensor, labels: Tensor, classes: int) -> Tensor:
-    scatter = centred.new_zeros((classes, centred.shape[1], centred.shape[1]))
-    for c, rows in _by_class(labels, classes):
+def _rows(order: Tensor, first: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The classes that are there, each with its rows; on the host."""
+    ends = first.tolist()
+    return ((c, order[a:b]) for c, (a, b) in enumerate(pairwise(ends)) if a < b)
+
+
+def _products_sorted(centred: Tensor, order: Tensor, first: Tensor) -> Tensor:
+    scatter = centred.new_zeros((len(first) - 1, centred.shape[1], centred.shape[1]))
+    for c, rows in _rows(order, first):
         part = centred[rows]
         torch.mm(part.T, part, out=scatter[c])
     return scatter
-
-
-def _by_class(labels: Tensor, classes: int) -> list[tuple[int, Tensor]]:
-    """The classes that are there, each with its rows; on the host."""
-    parts = torch.argsort(labels, stable=True).split(torch.bincount(labels, minlength=classes).tolist())
-    return [(c, rows) for c, rows in enumerate(parts) if len(rows)]
 
 
 def _products_masked(centred: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -339,8 +340,8 @@ def _masks(centred: Tensor, labels: Tensor, classes: int) -> Iterator[tuple[slic
 @_class_moments.register_fake
 def _(features: Tensor, labels: Tensor, classes: int, diagonal: bool) -> tuple[Tensor, Tensor, Tensor]:
     dim = features.shape[1]
-    return (labels.new_empty(classes), features.new_empty((classes, dim)),
-            features.new_empty((classes, dim) if diagonal else (classes, dim, dim)))
+    return (features.new_empty((classes, dim)), features.new_empty((classes, dim) if diagonal else (classes, dim, dim)),
+            labels.new_empty(classes))
 
 
 @torch.library.custom_op("anamorph::class_moments_grad", mutates_args=(),
@@ -356,7 +357,7 @@ def _class_moments_grad(features: Tensor, labels: Tensor, count: Tensor, mean: T
     with no_autocast(features):
         both = grad_scatter + grad_scatter.mT
         if features.device.type == "cpu":
-            for c, rows in _by_class(labels, len(count)):
+            for c, rows in _rows(*_by_class(labels, len(count))):
                 out[rows] += centred[rows] @ both[c]
             return out
         return out + _masked_grad(centred, labels, both)
@@ -376,10 +377,10 @@ def _(features: Tensor, labels: Tensor, count: Tensor, mean: Tensor, grad_mean: 
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    ctx.save_for_backward(inputs[0], inputs[1], output[0], output[1])
+    ctx.save_for_backward(inputs[0], inputs[1], output[2], output[0])
 
 
-def _back(ctx: Any, _count: Tensor | None, grad_mean: Tensor, grad_scatter: Tensor) -> tuple[Tensor, None, None, None]:
+def _back(ctx: Any, grad_mean: Tensor, grad_scatter: Tensor, _count: Tensor | None) -> tuple[Tensor, None, None, None]:
     return torch.ops.anamorph.class_moments_grad(*ctx.saved_tensors, grad_mean, grad_scatter), None, None, None
 
 
