@@ -193,8 +193,8 @@ def train_generator(generator: NeighbourGenerator, features: Tensor, indptr: Ten
 
 
 def view_score(logits: Tensor, labels: Tensor) -> Tensor:
-    """How unsure a view makes a net with dropout: the negative log-likelihood of the mean prediction minus the mean of those of
-    the single passes. At most 0, and 0 where all passes agree.
+    """How well the passes of a net with dropout agree on a view: the negative log-likelihood of the mean prediction minus the
+    mean of those of the single passes. At most 0, and 0 where all agree.
 
     Args:
         logits: floats ``[R, N, C]`` of R passes over labelled nodes.
