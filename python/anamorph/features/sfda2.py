@@ -201,8 +201,10 @@ class SFDA2(nn.Module):
         probabilities = full(logits).softmax(1)
         pseudo = logits.detach().argmax(1)
         merged = self.statistics.merged(features, pseudo)
-        if self.training:
-            self.statistics.update(features.detach(), pseudo, group)
+        if self.training and group is None:
+            self.statistics.take(merged)
+        elif self.training:
+            self.statistics.update(features, pseudo, group)
         spread = covariance(merged)
         return SFDA2Losses(
             neighbour_clustering(probabilities, self.probabilities[self.nearest(index)], (1 + 10 * t) ** -self.decay),

@@ -19,6 +19,7 @@ from anamorph import _native
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DtypeError, ShapeError
 from anamorph.features import given
+from anamorph.features.buffers import as_now
 from anamorph.features.precision import full, no_autocast
 
 LEDOIT_WOLF = "ledoit-wolf"
@@ -185,8 +186,9 @@ class RunningGaussian(nn.Module):
         self.register_buffer("quartic", torch.zeros(classes, dtype=dtype) if self.ledoit_wolf else None)
 
     def moments(self) -> Moments:
-        """The sums up to now; the buffers themselves."""
-        return Moments(self.counts, self.mean, self.scatter, self.cubic, self.quartic)
+        """The sums up to now: the buffers, as :func:`as_now` reads them."""
+        sums = (self.counts, self.mean, self.scatter, self.cubic, self.quartic)
+        return Moments(*(None if t is None else as_now(t) for t in sums))  # type: ignore[arg-type]
 
     def update(self, features: Tensor, labels: Tensor | None = None, group: dist.ProcessGroup | None = None) -> Self:
         """Takes in a batch, without gradient.
@@ -198,8 +200,7 @@ class RunningGaussian(nn.Module):
                 which calls this, so that all have the same afterwards. By default this rank's batch alone.
         """
         with torch.no_grad():
-            self._take(self.merged(features, labels, group))
-        return self
+            return self.take(self.merged(features, labels, group))
 
     def merged(self, features: Tensor, labels: Tensor | None = None, group: dist.ProcessGroup | None = None) -> Moments:
         """What :meth:`update` would come to, as tensors whose gradients reach the batch; with ``group``, no gradients. Nothing
@@ -227,22 +228,20 @@ class RunningGaussian(nn.Module):
         if not isinstance(other, RunningGaussian):
             raise ArgumentError(f"other: expected a RunningGaussian, given {type(other).__name__}")
         for name, ours in zip(Moments._fields, self.moments(), strict=True):
-            theirs = getattr(other, name)
-            if (ours is None) != (theirs is None):
+            t = getattr(other, name)
+            if (ours is None) != (t is None):
                 raise ArgumentError("other: expected ledoit_wolf as here, given the other way")
             if ours is not None:
-                given.same_shape(f"other.{name}", theirs, "here", ours)
-                given.same_device(f"other.{name}", theirs, ours)
-        self._take(merge(self.moments(), Moments(*(None if t is None else t.to(self.mean.dtype) if t.is_floating_point() else t
-                                                   for t in other.moments()))))  # type: ignore[arg-type]
-        return self
+                given.same_shape(f"other.{name}", t, "here", ours)
+                given.same_device(f"other.{name}", t, ours)
+        theirs = (t.to(ours) if t is not None and ours is not None else None
+                  for t, ours in zip(other.moments(), self.moments(), strict=True))
+        return self.take(merge(self.moments(), Moments(*theirs)))  # type: ignore[arg-type]
 
     def sync(self, group: dist.ProcessGroup | None = None) -> Self:
         """What all ranks of a process group (by default all) were shown, together: a new one, the same on each rank. This one
         stays as it is, so that it can go on and be synced again. Every rank of the group calls it."""
-        together = copy.deepcopy(self)
-        together._take(_over_ranks(self.moments(), group))
-        return together
+        return copy.deepcopy(self).take(_over_ranks(self.moments(), group))
 
     def covariance(self, correction: int = 0, shrinkage: float | str = 0.0) -> Tensor:
         """Of each class, ``[C, D, D]`` or ``[C, D]``: :func:`covariance`."""
@@ -254,10 +253,13 @@ class RunningGaussian(nn.Module):
         with no_autocast(self.mean):
             return covariance(pooled(self.moments()), correction, shrinkage).squeeze(0)
 
-    def _take(self, moments: Moments) -> None:
-        for ours, new in zip(self.moments(), moments, strict=True):
-            if ours is not None and new is not None:
-                ours.copy_(new)
+    @torch.no_grad()
+    def take(self, moments: Moments) -> Self:
+        """Goes on from these sums, as :meth:`merged` gives them, without gradient."""
+        for name, new in zip(Moments._fields, moments, strict=True):
+            if new is not None:
+                getattr(self, name).copy_(new)
+        return self
 
     def extra_repr(self) -> str:
         return (f"{self.mean.shape[1]}, classes={len(self.counts)}, diagonal={self.diagonal}, ledoit_wolf={self.ledoit_wolf}, "
