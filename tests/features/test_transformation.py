@@ -73,8 +73,9 @@ def test_moved_positives_have_the_closed_form(m):
 
 
 def test_the_identity_as_a_permutation_leaves_the_queue():
-    n = torch.rand(20, 8, dtype=torch.float64)
-    torch.testing.assert_close(interpolate_rows(ROWS, torch.arange(20), n), ROWS, rtol=1e-14, atol=0)
+    for shape in ((1, 1), (20, 1), (20, 8)):
+        weight = torch.rand(*shape, dtype=torch.float64)
+        torch.testing.assert_close(interpolate_rows(ROWS, torch.arange(20), weight), ROWS, rtol=1e-14, atol=0)
     assert torch.equal(interpolate_rows(ROWS, torch.arange(20), torch.ones(1, 1, dtype=torch.float64)), ROWS)
 
 

@@ -15,6 +15,7 @@ from anamorph.core.errors import ShapeError
 from anamorph.core.extras import extra
 from anamorph.features import draws, given
 from anamorph.features.draws import Step
+from anamorph.features.manifold import mix_rows
 from anamorph.features.queue import against, excluding, moco_logits, triple
 
 PER = ("batch", "sample", "dimension")
@@ -26,7 +27,10 @@ def extrapolate(query: Tensor, key: Tensor, weight: Tensor) -> Tensor:
 
 
 def interpolate_rows(rows: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
-    """``weight rows + (1 - weight) rows[partner]``, of rows ``[K, D]``."""
+    """``weight rows + (1 - weight) rows[partner]``, of rows ``[K, D]`` with a weight for all ``[1, 1]``, for each row ``[K, 1]``
+    or for each number ``[K, D]``."""
+    if weight.shape[1] < rows.shape[1]:
+        return mix_rows(rows, partner, weight[:, 0])
     return torch.lerp(rows.index_select(0, partner), rows, weight)
 
 
@@ -69,8 +73,8 @@ def feature_transformation(query: Tensor, key: Tensor, queue: Tensor, temperatur
         m = 1 + _weights(step, "transformation.positive", positive_alpha, "positive", positive_per, query)
         query, key = extrapolate(query, key, m), extrapolate(key, query, m)
     if negative_alpha is not None:
-        # Column by column the product with queue' is m' S + (1 - m') S[:, permutation], but rows of D are cheaper to mix than
-        # columns of B, whose gradient is mixed as well.
+        # With one m' the products are m' S + (1 - m') S[:, permutation]. But that is a pass over [B, K], and another over its
+        # gradient, where the queue is [K, D] and has none.
         m = _weights(step, "transformation.negative", negative_alpha, "negative", negative_per, queue)
         partner = draws.permutation(step, "transformation.partner", len(queue), queue.device)
         queue = interpolate_rows(queue, partner, m)
