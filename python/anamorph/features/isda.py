@@ -37,20 +37,19 @@ def isda_logits(logits: Tensor, labels: Tensor, weight: Tensor, covariance: Tens
     Raises:
         ArgumentError, ShapeError, DtypeError, DeviceError: what was given and what is expected.
     """
-    given.features("logits", logits, "[B, C]")
-    classes = logits.shape[1]
-    given.labels("labels", labels, logits, classes)
+    fitting(logits, "labels", labels, weight, covariance)
     logits = full(logits)
-    weight, covariance = last_layer(weight, covariance, logits)
     strength = number("strength", strength, logits, 0)
     with no_autocast(logits):
-        w = weight - weight.mean(0)  # differences count: what the rows share would only cost digits
-        return logits + strength / 2 * (_spread_diagonal if covariance.dim() == 2 else _spread)(w, covariance, labels)
+        w = differences(weight, logits)
+        spread = (_spread_diagonal if covariance.dim() == 2 else _spread)(w, covariance.to(logits.dtype), labels)
+        return logits + strength / 2 * spread
 
 
-def last_layer(weight: Any, covariance: Any, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Checked, and of the logits' dtype."""
-    classes = logits.shape[1]
+def fitting(logits: Any, name: str, labels: Any, weight: Any, covariance: Any) -> None:
+    """Checks of what belongs together; ``name``: the labels'."""
+    classes = given.features("logits", logits, "[B, C]").shape[1]
+    given.labels(name, labels, logits, classes)
     given.features("weight", weight, "[C, D]")
     if len(weight) != classes:
         raise ShapeError(f"weight: expected [{classes}, D] for logits of {classes} classes, given {list(weight.shape)}")
@@ -60,7 +59,12 @@ def last_layer(weight: Any, covariance: Any, logits: Tensor) -> tuple[Tensor, Te
     if list(covariance.shape) not in ([classes, dim], [classes, dim, dim]):
         raise ShapeError(f"covariance: expected [{classes}, {dim}, {dim}] or [{classes}, {dim}], given {list(covariance.shape)}")
     given.same_device("covariance", covariance, logits)
-    return weight.to(logits.dtype), covariance.to(logits.dtype)
+
+
+def differences(weight: Tensor, logits: Tensor) -> Tensor:
+    """The last layer without what all of its rows share, which would cost digits alone: what counts is how they differ."""
+    weight = weight.to(logits.dtype)
+    return weight - weight.mean(0)
 
 
 def _spread(w: Tensor, covariance: Tensor, labels: Tensor) -> Tensor:
@@ -118,7 +122,10 @@ class ISDA(nn.Module):
             progress: epoch / epochs, the first epoch being 0; a number, or a tensor of one.
             group: of :meth:`RunningGaussian.update`.
         """
+        classes, dim = self.statistics.mean.shape
+        given.features("weight", weight, f"[{classes}, {dim}]")
+        given.labels("labels", labels, given.features("logits", logits, f"[B, {classes}]"), classes)
+        strength = self.lambda0 * number("progress", progress, full(logits), 0, 1)
         if self.training:
             self.statistics.update(features, labels, group)
-        strength = self.lambda0 * number("progress", progress, full(logits), 0, 1)
         return isda(logits, labels, weight, self.statistics.covariance(), strength)

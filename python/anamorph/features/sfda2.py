@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DtypeError, ShapeError
 from anamorph.features import given
-from anamorph.features.isda import last_layer
+from anamorph.features.isda import differences, fitting
 from anamorph.features.precision import full, no_autocast, number
 from anamorph.features.statistics import RunningGaussian, class_moments, covariance
 
@@ -63,15 +63,13 @@ def implicit_augmentation(logits: Tensor, pseudo: Tensor, weight: Tensor, covari
 
     ``[B, C, C]`` numbers are made on the way.
     """
-    given.features("logits", logits, "[B, C]")
-    given.labels("pseudo", pseudo, logits, logits.shape[1])
     given.features("covariance", covariance, "[C, D, D]")
+    fitting(logits, "pseudo", pseudo, weight, covariance)
     logits = full(logits)
-    weight, covariance = last_layer(weight, covariance, logits)
     strength = number("strength", strength, logits, 0)
     with no_autocast(logits):
-        w = weight - weight.mean(0)
-        forms = w @ covariance @ w.T
+        w = differences(weight, logits)
+        forms = w @ covariance.to(logits.dtype) @ w.T
         own = forms.diagonal(dim1=1, dim2=2)
         spread = own[:, :, None] - 2 * forms + own[:, None, :]
         augmented = logits[:, :, None] + strength / 2 * spread[pseudo]
