@@ -70,16 +70,16 @@ def mahalanobis_threshold(dim: int, p: float = 0.9973) -> float:
     if not 0 < p < 1:
         checks.wrong("p", "a number between 0 and 1", p)
     half = torch.tensor(dim / 2, dtype=torch.float64)
+
+    def below(square: float) -> bool:
+        x = torch.tensor(square / 2, dtype=torch.float64)
+        return bool(torch.special.gammainc(half, x) < p if p < 0.5 else torch.special.gammaincc(half, x) > 1 - p)
+
     low, high = 0.0, float(dim)
-    while torch.special.gammainc(half, torch.tensor(high / 2, dtype=torch.float64)) < p:
+    while below(high):
         low, high = high, 2 * high
-        if high > 1e9:
-            checks.wrong("p", "a share that float64 tells from 1", p)
     while (middle := (low + high) / 2) not in (low, high):
-        if torch.special.gammainc(half, torch.tensor(middle / 2, dtype=torch.float64)) < p:
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if below(middle) else (low, middle)
     return math.sqrt(high)
 
 
