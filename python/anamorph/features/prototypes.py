@@ -151,10 +151,11 @@ class PrototypeAugmentation(nn.Module):
             tokens: ``[B, N, D]``.
         """
         self._tokens(tokens)
-        x = F.normalize(tokens, dim=2)
-        share = self.assign(x).softmax(2)
-        apart = share.mT @ x - share.sum(1)[:, :, None] * self.prototypes
-        return F.normalize(F.normalize(apart, dim=2).flatten(1))
+        x = F.normalize(full(tokens), dim=2)  # in halves a token of zeros has no direction, but NaN
+        share = self.assign(x.to(tokens.dtype)).softmax(2).to(x.dtype)
+        with no_autocast(x):
+            apart = share.mT @ x - share.sum(1)[:, :, None] * self.prototypes.to(x.dtype)
+            return F.normalize(F.normalize(apart, dim=2).flatten(1)).to(tokens.dtype)
 
     def augment(self, tokens: Tensor) -> Tensor:
         """Tokens with the prototypes that they resemble: ``relu(F + T[E(F); r])``, ``r = sum_k A_k E(c_k)``, A the softmax over
