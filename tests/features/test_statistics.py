@@ -263,9 +263,9 @@ class Watched(TorchDispatchMode):
 def test_no_number_is_read_on_the_way_of_a_gpu(monkeypatch):
     """On a GPU reading one would make the host wait. The CPU's own checks of values are left out, as there."""
     monkeypatch.setattr(given, "looked_at", lambda t: False)
-    monkeypatch.setattr(statistics, "_products_sorted",
-                        lambda centred, order, first: statistics._products_masked(centred, labels, len(first) - 1))
+    monkeypatch.setattr(statistics, "_on_host", lambda t: False)
     x, labels = drawn(15)
+    leaf = x.clone().requires_grad_()
     with pytest.raises(AssertionError), Watched():  # the test of the test
         x.sum().item()
     for options in ({}, {"diagonal": True}, {"ledoit_wolf": True}):
@@ -273,7 +273,11 @@ def test_no_number_is_read_on_the_way_of_a_gpu(monkeypatch):
         with Watched():
             running.update(x, labels).update(x, labels)
             running.covariance(1, "ledoit-wolf" if running.ledoit_wolf else 0.1)
-        assert running.counts.sum() == 2 * ROWS
+            covariance(running.merged(leaf, labels)).square().sum().backward()
+        assert running.counts.sum() == 2 * ROWS and leaf.grad.any()
+        for c in range(CLASSES - 1):
+            expected = np.cov(x[labels == c].numpy().T, bias=True)
+            np.testing.assert_allclose(running.covariance()[c], np.diag(expected) if running.diagonal else expected, **EXACT)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -39,11 +39,14 @@ def isda_logits(logits: Tensor, labels: Tensor, weight: Tensor, covariance: Tens
     """
     fitting(logits, "labels", labels, weight, covariance)
     logits = full(logits)
-    strength = number("strength", strength, logits, 0)
+    return _augmented(logits, labels, weight, covariance, number("strength", strength, logits, 0))
+
+
+def _augmented(logits: Tensor, labels: Tensor, weight: Tensor, spread: Tensor, strength: float | Tensor) -> Tensor:
+    """``spread`` times ``strength``, a number or one for each row [B, 1], is what is added along."""
     with no_autocast(logits):
         w = differences(weight, logits)
-        spread = (_spread_diagonal if covariance.dim() == 2 else _spread)(w, covariance.to(logits.dtype), labels)
-        return logits + strength / 2 * spread
+        return logits + strength / 2 * (_along_diagonal if spread.dim() == 2 else _along)(w, spread.to(logits.dtype), labels)
 
 
 def fitting(logits: Any, name: str, labels: Any, weight: Any, covariance: Any) -> None:
@@ -67,16 +70,16 @@ def differences(weight: Tensor, logits: Tensor) -> Tensor:
     return weight - weight.mean(0)
 
 
-def _spread(w: Tensor, covariance: Tensor, labels: Tensor) -> Tensor:
+def _along(w: Tensor, spread: Tensor, labels: Tensor) -> Tensor:
     """``(w_j - w_y)^T S_y (w_j - w_y)`` [B, C], from the same of all pairs of classes."""
-    products = w @ covariance
+    products = w @ spread
     own = torch.einsum("cjd,jd->cj", products, w)
     crossed = torch.einsum("cjd,cd->cj", products, w)
     return (own - 2 * crossed + own.diagonal()[:, None])[labels]
 
 
-def _spread_diagonal(w: Tensor, variance: Tensor, labels: Tensor) -> Tensor:
-    s, own = variance[labels], w[labels]
+def _along_diagonal(w: Tensor, spread: Tensor, labels: Tensor) -> Tensor:
+    s, own = spread[labels], w[labels]
     return s @ w.square().T - 2 * (s * own) @ w.T + (s * own.square()).sum(1, keepdim=True)
 
 
@@ -128,4 +131,6 @@ class ISDA(nn.Module):
         strength = self.lambda0 * number("progress", progress, full(logits), 0, 1)
         if self.training:
             self.statistics.update(features, labels, group)
-        return isda(logits, labels, weight, self.statistics.covariance(), strength)
+        sums, logits = self.statistics.moments(), full(logits)
+        rate = strength / sums.counts[labels].clamp(min=1)[:, None].to(logits.dtype)  # so that no covariances are written
+        return F.cross_entropy(_augmented(logits, labels, weight, sums.scatter, rate), labels)

@@ -7,7 +7,7 @@ computing sample variances", 1979, carried here to the fourth moments that Ledoi
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
@@ -67,30 +67,40 @@ def class_moments(features: Tensor, labels: Tensor, classes: int, diagonal: bool
 
 def merge(first: Moments, second: Moments) -> Moments:
     """The moments of two sets of rows together, exactly; gradients reach both."""
-    count = first.counts + second.counts
-    mean = first.mean + _share(second.counts, count, first.mean) * (second.mean - first.mean)
-    with no_autocast(mean):
-        sums = [None if a is None or b is None else a + b
-                for a, b in zip(_about(first, mean)[2:], _about(second, mean)[2:], strict=True)]
-    return Moments(count, mean, *sums)  # type: ignore[arg-type]
+    return _merged(first, second, torch.add)
 
 
-def _about(moments: Moments, point: Tensor) -> Moments:
-    """The same rows' sums about another point than their mean."""
-    count, mean, scatter, cubic, quartic = moments
-    d = point - mean
-    rows = count.to(d.dtype)[:, None]
+def _merged(first: Moments, second: Moments, add: Callable[[Tensor, Tensor], Tensor]) -> Moments:
+    """``add``: how the scatters are added up, anew or in place of the first."""
+    counts, apart = first.counts + second.counts, second.mean - first.mean
+    share = _share(second.counts, counts, apart)
+    mean = first.mean + share * apart
+    further = [None if a is None or b is None else a + b
+               for a, b in zip(_further(first, mean), _further(second, mean), strict=True)]
+    scatter = _with_outer(add(first.scatter, second.scatter), first.counts.to(apart.dtype)[:, None] * share, apart)
+    return Moments(counts, mean, scatter, *further)
+
+
+def _with_outer(scatter: Tensor, rows: Tensor, d: Tensor) -> Tensor:
+    """Adds ``rows d d^T``, or its diagonal, to a scatter that nobody else has."""
     if scatter.dim() == 2:
-        return Moments(count, point, torch.addcmul(scatter, rows * d, d))
-    moved = torch.addcmul(scatter, (rows * d)[:, :, None], d[:, None, :])
+        return scatter.addcmul_(rows * d, d)
+    return scatter.addcmul_((rows * d)[:, :, None], d[:, None, :])
+
+
+@torch.no_grad()
+def _further(moments: Moments, point: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """The rows' cubic and quartic sums about another point than their mean."""
+    counts, mean, scatter, cubic, quartic = moments
     if cubic is None or quartic is None:
-        return Moments(count, point, moved)
-    with torch.no_grad():
+        return None, None
+    d = point - mean
+    with no_autocast(d):
         along, trace = (scatter @ d[:, :, None]).squeeze(2), _trace(scatter)
-        square = d.square().sum(1)
-        further = rows * square[:, None] * d
-        quartic = quartic + 2 * trace * square + (d * (4 * (along - cubic) + further)).sum(1)
-        return Moments(count, point, moved, cubic - trace[:, None] * d - 2 * along - further, quartic)
+    square = d.square().sum(1)
+    rest = counts.to(d.dtype)[:, None] * square[:, None] * d
+    quartic = quartic + 2 * trace * square + (d * (4 * (along - cubic) + rest)).sum(1)
+    return cubic - trace[:, None] * d - 2 * along - rest, quartic
 
 
 def _share(part: Tensor, whole: Tensor, like: Tensor) -> Tensor:
@@ -200,11 +210,14 @@ class RunningGaussian(nn.Module):
                 which calls this, so that all have the same afterwards. By default this rank's batch alone.
         """
         with torch.no_grad():
-            return self.take(self.merged(features, labels, group))
+            return self.take(_merged(self.moments(), self._batch(features, labels, group), Tensor.add_))
 
     def merged(self, features: Tensor, labels: Tensor | None = None, group: dist.ProcessGroup | None = None) -> Moments:
         """What :meth:`update` would come to, as tensors whose gradients reach the batch; with ``group``, no gradients. Nothing
         is changed."""
+        return merge(self.moments(), self._batch(features, labels, group))
+
+    def _batch(self, features: Any, labels: Any, group: dist.ProcessGroup | None) -> Moments:
         given.features("features", features)
         dim, classes = self.mean.shape[1], len(self.counts)
         if features.shape[1] != dim:
@@ -221,7 +234,7 @@ class RunningGaussian(nn.Module):
         if group is not None:
             with torch.no_grad():
                 batch = _over_ranks(batch, group)
-        return merge(self.moments(), batch)
+        return batch
 
     def merge(self, other: RunningGaussian) -> Self:
         """Takes in what another one was shown."""
@@ -277,7 +290,8 @@ def _over_ranks(moments: Moments, group: dist.ProcessGroup | None) -> Moments:
 
     count = summed(moments.counts)
     mean = summed(_share(moments.counts, count, moments.mean) * moments.mean)
-    return Moments(count, mean, *(None if t is None else summed(t) for t in _about(moments, mean)[2:]))  # type: ignore[arg-type]
+    scatter = _with_outer(moments.scatter.clone(), moments.counts.to(mean.dtype)[:, None], mean - moments.mean)
+    return Moments(count, mean, summed(scatter), *(None if t is None else summed(t) for t in _further(moments, mean)))
 
 
 # ---- the operator, as torch.compile and autograd see it ----
@@ -292,16 +306,18 @@ def _class_moments(features: Tensor, labels: Tensor, classes: int, diagonal: boo
         with no_autocast(features):
             return mean, torch.mm(centred.T, centred)[None], labels.new_full((1,), len(labels))
     order, first = _by_class(labels, classes)
+    if not diagonal and _on_host(features):
+        return *_each_class(features, order, first), first.diff()
     mean, squares = (features.new_empty((classes, features.shape[1])) for _ in range(2))
     _native.features.class_moments(x=features.detach().contiguous(), order=order, first=first, mean=mean, squares=squares,
                                    threads=torch.get_num_threads())
     if diagonal:
         return mean, squares, first.diff()
-    with no_autocast(features):
-        centred = features - mean[labels]
-        if features.device.type == "cpu":
-            return mean, _products_sorted(centred, order, first), first.diff()
-        return mean, _products_masked(centred, labels, classes), first.diff()
+    return mean, _products_masked(features - mean[labels], labels, classes), first.diff()
+
+
+def _on_host(t: Tensor) -> bool:
+    return t.device.type == "cpu"
 
 
 def _by_class(labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
@@ -316,17 +332,23 @@ def _rows(order: Tensor, first: Tensor) -> Iterator[tuple[int, Tensor]]:
     return ((c, order[a:b]) for c, (a, b) in enumerate(pairwise(ends)) if a < b)
 
 
-def _products_sorted(centred: Tensor, order: Tensor, first: Tensor) -> Tensor:
-    scatter = centred.new_zeros((len(first) - 1, centred.shape[1], centred.shape[1]))
-    for c, rows in _rows(order, first):
-        part = centred[rows]
-        torch.mm(part.T, part, out=scatter[c])
-    return scatter
+def _each_class(features: Tensor, order: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and scatter, class by class."""
+    classes, dim = len(first) - 1, features.shape[1]
+    mean, scatter = features.new_zeros((classes, dim)), features.new_zeros((classes, dim, dim))
+    with no_autocast(features):
+        for c, rows in _rows(order, first):
+            part = features[rows]
+            torch.mean(part, 0, out=mean[c])
+            part -= mean[c]
+            torch.mm(part.T, part, out=scatter[c])
+    return mean, scatter
 
 
 def _products_masked(centred: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Without a number that the host would have to wait for."""
-    parts = [(mask[:, None, :] * centred.T).flatten(0, 1) @ centred for _, mask in _masks(centred, labels, classes)]
+    with no_autocast(centred):
+        parts = [(mask[:, None, :] * centred.T).flatten(0, 1) @ centred for _, mask in _masks(centred, labels, classes)]
     return torch.cat(parts).view(classes, *centred.shape[1:], -1)
 
 
@@ -358,7 +380,7 @@ def _class_moments_grad(features: Tensor, labels: Tensor, count: Tensor, mean: T
         return out + 2 * grad_scatter[labels] * centred
     with no_autocast(features):
         both = grad_scatter + grad_scatter.mT
-        if features.device.type == "cpu":
+        if _on_host(features):
             for c, rows in _rows(*_by_class(labels, len(count))):
                 out[rows] += centred[rows] @ both[c]
             return out
