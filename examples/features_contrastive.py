@@ -147,7 +147,7 @@ for seed in range(options.seeds):
         right = probe(body)
         of_moco = right if method == "MoCo" else results["MoCo"][seed][0]
         results.setdefault(method, []).append((right, right - of_moco, found[-1], losses[-1]))
-        curves.setdefault(method, scores)
+        curves.setdefault(method, scores)  # the first run's
         course = " ".join(f"{losses[len(losses) * k // 4]:.2f}" for k in range(4)) + f" {losses[-1]:.2f}"
         print(f"{method}, run {seed}: loss {course}; positive is the best column {found[-1]:.1f} %; probe {right:.1f} %; "
               f"{time.process_time() - began:.0f} s", flush=True)

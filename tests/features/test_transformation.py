@@ -13,6 +13,7 @@ from anamorph.features import draws
 from anamorph.features.queue import moco_logits
 from anamorph.features.transformation import (
     FeatureTransformation,
+    _smooth,
     extrapolate,
     feature_transformation,
     interpolate_rows,
@@ -184,6 +185,12 @@ def test_curves_are_drawn(tmp_path):
     for panel in np.split(picture, 3, axis=1):
         for colour in ((31, 119, 180), (255, 127, 14)):  # matplotlib's first two
             assert (abs(panel - colour).max(2) < 60).sum() > 100
+
+
+def test_curves_are_smoothed_by_the_mean_about_each_step():
+    values = torch.arange(7.0, dtype=torch.float64).square()
+    expected = [np.mean(values.numpy()[max(i - 2, 0):i + 3]) for i in range(7)]
+    np.testing.assert_allclose(_smooth(values, 2), expected)
 
 
 def test_curves_without_matplotlib(tmp_path, monkeypatch):

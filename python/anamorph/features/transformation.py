@@ -163,7 +163,8 @@ def score_statistics(logits: Tensor, temperature: float = 0.2) -> ScoreStatistic
 
 
 def plot_scores(curves: Mapping[str, Sequence[ScoreStatistics]], path: str | Path) -> None:
-    """Draws the mean over queries of the positive score, of the negatives' mean and of their variance, over the steps.
+    """Draws the mean over queries of the positive score, of the negatives' mean and of their variance, over the steps: faintly
+    what each step has, above it the mean of a fortieth of the steps about each.
 
     Args:
         curves: for each run, by its name, the statistics of its steps in order.
@@ -182,8 +183,18 @@ def plot_scores(curves: Mapping[str, Sequence[ScoreStatistics]], path: str | Pat
               "negative_variance": "variance of the negatives' scores"}
     for axes, (field, title) in zip(figure.subplots(1, 3), panels.items()):
         for name, steps in curves.items():
-            axes.plot([float(getattr(step, field).mean()) for step in steps], label=name, linewidth=1)
+            values = torch.stack([getattr(step, field).mean().double().cpu() for step in steps])
+            line, = axes.plot(_smooth(values, max(len(values) // 80, 1)), label=name)
+            axes.plot(values, color=line.get_color(), alpha=0.25, linewidth=0.5)
         axes.set(title=title, xlabel="step")
         axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, format="png", dpi=110)
+
+
+def _smooth(values: Tensor, reach: int) -> Tensor:
+    """The mean of each value and of those up to ``reach`` places away."""
+    sums = F.pad(values.cumsum(0), (1, 0))
+    at = torch.arange(len(values))
+    low, high = (at - reach).clamp(min=0), (at + reach + 1).clamp(max=len(values))
+    return (sums[high] - sums[low]) / (high - low)
