@@ -183,7 +183,7 @@ for seed in range(options.seeds):
         print(f"run {seed}, {name}: " + "; ".join(f"{row} {spread(each[name][-1:])}" for row, each in found.items())
               + f"; {time.process_time() - began:.0f} s", flush=True)
         if seed == 0:
-            shown = [SIMPLE[0], SIMPLE[len(SIMPLE) // 2], SIMPLE[-1], PLACES]
+            shown = [*SIMPLE[::2], PLACES]
             for i in (0, options.pieces, options.pieces + 1):
                 sheet.append([tile(asked[i, 0]), tile(where[i].float()), *(tile(rising(maps[row])[i]) for row in shown)])
 

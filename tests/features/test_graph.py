@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 from scipy.stats import chi2
 
+from anamorph import _native
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.features.graph import Transposed, aggregate, edge_pairs, normalised, sample_neighbours, transpose
 from reference.philox import philox
@@ -165,6 +166,25 @@ def test_edges_that_are_none(route):
     torch.testing.assert_close(*grads)
     dots = torch.ops.anamorph.edge_dots(indptr, holes, x, x)
     assert not dots[::3].any() and dots[1::3].all()
+
+
+def test_kernels_stay_inside_whatever_a_tensor_holds(route):
+    """As on a GPU, where nobody looks: rows keep to the edges that are there, edges to nodes that are."""
+    indices = torch.tensor([1, 10**12, 0, -7, 2, 3])
+    x = numbers(3, 5, dtype=torch.float32)
+    rows = torch.tensor([-5, 4, 2, 99])
+    out = torch.empty(3, 5)
+    _native.features.aggregate(indptr=rows, indices=indices, weights=None, x=x, out=out, threads=1)
+    torch.testing.assert_close(out, torch.stack([x[1] + x[0], torch.zeros(5), x[0] + x[2]]))
+    dots = torch.empty(6)
+    left = numbers(2, 5, dtype=torch.float32, seed=2)
+    _native.features.edge_dots(indptr=torch.tensor([1, 3, 10**15]), indices=indices, left=left, right=x, out=dots, threads=1)
+    torch.testing.assert_close(dots, torch.stack([left.new_zeros(()), left.new_zeros(()), left[0] @ x[0], left.new_zeros(()),
+                                                  left[1] @ x[2], left.new_zeros(())]))
+    found = torch.empty(4, 2, dtype=torch.int64)
+    _native.features.sample_neighbours(indptr=torch.tensor([0, 2, 10**15]), indices=indices, nodes=torch.tensor([0, 1, 2, -1]),
+                                       step=torch.tensor(KEY), stream=0, k=2, out=found, threads=1)
+    assert set(found[0].tolist()) == {1, 10**12} and set(found[1].tolist()) <= {0, -7, 2, 3} and (found[2:] == -1).all()
 
 
 def test_no_edges(route):

@@ -29,21 +29,22 @@ AM_HD void aggregate_packs(const AggregateArgs<T>& a, int64_t row, int64_t featu
     for (int n = 0; n < N; ++n) put(sums[n], out + n * LanesOf<F>::value);
 }
 
-// A row of fewer features than a pack: what the pack takes beside them, of the next rows, is left out at the end.
+// The first `count` values as a pack, zeros behind them; `end`: of what may be read.
+template <class T> AM_HD Floats part(const T* p, int64_t count, const T* end) {
+    if (end - p >= LANES) return select(Floats::iota() < Floats(float(count)), take(p, Floats()), Floats(0.0f));
+    T copy[LANES] = {};
+    for (int64_t k = 0; k < count; ++k) copy[k] = p[k];
+    return take(copy, Floats());
+}
+
+// A row of fewer features than a pack.
 template <class T> AM_HD void aggregate_narrow(const AggregateArgs<T>& a, int64_t row) {
-    using S = typename StatOf<T>::type;
-    const int64_t last = a.graph.columns * a.features - LANES;  // where a pack may begin
+    const T* end_of_x = a.x + a.graph.columns * a.features;
     Floats sums(0.0f);
     for (int64_t e = a.graph.begin(row), end = a.graph.end(row); e < end; ++e) {
         const int64_t j = a.graph.other(e);
         if (j < 0) continue;
-        const T* x = a.x + j * a.features;
-        T copy[LANES] = {};
-        if (j * a.features > last) {
-            for (int64_t k = 0; k < a.features; ++k) copy[k] = x[k];
-            x = copy;
-        }
-        sums = sums + product(Floats(a.weights ? a.weights[e] : S(1)), take(x, Floats()));
+        sums = sums + product(Floats(a.weights ? a.weights[e] : 1.0f), part(a.x + j * a.features, a.features, end_of_x));
     }
     float lanes[LANES];
     sums.store(lanes);
@@ -67,7 +68,8 @@ template <class T> void aggregate_task(const AggregateArgs<T>& a, int64_t first,
     }
 }
 
-template <class T> AM_HD typename StatOf<T>::type dot(const T* left, const T* right, int64_t count) {
+template <class T>
+AM_HD typename StatOf<T>::type dot(const T* left, const T* right, int64_t count, const T* left_end, const T* right_end) {
     using F = typename ValuePack<T>::type;
     using S = typename StatOf<T>::type;
     enum : int { L = LanesOf<F>::value, PACKS = DOT_LANES / L };
@@ -76,22 +78,17 @@ template <class T> AM_HD typename StatOf<T>::type dot(const T* left, const T* ri
     int64_t i = 0;
     for (; i + DOT_LANES <= count; i += DOT_LANES)
         for (int k = 0; k < PACKS; ++k) sums[k] = sums[k] + product(take(left + i + k * L, F()), take(right + i + k * L, F()));
-    for (int k = 0; i < count; i += L, ++k) {
-        if (i + L <= count) {
-            sums[k] = sums[k] + product(take(left + i, F()), take(right + i, F()));
-            continue;
-        }
-        S lanes[L];
-        put(sums[k], lanes);
-        for (int l = 0; i + l < count; ++l) lanes[l] = lanes[l] + product(take(left + i + l, S()), take(right + i + l, S()));
-        sums[k] = take(lanes, F());
+    int k = 0;
+    for (; i + L <= count; i += L, ++k) sums[k] = sums[k] + product(take(left + i, F()), take(right + i, F()));
+    if constexpr (L > 1) {
+        if (i < count) sums[k] = sums[k] + product(part(left + i, count - i, left_end), part(right + i, count - i, right_end));
     }
     for (int half = PACKS / 2; half > 0; half /= 2)
-        for (int k = 0; k < half; ++k) sums[k] = sums[k] + sums[k + half];
+        for (k = 0; k < half; ++k) sums[k] = sums[k] + sums[k + half];
     S lanes[L];
     put(sums[0], lanes);
     for (int half = L / 2; half > 0; half /= 2)
-        for (int k = 0; k < half; ++k) lanes[k] = lanes[k] + lanes[k + half];
+        for (k = 0; k < half; ++k) lanes[k] = lanes[k] + lanes[k + half];
     return lanes[0];
 }
 
@@ -100,7 +97,9 @@ template <class T> void edge_dots_task(const EdgeDotArgs<T>& a, int64_t first, i
     for (int64_t row = first; row < last; ++row)
         for (int64_t e = a.graph.begin(row), end = a.graph.end(row); e < end; ++e) {
             const int64_t j = a.graph.other(e);
-            a.out[e] = j < 0 ? S(0) : dot(a.left + row * a.features, a.right + j * a.features, a.features);
+            a.out[e] = j < 0 ? S(0)
+                             : dot(a.left + row * a.features, a.right + j * a.features, a.features,
+                                   a.left + a.graph.rows * a.features, a.right + a.graph.columns * a.features);
         }
     for (int64_t e = 0; first == 0 && e < a.graph.begin(0); ++e) a.out[e] = S(0);
     for (int64_t e = a.graph.end(last - 1); last == a.graph.rows && e < a.graph.edges; ++e) a.out[e] = S(0);
