@@ -190,6 +190,16 @@ def test_one_prototype_is_what_is_found():
     torch.testing.assert_close(seen[0][..., DIM:], m.encode(m.prototypes).expand(BATCH, TOKENS, DIM))
 
 
+def test_shares_of_prototypes_add_up_to_1():
+    """Of prototypes that are all the same the one is found, by every token."""
+    m, tokens = module(), drawn(BATCH, TOKENS, DIM)
+    m.prototypes.data[:] = m.prototypes.data[0]
+    seen = []
+    m.transform.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    m.augment(tokens)
+    torch.testing.assert_close(seen[0][..., DIM:], m.encode(m.prototypes[0]).expand(BATCH, TOKENS, DIM), rtol=1e-14, atol=1e-14)
+
+
 def test_a_transform_of_zeros_leaves_the_positive_part():
     m, tokens = module(), drawn(BATCH, TOKENS, DIM)
     nn.init.zeros_(m.transform[2].weight)
