@@ -1,4 +1,4 @@
-"""In the place of a submodule of ``_native`` whose functions take their arguments by name, so that the tests can tell what is what:
+"""In the place of a submodule of ``_native`` whose functions take their arguments by name, so that tests can tell what is what:
 calls go to ``run(name, arguments, what is written, what is changed)``."""
 
 

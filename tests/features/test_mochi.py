@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
 
 from anamorph.core.errors import ArgumentError, DtypeError, ShapeError
 from anamorph.features import draws
@@ -145,6 +146,25 @@ def test_operator_compiles_and_replays():
     module, again = MoCHi(10, 5, 3, seed=9), MoCHi(10, 5, 3, seed=9)
     first = module(query, key, queue)
     assert not torch.equal(first, module(query, key, queue)) and torch.equal(first, again(query, key, queue))
+
+
+def test_compiled_modules_gradient_is_of_this_step():
+    """Split into passes as inductor does it, the backward pass must not read the step that the forward pass has moved on."""
+    query, key, queue = given(4, 8, 50)
+    query.requires_grad_()
+    module, again = MoCHi(10, 8, 5), MoCHi(10, 8, 5)
+    compiled = torch.compile(again, fullgraph=True, backend="aot_eager_decomp_partition")
+    for _ in range(3):
+        grads = [torch.autograd.grad(m(query, key, queue)[:, -13:].square().sum(), query)[0] for m in (module, compiled)]
+        torch.testing.assert_close(grads[0], grads[1])
+
+
+def test_drawing_modules_refuse_checkpoints():
+    query, key, queue = given(4, 8, 50)
+    module = MoCHi(10, 8, 5)
+    out = torch.utils.checkpoint.checkpoint(lambda q: module(q, key, queue), query.requires_grad_(), use_reentrant=False)
+    with pytest.raises(ArgumentError, match="activation checkpointing"):
+        out.sum().backward()
 
 
 def test_halves_are_computed_in_float32():

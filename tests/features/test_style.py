@@ -186,6 +186,16 @@ def test_advstyle_state_keeps_what_it_has_learned():
     assert torch.equal(learned.adversarial_mean, other.adversarial_mean)
 
 
+def test_advstyle_begins_with_a_batch_that_is_finite():
+    learned = style.AdvStyle(2)
+    bad = maps(3, 2, 4, 4).float()
+    bad[0, 0, 0, 0] = float("inf")
+    learned(bad)
+    assert not learned.started and torch.isfinite(learned.adversarial_mean).all()
+    learned(maps(3, 2, 4, 4).float())
+    assert learned.started and (learned.adversarial_mean > 0).all()
+
+
 @pytest.mark.parametrize("last", [False, True])
 def test_derivatives(last):
     x = maps(3, 2, 2, 3, last=last).requires_grad_()

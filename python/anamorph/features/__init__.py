@@ -15,6 +15,16 @@ from anamorph.features.consistency import fixmatch_learning_rate, fixmatch_loss,
 from anamorph.features.crops import OffTheShelf, power_normalised, sixteen_views
 from anamorph.features.decoupled import decoupled_mixup, decoupled_mixup_bce
 from anamorph.features.draws import Keyed, reseed
+from anamorph.features.gaussian import (
+    CLIPGDA,
+    GaussianAnomaly,
+    GaussianNaiveBayes,
+    LinearHead,
+    gda_head,
+    mahalanobis,
+    mahalanobis_threshold,
+    ridge_precision,
+)
 from anamorph.features.graph import Adjacency, aggregate, edge_pairs, normalised, sample_neighbours, transpose
 from anamorph.features.hallucinate import (
     Hallucinator,
@@ -53,6 +63,13 @@ from anamorph.features.metrix import (
 )
 from anamorph.features.mochi import MoCHi, mochi, mochi_negatives
 from anamorph.features.patchup import PatchUp, cutmix_batch, patchup, patchup_loss
+from anamorph.features.prototypes import (
+    TEEN,
+    PrototypeAugmentation,
+    PrototypeLosses,
+    calibrate_prototypes,
+    prototype_losses,
+)
 from anamorph.features.queue import Queue, moco_logits
 from anamorph.features.reversal import GradientReversal, dann_learning_rate, dann_weight, domain_loss, gradient_reversal
 from anamorph.features.san import SoftContrastive, is_unknown, open_set_loss, pair_entropy, soft_contrastive, student_similarity
@@ -71,21 +88,26 @@ from anamorph.features.transformation import (
 )
 
 __all__ = [
+    "CLIPGDA",
     "DSU",
     "ISDA",
     "LAGCN",
     "MDCS",
     "SFDA2",
+    "TEEN",
     "AdaptiveTemperature",
     "Adjacency",
     "AdvStyle",
     "Contrastive",
     "FeatureTransformation",
+    "GaussianAnomaly",
+    "GaussianNaiveBayes",
     "GradientReversal",
     "GraphConvolution",
     "Hallucinator",
     "Keyed",
     "LaSO",
+    "LinearHead",
     "ManifoldMixup",
     "Metrix",
     "Mix",
@@ -99,6 +121,8 @@ __all__ = [
     "NeighbourGenerator",
     "OffTheShelf",
     "PatchUp",
+    "PrototypeAugmentation",
+    "PrototypeLosses",
     "ProxyAnchor",
     "Queue",
     "ResidualSetOperation",
@@ -111,6 +135,7 @@ __all__ = [
     "SoftContrastive",
     "advstyle",
     "aggregate",
+    "calibrate_prototypes",
     "center_crops",
     "class_moments",
     "confident",
@@ -131,6 +156,7 @@ __all__ = [
     "feature_transformation",
     "fixmatch_learning_rate",
     "fixmatch_loss",
+    "gda_head",
     "generator_loss",
     "gradient_reversal",
     "hallucinate_moco",
@@ -147,6 +173,8 @@ __all__ = [
     "laso_loss",
     "laso_pairs",
     "ledoit_wolf_shrinkage",
+    "mahalanobis",
+    "mahalanobis_threshold",
     "manifold_mixup",
     "margin_loss",
     "mdcs_adjustment",
@@ -175,8 +203,10 @@ __all__ = [
     "plot_scores",
     "pooled",
     "power_normalised",
+    "prototype_losses",
     "proxy_anchor_loss",
     "reseed",
+    "ridge_precision",
     "rows_to_one",
     "sample_neighbours",
     "score_map",

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from anamorph import _native
 from anamorph.core import checks
+from anamorph.core.errors import ArgumentError
 from anamorph.features import given
+from anamorph.features.buffers import as_now
 
 Step = Tensor | tuple[int, int]
 
@@ -70,7 +72,15 @@ def _drawn_like(step: Tensor, name: str, shape: Sequence[int], kind: str, a: flo
     return torch.empty(shape, dtype=dtype, device=step.device)
 
 
-class Keyed(nn.Module):
+class Seeded(nn.Module):
+    """A module whose random numbers begin with a seed."""
+
+    def restart(self, seed: int) -> None:
+        """Steps begin anew, of another seed."""
+        raise NotImplementedError
+
+
+class Keyed(Seeded):
     """A module that draws: its buffer ``step`` is (seed, step), which a training call reads and moves on, so that a run replays
     from its seed and goes on from its ``state_dict``.
 
@@ -85,9 +95,17 @@ class Keyed(nn.Module):
         seed = checks.whole("seed", seed, -2**63, 2**63 - 1)
         self.register_buffer("step", torch.tensor([seed, 0], dtype=torch.int64))
 
+    def restart(self, seed: int) -> None:
+        self.step[0] = seed
+        self.step[1] = 0
+
     def next_step(self) -> Tensor:
         """The key of this call."""
-        now = self.step.clone()
+        if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+            raise ArgumentError("checkpoint: expected modules that draw outside of activation checkpointing, whose second pass would "
+                                "draw other numbers, given one inside; the functions, with a step of yours, may stand there")
+        # Compiled, the backward pass would else read the next step.
+        now = as_now(self.step.clone())
         self.step[1] += 1
         return now
 
@@ -101,7 +119,6 @@ def reseed(model: nn.Module, seed: int) -> nn.Module:
     """
     seed = checks.whole("seed", seed, -2**63, 2**63 - 1)
     for name, module in model.named_modules():
-        if isinstance(module, Keyed):
-            module.step[0] = (seed + (zlib.crc32(name.encode()) << 32)) % 2**64 - 2**63
-            module.step[1] = 0
+        if isinstance(module, Seeded):
+            module.restart((seed + (zlib.crc32(name.encode()) << 32)) % 2**64 - 2**63)
     return model

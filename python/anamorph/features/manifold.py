@@ -159,7 +159,7 @@ def soft_bce(logits: Tensor, targets: Tensor) -> Tensor:
         return -(y * log_p.clamp(min=-100.0) + (1 - y) * others.clamp(min=-100.0)).mean()
 
 
-class MixedForward(nn.Module):
+class MixedForward(draws.Seeded):
     """A model whose forward pass mixes features at one of several places, another each step; :class:`ManifoldMixup` and
     :class:`~anamorph.features.patchup.PatchUp` say how. The place is chosen on the host, by the same key, so a captured CUDA
     graph keeps its own.
@@ -181,6 +181,9 @@ class MixedForward(nn.Module):
             if name not in known:
                 checks.wrong("layers", f"names of submodules ({', '.join(known)[1:200]}), or '' for the input", name)
         self.model, self.layers, self.seed, self.steps = model, tuple(layers), checks.whole("seed", seed), 0
+
+    def restart(self, seed: int) -> None:
+        self.seed, self.steps = seed, 0
 
     def get_extra_state(self) -> dict[str, int]:
         return {"seed": self.seed, "steps": self.steps}

@@ -199,10 +199,12 @@ class AdvStyle(Keyed):
             return
         if x.shape[0] < 2:
             return
-        for parameter, values in zip((self.adversarial_mean, self.adversarial_deviation), style_statistics(x, self.eps)):
-            width = (values.var(0) + self.eps).sqrt().to(parameter.dtype)
-            parameter.copy_(torch.where(self.started, parameter, width))
-        self.started.fill_(True)
+        parameters = (self.adversarial_mean, self.adversarial_deviation)
+        widths = [(values.var(0) + self.eps).sqrt() for values in style_statistics(x, self.eps)]
+        begins = torch.stack([w.isfinite().all() for w in widths]).all() & ~self.started  # a batch that overflows begins nothing
+        for parameter, width in zip(parameters, widths, strict=True):
+            parameter.copy_(torch.where(begins, width.to(parameter.dtype), parameter))
+        self.started |= begins
 
 
 def _checked(x: Any, p: float, eps: float) -> None:
