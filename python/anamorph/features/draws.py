@@ -102,8 +102,8 @@ class Keyed(Seeded):
     def next_step(self) -> Tensor:
         """The key of this call."""
         if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
-            raise ArgumentError("checkpoint: expected modules that draw outside of activation checkpointing, whose second pass would "
-                                "draw other numbers, given one inside; the functions, with a step of yours, may stand there")
+            raise ArgumentError("checkpoint: expected modules that draw outside of activation checkpointing, whose second pass "
+                                "would draw others, given one inside; the functions, with a step of yours, may stand there")
         # Compiled, the backward pass would else read the next step.
         now = as_now(self.step.clone())
         self.step[1] += 1
