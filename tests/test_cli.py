@@ -22,7 +22,7 @@ from anamorph.cli.preview import contact_sheet, displayable, load_recipe, read_i
 from anamorph.cli.shapes import plane, teapot
 from anamorph.cli.spheres import drawn, seen
 
-OTHERS = {"adaptpoint", "pose_gpa"}  # examples of other families, with tests beside these
+OTHERS = {"adaptpoint", "pose_gpa", *(f"features_{name}" for name in ("anomaly", "contrastive", "graph", "laso", "metric", "style"))}  # examples of other families, with tests beside these
 EXAMPLES = sorted(path for path in Path(__file__).parents[1].glob("examples/*.py") if path.stem not in OTHERS)
 RECIPE = """
 import anamorph as am
