@@ -22,7 +22,9 @@ from anamorph.cli.preview import contact_sheet, displayable, load_recipe, read_i
 from anamorph.cli.shapes import plane, teapot
 from anamorph.cli.spheres import drawn, seen
 
-OTHERS = {"adaptpoint", "pose_gpa", *(f"features_{name}" for name in ("anomaly", "contrastive", "graph", "laso", "metric", "style"))}  # examples of other families, with tests beside these
+# Examples of other families, with tests beside these.
+OTHERS = {"adaptpoint", "pose_gpa", "features_anomaly", "features_contrastive", "features_graph", "features_laso",
+          "features_metric", "features_style"}
 EXAMPLES = sorted(path for path in Path(__file__).parents[1].glob("examples/*.py") if path.stem not in OTHERS)
 RECIPE = """
 import anamorph as am

@@ -49,7 +49,10 @@ def permutation(step: Step, name: str, n: int, device: torch.device | None = Non
 
 
 def _draw(step: Step, name: str, shape: Sequence[int], kind: str, a: float, b: float, device: torch.device | None) -> Tensor:
-    key = given.step(step, device or (step.device if isinstance(step, Tensor) else torch.device("cpu")))
+    at = step.device if isinstance(step, Tensor) else torch.device("cpu") if device is None else torch.device(device)
+    if device is not None and torch.device(device).type != at.type:
+        at = torch.device(device)
+    key = given.step(step, at)
     return torch.ops.anamorph.draw(key, name, list(shape), kind, a, b)
 
 
