@@ -8,79 +8,90 @@
 namespace anamorph {
 namespace {
 
-// [batch, channels, area], or with the channels last [batch, area, channels].
-template <class T> PlaneArgs<T> planes_of(const Tensor& x, bool last) {
-    x.need_dims(3, last ? "[B, N, C]" : "[B, C, N]");
-    x.need_contiguous();
-    if (!x.count()) fail<ShapeError>(x.name, ": expected nothing empty, given ", x.shape_text());
+// The tensors of one call over planes: [batch, channels, area], or with the channels last [batch, area, channels].
+template <class T> struct Planes {
+    using S = typename StatOf<T>::type;
+    Looks& looks;
     PlaneArgs<T> a{};
-    a.batch = x.size(0);
-    a.channels = x.size(last ? 2 : 1);
-    a.area = x.size(last ? 1 : 2);
-    a.last = last;
-    return a;
+
+    Planes(Looks& all, bool last) : looks(all) {
+        const Tensor& x = looks.first();
+        x.need_dims(3, last ? "[B, N, C]" : "[B, C, N]");
+        x.need_contiguous();
+        if (!x.count()) fail<ShapeError>(x.name, ": expected nothing empty, given ", x.shape_text());
+        a.x = x.data<T>();
+        a.batch = x.size(0);
+        a.channels = x.size(last ? 2 : 1);
+        a.area = x.size(last ? 1 : 2);
+        a.last = last;
+    }
+    S* each(py::handle object, const char* name) {
+        return looks.take<S>(object, name, {a.batch, a.channels});
+    }  // a number of each
+    T* values(py::handle object, const char* name) {
+        const Tensor& x = looks.first();
+        return looks.take<T>(object, name, {x.size(0), x.size(1), x.size(2)});
+    }
+};
+
+// f(planes) of x's dtype fills in planes.a, which is then run on a GPU or on a CPU.
+template <class F, class G, class H>
+void over_planes(py::handle x, bool last, const F& f, const G& on_gpu, const H& on_cpu) {
+    Looks looks(x, "x");
+    of_floats(looks.first(), [&](auto kind) {
+        Planes<decltype(kind)> planes(looks, last);
+        f(planes);
+        run(x, looks.first(), [&](void* stream) { on_gpu(planes.a, stream); }, [&] { on_cpu(planes.a); });
+    });
 }
 
 void moments(py::object x, bool last, py::object mean, py::object variance, int threads) {
-    Looks looks(x, "x");
-    of_floats(looks.first(), [&](auto kind) {
-        using T = decltype(kind);
-        using S = typename StatOf<T>::type;
-        auto a = planes_of<T>(looks.first(), last);
-        a.x = looks.first().data<T>();
-        a.first = looks.take<S>(mean, "mean", {a.batch, a.channels});
-        a.second = looks.take<S>(variance, "variance", {a.batch, a.channels});
-        run(x, looks.first(), [&](void* stream) { moments_cuda(a, stream); }, [&] { moments_cpu(a, threads); });
-    });
+    over_planes(
+        x, last,
+        [&](auto& planes) {
+            planes.a.first = planes.each(mean, "mean");
+            planes.a.second = planes.each(variance, "variance");
+        },
+        [](const auto& a, void* stream) { moments_cuda(a, stream); }, [&](const auto& a) { moments_cpu(a, threads); });
 }
 
 void affine(py::object x, bool last, py::object mean, py::object scale, py::object shift, py::object out, int threads) {
-    Looks looks(x, "x");
-    of_floats(looks.first(), [&](auto kind) {
-        using T = decltype(kind);
-        using S = typename StatOf<T>::type;
-        auto a = planes_of<T>(looks.first(), last);
-        a.x = looks.first().data<T>();
-        a.mean = looks.take<S>(mean, "mean", {a.batch, a.channels});
-        a.scale = looks.take<S>(scale, "scale", {a.batch, a.channels});
-        a.shift = looks.take<S>(shift, "shift", {a.batch, a.channels});
-        a.out = looks.take<T>(out, "out", {looks.first().size(0), looks.first().size(1), looks.first().size(2)});
-        run(x, looks.first(), [&](void* stream) { affine_cuda(a, stream); }, [&] { affine_cpu(a, threads); });
-    });
+    over_planes(
+        x, last,
+        [&](auto& planes) {
+            planes.a.mean = planes.each(mean, "mean");
+            planes.a.scale = planes.each(scale, "scale");
+            planes.a.shift = planes.each(shift, "shift");
+            planes.a.out = planes.values(out, "out");
+        },
+        [](const auto& a, void* stream) { affine_cuda(a, stream); }, [&](const auto& a) { affine_cpu(a, threads); });
 }
 
 void sums(py::object x, bool last, py::object grad, py::object mean, py::object first, py::object second, int threads) {
-    Looks looks(x, "x");
-    of_floats(looks.first(), [&](auto kind) {
-        using T = decltype(kind);
-        using S = typename StatOf<T>::type;
-        auto a = planes_of<T>(looks.first(), last);
-        a.x = looks.first().data<T>();
-        a.g = looks.take<T>(grad, "grad", {looks.first().size(0), looks.first().size(1), looks.first().size(2)});
-        a.mean = looks.take<S>(mean, "mean", {a.batch, a.channels});
-        a.first = looks.take<S>(first, "first", {a.batch, a.channels});
-        a.second = looks.take<S>(second, "second", {a.batch, a.channels});
-        run(x, looks.first(), [&](void* stream) { sums_cuda(a, stream); }, [&] { sums_cpu(a, threads); });
-    });
+    over_planes(
+        x, last,
+        [&](auto& planes) {
+            planes.a.g = planes.values(grad, "grad");
+            planes.a.mean = planes.each(mean, "mean");
+            planes.a.first = planes.each(first, "first");
+            planes.a.second = planes.each(second, "second");
+        },
+        [](const auto& a, void* stream) { sums_cuda(a, stream); }, [&](const auto& a) { sums_cpu(a, threads); });
 }
 
 void combine(py::object x, bool last, py::object grad, py::object mean, py::object scale, py::object slope, py::object shift,
              py::object out, int threads) {
-    Looks looks(x, "x");
-    of_floats(looks.first(), [&](auto kind) {
-        using T = decltype(kind);
-        using S = typename StatOf<T>::type;
-        auto a = planes_of<T>(looks.first(), last);
-        const int64_t d1 = looks.first().size(1), d2 = looks.first().size(2);
-        a.x = looks.first().data<T>();
-        a.g = looks.take<T>(grad, "grad", {a.batch, d1, d2});
-        a.mean = looks.take<S>(mean, "mean", {a.batch, a.channels});
-        a.scale = looks.take<S>(scale, "scale", {a.batch, a.channels});
-        a.slope = looks.take<S>(slope, "slope", {a.batch, a.channels});
-        a.shift = looks.take<S>(shift, "shift", {a.batch, a.channels});
-        a.out = looks.take<T>(out, "out", {a.batch, d1, d2});
-        run(x, looks.first(), [&](void* stream) { combine_cuda(a, stream); }, [&] { combine_cpu(a, threads); });
-    });
+    over_planes(
+        x, last,
+        [&](auto& planes) {
+            planes.a.g = planes.values(grad, "grad");
+            planes.a.mean = planes.each(mean, "mean");
+            planes.a.scale = planes.each(scale, "scale");
+            planes.a.slope = planes.each(slope, "slope");
+            planes.a.shift = planes.each(shift, "shift");
+            planes.a.out = planes.values(out, "out");
+        },
+        [](const auto& a, void* stream) { combine_cuda(a, stream); }, [&](const auto& a) { combine_cpu(a, threads); });
 }
 
 void mix_rows(py::object x, py::object partner, py::object own, py::object other, py::object holes, py::object out, int threads) {

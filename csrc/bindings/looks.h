@@ -25,6 +25,7 @@ class Looks {
 public:
     Looks(py::handle first, const char* name) { kept_.emplace_back(first, name); }
     const Tensor& first() const { return kept_.front(); }
+    const Tensor& last() const { return kept_.back(); }
 
     // None gives none.
     template <class T> T* take(py::handle object, const char* name, std::initializer_list<int64_t> shape) {

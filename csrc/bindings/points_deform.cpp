@@ -1,46 +1,24 @@
 // Point clouds: deformation and masks.
 #include "points.h"
 
-#include <algorithm>
-#include <list>
-#include <string>
-
 #include "../points/deform_args.h"
+#include "looks.h"
 #include "on_cuda.h"
 
 namespace anamorph {
 namespace {
 
-// Tensors of one call: all on one device, without gaps, and of one kind of float.
-class Given {
-public:
-    Given(py::handle first, const char* name) : first_(first, name) {
-        if (!first_.is(kDLFloat, 32) && !first_.is(kDLFloat, 64))
-            fail<DtypeError>(name, ": expected float32 or float64, given ", first_.dtype_text());
-        first_.need_contiguous();
-    }
-    const Tensor& first() const { return first_; }
-    template <class S> S* values(py::handle object, const char* name, std::initializer_list<int64_t> shape,
-                                 uint8_t code = kDLFloat) {
-        if (object.is_none()) return nullptr;
-        const Tensor& t = kept_.emplace_back(object, name);
-        t.need_device(first_);
-        t.need_dtype(code, 8 * int(sizeof(S)));
-        t.need_contiguous();
-        if (t.view.ndim != int(shape.size()) || !std::equal(shape.begin(), shape.end(), t.view.shape)) {
-            std::string expected;
-            for (int64_t side : shape) expected += (expected.empty() ? "[" : ", ") + std::to_string(side);
-            fail<ShapeError>(name, ": expected ", expected, "], given ", t.shape_text());
-        }
-        return t.data<S>();
-    }
+// The points of a call, float32 or float64, and what goes with them.
+Looks given_with(py::handle points) {
+    Looks looks(points, "points");
+    const Tensor& t = looks.first();
+    if (!t.is(kDLFloat, 32) && !t.is(kDLFloat, 64))
+        fail<DtypeError>("points: expected float32 or float64, given ", t.dtype_text());
+    t.need_contiguous();
+    return looks;
+}
 
-private:
-    Tensor first_;
-    std::list<Tensor> kept_;
-};
-
-template <class S> DeformArgs<S> open(Given& given, py::handle at, py::handle matrix, py::handle shift, py::handle falloff,
+template <class S> DeformArgs<S> open(Looks& given, py::handle at, py::handle matrix, py::handle shift, py::handle falloff,
                                       py::handle axes, py::handle counts) {
     const Tensor& points = given.first();
     points.need_dims(3, "[B, N, 3]");
@@ -56,25 +34,25 @@ template <class S> DeformArgs<S> open(Given& given, py::handle at, py::handle ma
     a.batch = int(b);
     a.n = points.size(1);
     a.anchors = int(many);
-    a.at = given.values<S>(at, "anchors", {b, many, 3});
-    a.matrix = given.values<S>(matrix, "matrix", {b, many, 3, 3});
-    a.shift = given.values<S>(shift, "shift", {b, many, 3});
-    a.falloff = given.values<S>(falloff, "falloff", {b});
-    a.axes = given.values<S>(axes, "axes", {b, 3});
-    a.counts = given.values<int64_t>(counts, "counts", {b}, kDLInt);
+    a.at = given.take<S>(at, "anchors", {b, many, 3});
+    a.matrix = given.take<S>(matrix, "matrix", {b, many, 3, 3});
+    a.shift = given.take<S>(shift, "shift", {b, many, 3});
+    a.falloff = given.take<S>(falloff, "falloff", {b});
+    a.axes = given.take<S>(axes, "axes", {b, 3});
+    a.counts = given.take<int64_t>(counts, "counts", {b});
     return a;
 }
 
 // f(S()), of the kind of float.
-template <class F> void of_kind(const Given& given, const F& f) { given.first().is(kDLFloat, 64) ? f(double()) : f(float()); }
+template <class F> void of_kind(const Looks& given, const F& f) { given.first().is(kDLFloat, 64) ? f(double()) : f(float()); }
 
 void deform_values(py::object points, py::object at, py::object matrix, py::object shift, py::object falloff, py::object axes,
                    py::object counts, py::object out, int threads) {
-    Given given(points, "points");
+    Looks given = given_with(points);
     of_kind(given, [&](auto kind) {
         using S = decltype(kind);
         auto a = open<S>(given, at, matrix, shift, falloff, axes, counts);
-        a.out = given.values<S>(out, "out", {a.batch, a.n, 3});
+        a.out = given.take<S>(out, "out", {a.batch, a.n, 3});
         run(points, given.first(), [&](void* stream) { deform_cuda(a, stream); }, [&] { deform_cpu(a, threads); });
     });
 }
@@ -82,52 +60,52 @@ void deform_values(py::object points, py::object at, py::object matrix, py::obje
 void deform_grad(py::object points, py::object at, py::object matrix, py::object shift, py::object falloff, py::object axes,
                  py::object counts, py::object grad, py::object sums, py::object grad_points, py::object grad_at,
                  py::object grad_matrix, py::object grad_shift, py::object grad_falloff, int threads) {
-    Given given(points, "points");
+    Looks given = given_with(points);
     of_kind(given, [&](auto kind) {
         using S = decltype(kind);
         auto a = open<S>(given, at, matrix, shift, falloff, axes, counts);
         const int64_t b = a.batch, many = a.anchors;
-        a.grad = given.values<S>(grad, "grad", {b, a.n, 3});
-        a.sums = given.values<S>(sums, "sums", {b, base::chunks_of(a), many, DEFORM_SUMS});
-        a.grad_points = given.values<S>(grad_points, "grad_points", {b, a.n, 3});
-        a.grad_at = given.values<S>(grad_at, "grad_at", {b, many, 3});
-        a.grad_matrix = given.values<S>(grad_matrix, "grad_matrix", {b, many, 3, 3});
-        a.grad_shift = given.values<S>(grad_shift, "grad_shift", {b, many, 3});
-        a.grad_falloff = given.values<S>(grad_falloff, "grad_falloff", {b});
+        a.grad = given.take<S>(grad, "grad", {b, a.n, 3});
+        a.sums = given.take<S>(sums, "sums", {b, base::chunks_of(a), many, DEFORM_SUMS});
+        a.grad_points = given.take<S>(grad_points, "grad_points", {b, a.n, 3});
+        a.grad_at = given.take<S>(grad_at, "grad_at", {b, many, 3});
+        a.grad_matrix = given.take<S>(grad_matrix, "grad_matrix", {b, many, 3, 3});
+        a.grad_shift = given.take<S>(grad_shift, "grad_shift", {b, many, 3});
+        a.grad_falloff = given.take<S>(grad_falloff, "grad_falloff", {b});
         run(points, given.first(), [&](void* stream) { deform_grad_cuda(a, stream); }, [&] { deform_grad_cpu(a, threads); });
     });
 }
 
-template <class S> MaskArgs<S> open_mask(Given& given, py::handle keep) {
+template <class S> MaskArgs<S> open_mask(Looks& given, py::handle keep) {
     const Tensor& points = given.first();
     points.need_dims(3, "[B, N, 3]");
     if (points.size(2) != 3 || !points.count()) fail<ShapeError>("points: expected [B, N, 3], given ", points.shape_text());
     MaskArgs<S> a{};
     a.points = points.data<S>();
     a.n = points.size(0) * points.size(1);
-    a.keep = given.values<S>(keep, "keep", {points.size(0), points.size(1)});
+    a.keep = given.take<S>(keep, "keep", {points.size(0), points.size(1)});
     return a;
 }
 
 void mask_values(py::object points, py::object keep, py::object out, int threads) {
-    Given given(points, "points");
+    Looks given = given_with(points);
     of_kind(given, [&](auto kind) {
         using S = decltype(kind);
         auto a = open_mask<S>(given, keep);
-        a.out = given.values<S>(out, "out", {given.first().size(0), given.first().size(1), 3});
+        a.out = given.take<S>(out, "out", {given.first().size(0), given.first().size(1), 3});
         run(points, given.first(), [&](void* stream) { mask_cuda(a, stream); }, [&] { mask_cpu(a, threads); });
     });
 }
 
 void mask_grad(py::object points, py::object keep, py::object grad, py::object grad_points, py::object grad_keep, int threads) {
-    Given given(points, "points");
+    Looks given = given_with(points);
     of_kind(given, [&](auto kind) {
         using S = decltype(kind);
         auto a = open_mask<S>(given, keep);
         const int64_t b = given.first().size(0), n = given.first().size(1);
-        a.grad = given.values<S>(grad, "grad", {b, n, 3});
-        a.grad_points = given.values<S>(grad_points, "grad_points", {b, n, 3});
-        a.grad_keep = given.values<S>(grad_keep, "grad_keep", {b, n});
+        a.grad = given.take<S>(grad, "grad", {b, n, 3});
+        a.grad_points = given.take<S>(grad_points, "grad_points", {b, n, 3});
+        a.grad_keep = given.take<S>(grad_keep, "grad_keep", {b, n});
         run(points, given.first(), [&](void* stream) { mask_cuda(a, stream); }, [&] { mask_cpu(a, threads); });
     });
 }

@@ -1,59 +1,40 @@
 // Point clouds: neighbourhoods. The package has checked what a user gives; what is checked here is that kernels stay inside the tensors.
 #include <climits>
-#include <vector>
 
 #include "../points/neighbours.h"
+#include "looks.h"
 #include "on_cuda.h"
 #include "points.h"
 
 namespace anamorph {
 namespace {
 
-// The tensors of a call, borrowed for its length: contiguous, and where the first one is.
-struct Looks {
-    std::vector<Tensor> kept;
-    Looks() { kept.reserve(8); }
-
-    template <class T> T* take(py::handle object, const char* name, uint8_t code, int64_t count) {
-        if (object.is_none()) return nullptr;
-        kept.emplace_back(object, name);
-        const Tensor& t = kept.back();
-        t.need_dtype(code, int(sizeof(T)) * 8);
-        t.need_contiguous();
-        t.need_device(kept.front());
-        if (t.count() != count) fail<ShapeError>(name, ": expected ", count, " values, given ", t.shape_text());
-        return t.data<T>();
-    }
-    Clouds clouds(py::handle points, py::handle counts, const char* name, const char* counts_name) {
-        kept.emplace_back(points, name);
-        const Tensor& t = kept.back();
-        t.need_dims(3, "[B, N, 3]");
-        t.need_dtype(kDLFloat, 32);
-        t.need_contiguous();
-        t.need_device(kept.front());
-        if (t.size(2) != 3 || t.size(0) < 1 || t.size(1) < 1 || t.size(0) > INT32_MAX || t.size(1) > INT32_MAX / 4)
-            fail<ShapeError>(name, ": expected [B, N, 3], B and N from 1 to ", INT32_MAX / 4, ", given ", t.shape_text());
-        return {t.data<float>(), take<int64_t>(counts, counts_name, kDLInt, t.size(0)), int32_t(t.size(0)), int32_t(t.size(1))};
-    }
-};
+Clouds clouds(Looks& looks, py::handle points, py::handle counts, const char* name, const char* counts_name) {
+    const Tensor t(points, name);
+    t.need_dims(3, "[B, N, 3]");
+    if (t.size(2) != 3 || t.size(0) < 1 || t.size(1) < 1 || t.size(0) > INT32_MAX || t.size(1) > INT32_MAX / 4)
+        fail<ShapeError>(name, ": expected [B, N, 3], B and N from 1 to ", INT32_MAX / 4, ", given ", t.shape_text());
+    return {looks.take<float>(points, name, {t.size(0), t.size(1), 3}), looks.take<int64_t>(counts, counts_name, {t.size(0)}),
+            int32_t(t.size(0)), int32_t(t.size(1))};
+}
 
 void bind_farthest(py::handle points, py::handle counts, py::handle start, int m, py::handle out, py::handle exact,
                    py::handle rough, py::handle order, py::handle placed, int threads) {
-    Looks looks;
+    Looks looks(points, "points");
     FarthestArgs a{};
-    a.points = looks.clouds(points, counts, "points", "counts");
-    const int64_t batch = a.points.batch, all = batch * a.rooms();
+    a.points = clouds(looks, points, counts, "points", "counts");
+    const int64_t batch = a.points.batch, size = a.points.size;
     a.m = m;
-    a.start = looks.take<int64_t>(start, "start", kDLInt, batch);
-    a.index = looks.take<int64_t>(out, "out", kDLInt, batch * m);
-    a.exact = looks.take<double>(exact, "exact", kDLFloat, all);
-    a.rough = looks.take<float>(rough, "rough", kDLFloat, all);
-    a.order = looks.take<int64_t>(order, "order", kDLInt, batch * a.points.size);
-    a.placed = looks.take<float>(placed, "placed", kDLFloat, batch * a.points.size * 4);
-    if (a.placed && looks.kept.back().cuda()) looks.kept.back().need_aligned(16);  // read and written as wholes
+    a.start = looks.take<int64_t>(start, "start", {batch});
+    a.index = looks.take<int64_t>(out, "out", {batch, m});
+    a.exact = looks.take<double>(exact, "exact", {batch, a.rooms()});
+    a.rough = looks.take<float>(rough, "rough", {batch, a.rooms()});
+    a.order = looks.take<int64_t>(order, "order", {batch, size});
+    a.placed = looks.take<float>(placed, "placed", {batch, size, 4});
+    if (a.placed && looks.last().cuda()) looks.last().need_aligned(16);  // read and written as wholes
     if (!a.placed != !a.order)
         fail<ArgumentError>("order and placed: expected both or none, given ", a.order ? "order" : "placed", " alone");
-    run(points, looks.kept.front(), [&](void* stream) { farthest_cuda(a, stream); }, [&] { farthest_cpu(a, threads); });
+    run(points, looks.first(), [&](void* stream) { farthest_cuda(a, stream); }, [&] { farthest_cpu(a, threads); });
 }
 
 void same_batch(const Clouds& query, const Clouds& points) {
@@ -63,30 +44,29 @@ void same_batch(const Clouds& query, const Clouds& points) {
 
 void bind_nearest(py::handle query, py::handle points, py::handle query_counts, py::handle counts, int k, py::handle distance,
                   py::handle index, int threads) {
-    Looks looks;
+    Looks looks(query, "query");
     NearestArgs a{};
-    a.query = looks.clouds(query, query_counts, "query", "query_counts");
-    a.points = looks.clouds(points, counts, "points", "counts");
+    a.query = clouds(looks, query, query_counts, "query", "query_counts");
+    a.points = clouds(looks, points, counts, "points", "counts");
     same_batch(a.query, a.points);
-    const int64_t all = int64_t(a.query.batch) * a.query.size * k;
     a.k = k;
-    a.distance = looks.take<float>(distance, "distance", kDLFloat, all);
-    a.index = looks.take<int64_t>(index, "index", kDLInt, all);
-    run(query, looks.kept.front(), [&](void* stream) { nearest_cuda(a, stream); }, [&] { nearest_cpu(a, threads); });
+    a.distance = looks.take<float>(distance, "distance", {a.query.batch, a.query.size, k});
+    a.index = looks.take<int64_t>(index, "index", {a.query.batch, a.query.size, k});
+    run(query, looks.first(), [&](void* stream) { nearest_cuda(a, stream); }, [&] { nearest_cpu(a, threads); });
 }
 
 void bind_ball(py::handle query, py::handle points, py::handle query_counts, py::handle counts, double radius, int k, int pad,
                py::handle index, int threads) {
-    Looks looks;
+    Looks looks(query, "query");
     BallArgs a{};
-    a.query = looks.clouds(query, query_counts, "query", "query_counts");
-    a.points = looks.clouds(points, counts, "points", "counts");
+    a.query = clouds(looks, query, query_counts, "query", "query_counts");
+    a.points = clouds(looks, points, counts, "points", "counts");
     same_batch(a.query, a.points);
     a.radius = radius;
     a.k = k;
     a.pad = pad;
-    a.index = looks.take<int64_t>(index, "index", kDLInt, int64_t(a.query.batch) * a.query.size * k);
-    run(query, looks.kept.front(), [&](void* stream) { ball_cuda(a, stream); }, [&] { ball_cpu(a, threads); });
+    a.index = looks.take<int64_t>(index, "index", {a.query.batch, a.query.size, k});
+    run(query, looks.first(), [&](void* stream) { ball_cuda(a, stream); }, [&] { ball_cpu(a, threads); });
 }
 
 }  // namespace

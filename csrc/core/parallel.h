@@ -10,6 +10,9 @@ namespace anamorph {
 void parallel_run(int64_t n, int threads, const std::function<void(int64_t)>& f);
 extern std::atomic<int64_t> launches;  // one for each parallel_for and each CUDA kernel
 
+// For so little work (values that are touched) waking a thread costs more than it brings.
+inline int threads_for(int64_t work, int threads) { return work < 32768 ? 1 : threads; }
+
 template <class F> void parallel_for(int64_t n, int threads, F&& f) {
     launches.fetch_add(1, std::memory_order_relaxed);
     if (threads <= 1 || n <= 1) {

@@ -14,12 +14,6 @@ template <class S> struct ClassArgs {
     int64_t rows, size, classes;
 };
 
-namespace AM_LEVEL {
-
-AM_HD int64_t inside(int64_t i, int64_t n) { return i < 0 ? 0 : i > n ? n : i; }
-
-}  // namespace AM_LEVEL
-
 template <class S> void class_moments_cpu(const ClassArgs<S>&, int threads);
 template <class S> void class_moments_cuda(const ClassArgs<S>&, void* stream);
 

@@ -21,7 +21,6 @@ struct Graph {
         const int64_t j = indices[edge];
         return j >= 0 && j < columns ? j : -1;
     }
-    static AM_HD int64_t inside(int64_t at, int64_t edges) { return at < 0 ? 0 : at < edges ? at : edges; }
 };
 
 template <class T> struct AggregateArgs {

@@ -46,6 +46,16 @@ struct Mixed {
     float a, b;    // the weights of the two
     int32_t i, j;  // rows of the queue; i of -1: the query
 };
+// The two that are mixed, and the length that a mix is divided by.
+struct Pair {
+    const float *p, *r;
+    float a, b;
+    AM_HD Pair(const MochiArgs& args, int query, const Mixed& m)
+        : p(m.i < 0 ? args.query + int64_t(query) * args.dim : args.queue + int64_t(m.i) * args.dim),
+          r(args.queue + int64_t(m.j) * args.dim), a(m.a), b(m.b) {}
+};
+AM_HD float length_of(float squares) { return max_(sqrtf(squares), 1e-12f); }
+
 struct MochiStreams {
     Stream share, first, second;
     AM_HD explicit MochiStreams(const MochiArgs& a)

@@ -19,6 +19,9 @@ template <> struct StatOf<double> {
     using type = double;
 };
 
+// A place read from memory is one, whatever a tensor on a GPU holds.
+AM_HD int64_t inside(int64_t i, int64_t n) { return i < 0 ? 0 : i > n ? n : i; }
+
 template <class T> struct PlaneArgs {
     using S = typename StatOf<T>::type;
     const T *x, *g;

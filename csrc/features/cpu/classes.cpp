@@ -9,8 +9,7 @@ AM_AT_LEVELS(template <class S> void class_moments_task(const ClassArgs<S>&, int
 
 template <class S> void class_moments_cpu(const ClassArgs<S>& a, int threads) {
     auto task = AM_BEST(class_moments_task<S>);
-    if ((a.rows + a.classes) * a.size < 32768) threads = 1;  // waking a thread costs more
-    parallel_for(a.classes, threads, [&](int64_t c) { task(a, c); });
+    parallel_for(a.classes, threads_for((a.rows + a.classes) * a.size, threads), [&](int64_t c) { task(a, c); });
 }
 
 template void class_moments_cpu(const ClassArgs<float>&, int);

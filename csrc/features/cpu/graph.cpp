@@ -13,8 +13,7 @@ namespace {
 // task(first row, past the last): few rows at a time, for some have many edges.
 template <class Task> void each_rows(int64_t rows, int64_t work, int threads, const Task& task) {
     enum : int64_t { ROWS = 64 };
-    if (work < 32768) threads = 1;  // waking a thread costs more
-    parallel_for((rows + ROWS - 1) / ROWS, threads,
+    parallel_for((rows + ROWS - 1) / ROWS, threads_for(work, threads),
                  [&](int64_t t) { task(t * ROWS, (t + 1) * ROWS < rows ? (t + 1) * ROWS : rows); });
 }
 

@@ -10,8 +10,7 @@ AM_AT_LEVELS(template <class T> void mix_row(const RowMixArgs<T>&, int64_t, int6
 template <class T> void mix_rows_cpu(const RowMixArgs<T>& a, int threads) {
     auto task = AM_BEST(mix_row<T>);
     const int64_t parts = (a.size + MIX_CHUNK - 1) / MIX_CHUNK;
-    if (a.batch * a.size < 32768) threads = 1;  // waking a thread costs more
-    parallel_for(a.batch * parts, threads, [&](int64_t t) {
+    parallel_for(a.batch * parts, threads_for(a.batch * a.size, threads), [&](int64_t t) {
         const int64_t b = t / parts, first = t % parts * MIX_CHUNK;
         task(a, b, first, first + MIX_CHUNK < a.size ? first + MIX_CHUNK : a.size);
     });

@@ -56,15 +56,9 @@ void hardest_task(const HardestArgs& a, int b) {
     over<float>(a.size, [&](int64_t i, auto kind) { put(take(v + i, kind) / decltype(kind)(a.tau), v + i); });
 }
 
-struct Pair {
-    const float *p, *r;
-    float a, b;
-    AM_HD Pair(const MochiArgs& args, int query, const Mixed& m)
-        : p(m.i < 0 ? args.query + int64_t(query) * args.dim : args.queue + int64_t(m.i) * args.dim),
-          r(args.queue + int64_t(m.j) * args.dim), a(m.a), b(m.b) {}
-    template <class F> AM_HD F at(int64_t i, F kind) const { return take(p + i, kind) * F(a) + take(r + i, kind) * F(b); }
-};
-AM_HD float length_of(float squares) { return max_(sqrtf(squares), 1e-12f); }
+template <class F> AM_HD F mixed_at(const Pair& h, int64_t i, F kind) {
+    return take(h.p + i, kind) * F(h.a) + take(h.r + i, kind) * F(h.b);
+}
 
 void mochi_task(const MochiArgs& a, int b) {
     const MochiStreams streams(a);
@@ -76,12 +70,12 @@ void mochi_task(const MochiArgs& a, int b) {
         float dot = 0.0f, square = 0.0f;
         int64_t i = 0;
         for (; i + LANES <= a.dim; i += LANES) {
-            const Floats v = h.at(i, Floats());
+            const Floats v = mixed_at(h, i, Floats());
             dots = dots + v * Floats::load(q + i);
             squares = squares + v * v;
         }
         for (; i < a.dim; ++i) {
-            const float v = h.at(i, 0.0f);
+            const float v = mixed_at(h, i, 0.0f);
             dot += v * q[i];
             square += v * v;
         }
@@ -89,7 +83,7 @@ void mochi_task(const MochiArgs& a, int b) {
         a.scores[b * a.stride + s] = (sum_of(dots) + dot) / length / a.tau;
         if (!a.made) continue;
         float* made = a.made + (int64_t(b) * count + s) * a.dim;
-        over<float>(a.dim, [&](int64_t k, auto kind) { put(h.at(k, kind) / decltype(kind)(length), made + k); });
+        over<float>(a.dim, [&](int64_t k, auto kind) { put(mixed_at(h, k, kind) / decltype(kind)(length), made + k); });
     }
 }
 
@@ -102,12 +96,13 @@ void mochi_grad_task(const MochiArgs& a, int b) {
         if (g == 0.0f) continue;
         const Pair h(a, b, streams.of(a, b, s));
         const float squares = total<float>(a.dim, [&](int64_t i, auto kind) {
-            const auto v = h.at(i, kind);
+            const auto v = mixed_at(h, i, kind);
             return v * v;
         });
         const float weight = g / a.tau / length_of(squares);
-        over<float>(a.dim,
-                    [&](int64_t i, auto kind) { put(take(out + i, kind) + h.at(i, kind) * decltype(kind)(weight), out + i); });
+        over<float>(a.dim, [&](int64_t i, auto kind) {
+            put(take(out + i, kind) + mixed_at(h, i, kind) * decltype(kind)(weight), out + i);
+        });
     }
 }
 

@@ -2,18 +2,15 @@
 #pragma once
 #include "../../core/simd.h"
 #include "../planes.h"
+#include "../values.h"
 
 namespace anamorph { namespace AM_LEVEL {
 
-AM_HD float take(const float* p, float) { return *p; }
-AM_HD float take(const Half* p, float) { return to_float(*p); }
-AM_HD float take(const BFloat* p, float) { return to_float(*p); }
+template <class T> AM_HD float take(const T* p, float) { return value(p); }
 AM_HD double take(const double* p, double) { return *p; }
 template <class T> AM_HD Floats take(const T* p, Floats) { return load_pack(p); }
 
-AM_HD void put(float v, float* p) { *p = v; }
-AM_HD void put(float v, Half* p) { *p = to_half(v); }
-AM_HD void put(float v, BFloat* p) { *p = to_bfloat(v); }
+template <class T> AM_HD void put(float v, T* p) { store(v, p); }
 AM_HD void put(double v, double* p) { *p = v; }
 template <class T> AM_HD void put(Floats v, T* p) { store_pack(v, p); }
 

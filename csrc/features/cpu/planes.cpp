@@ -16,21 +16,21 @@ AM_AT_LEVELS(template <class T> void moments_of_plane(const PlaneArgs<T>&, int64
 
 namespace {
 
-enum : int64_t { FEW = 32768 };  // values: waking a thread costs more
+enum : int64_t { SOME = 8192 };  // values of a task, where planes or rows are shorter
 
 // The planes, some at a time.
 template <class T, class Task> void each_plane(const PlaneArgs<T>& a, int threads, Task task) {
-    const int64_t planes = a.batch * a.channels, some = a.area < FEW / 4 ? FEW / 4 / a.area + 1 : 1;
-    parallel_for((planes + some - 1) / some, planes * a.area < FEW ? 1 : threads, [&](int64_t t) {
+    const int64_t planes = a.batch * a.channels, some = a.area < SOME ? SOME / a.area + 1 : 1;
+    parallel_for((planes + some - 1) / some, threads_for(planes * a.area, threads), [&](int64_t t) {
         for (int64_t p = t * some; p < planes && p < (t + 1) * some; ++p) task(a, p);
     });
 }
 template <class T, class Task> void each_sample(const PlaneArgs<T>& a, int threads, Task task) {
-    parallel_for(a.batch, a.batch * a.channels * a.area < FEW ? 1 : threads, [&](int64_t b) { task(a, b); });
+    parallel_for(a.batch, threads_for(a.batch * a.channels * a.area, threads), [&](int64_t b) { task(a, b); });
 }
 template <class T, class Task> void each_row(const PlaneArgs<T>& a, int threads, Task task) {
-    const int64_t rows = a.batch * a.area, some = a.channels < FEW / 4 ? FEW / 4 / a.channels + 1 : 1;
-    parallel_for((rows + some - 1) / some, rows * a.channels < FEW ? 1 : threads,
+    const int64_t rows = a.batch * a.area, some = a.channels < SOME ? SOME / a.channels + 1 : 1;
+    parallel_for((rows + some - 1) / some, threads_for(rows * a.channels, threads),
                  [&](int64_t t) { task(a, t * some, (t + 1) * some < rows ? (t + 1) * some : rows); });
 }
 

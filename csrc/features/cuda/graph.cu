@@ -2,7 +2,7 @@
 #include "../../core/launch.h"
 #include "../graph.h"
 #include "sums.h"
-#include "values.h"
+#include "../values.h"
 
 namespace anamorph {
 namespace AM_LEVEL { namespace {

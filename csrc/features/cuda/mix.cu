@@ -2,7 +2,7 @@
 #include "../../core/launch.h"
 #include "../mix.h"
 #include "grid.h"
-#include "values.h"
+#include "../values.h"
 
 namespace anamorph {
 namespace AM_LEVEL { namespace {

@@ -24,15 +24,7 @@ __global__ void __launch_bounds__(THREADS) hardest_kernel(const __grid_constant_
     for (int i = int(threadIdx.x); i < a.size; i += THREADS) v[i] = v[i] / a.tau;
 }
 
-struct Pair {
-    const float *p, *r;
-    float a, b;
-    AM_D Pair(const MochiArgs& args, int query, const Mixed& m)
-        : p(m.i < 0 ? args.query + int64_t(query) * args.dim : args.queue + int64_t(m.i) * args.dim),
-          r(args.queue + int64_t(m.j) * args.dim), a(m.a), b(m.b) {}
-    AM_D float at(int i) const { return p[i] * a + r[i] * b; }
-};
-AM_D float length_of(float squares) { return fmaxf(sqrtf(squares), 1e-12f); }
+AM_D float mixed_at(const Pair& h, int i) { return h.p[i] * h.a + h.r[i] * h.b; }
 
 __global__ void __launch_bounds__(THREADS) mochi_kernel(const __grid_constant__ MochiArgs a) {
     const int count = a.mixes + a.query_mixes, lane = int(threadIdx.x) % 32;
@@ -43,7 +35,7 @@ __global__ void __launch_bounds__(THREADS) mochi_kernel(const __grid_constant__ 
     const float* q = a.query + int64_t(b) * a.dim;
     float dot = 0.0f, squares = 0.0f;
     for (int i = lane; i < a.dim; i += 32) {
-        const float v = h.at(i);
+        const float v = mixed_at(h, i);
         dot += v * q[i];
         squares += v * v;
     }
@@ -51,7 +43,7 @@ __global__ void __launch_bounds__(THREADS) mochi_kernel(const __grid_constant__ 
     dot = sum_of_warp(dot);
     if (lane == 0) a.scores[b * a.stride + s] = dot / length / a.tau;
     if (!a.made) return;
-    for (int i = lane; i < a.dim; i += 32) a.made[at * a.dim + i] = h.at(i) / length;
+    for (int i = lane; i < a.dim; i += 32) a.made[at * a.dim + i] = mixed_at(h, i) / length;
 }
 
 __global__ void __launch_bounds__(THREADS) mochi_grad_kernel(const __grid_constant__ MochiArgs a) {
@@ -65,9 +57,9 @@ __global__ void __launch_bounds__(THREADS) mochi_grad_kernel(const __grid_consta
         if (g == 0.0f) continue;
         const Pair h(a, b, streams.of(a, b, s));
         float squares = 0.0f;
-        for (int i = lane; i < a.dim; i += 32) squares += h.at(i) * h.at(i);
+        for (int i = lane; i < a.dim; i += 32) squares += mixed_at(h, i) * mixed_at(h, i);
         const float weight = g / a.tau / length_of(sum_of_warp(squares));
-        for (int i = lane; i < a.dim; i += 32) own[i] += h.at(i) * weight;
+        for (int i = lane; i < a.dim; i += 32) own[i] += mixed_at(h, i) * weight;
     }
     __syncthreads();
     for (int i = int(threadIdx.x); i < a.dim; i += THREADS) {

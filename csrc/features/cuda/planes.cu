@@ -4,7 +4,7 @@
 #include "../../core/launch.h"
 #include "../planes.h"
 #include "sums.h"
-#include "values.h"
+#include "../values.h"
 
 namespace anamorph {
 namespace AM_LEVEL { namespace {

@@ -1,7 +1,7 @@
 // Values of any dtype, one by one.
 #pragma once
-#include "../../core/halves.h"
-#include "../../core/macros.h"
+#include "../core/halves.h"
+#include "../core/macros.h"
 
 namespace anamorph { namespace AM_LEVEL {
 
