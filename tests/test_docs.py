@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import anamorph as am
+import pages
 from fake_cuda import FakeCuda
 
 ROOT = Path(__file__).parents[1]
@@ -111,20 +112,12 @@ def test_the_gallery_of_clouds_has_every_transform_and_corruption():
 def test_the_code_of_the_pages_on_clouds_runs(name, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "mkdtemp", lambda: str(tmp_path))
     torch.manual_seed(0)
-    page, names = (ROOT / "docs" / f"{name}.md").read_text(), {}
-    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
-    assert len(blocks) == page.count("```") // 2 >= 8
-    for block in blocks:
-        exec(block, names)
+    assert len(list(pages.run(name))) >= 8
 
 
 def test_the_code_of_the_page_on_learnt_augmentation_runs():
     torch.manual_seed(0)
-    page, names = (ROOT / "docs" / "learned.md").read_text(), {}
-    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
-    assert len(blocks) == page.count("```") // 2 == 4
-    for block in blocks:
-        exec(block, names)
+    assert len(list(pages.run("learned"))) == 4
 
 
 def test_the_code_of_readme_on_clouds_runs(capsys):

@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+import pages
+
 ROOT = Path(__file__).parents[2]
 PAGES = {name: (ROOT / "docs" / f"features-{name}.md").read_text() for name in ("anomaly", "graphs")}
 ANOMALY = ["SimpleNet, sigma 0", "SimpleNet, sigma 0.2", "Gaussian of each level's mean", "Gaussian of places"]
@@ -27,11 +29,9 @@ def run(name, folder, monkeypatch, *more):
 @pytest.mark.parametrize("name", PAGES)
 def test_the_code_of_the_page_runs(name):
     torch.manual_seed(0)
-    blocks, names = re.findall(r"```python\n(.*?)```", PAGES[name], re.S), {}
-    assert len(blocks) == PAGES[name].count("```") // 2 == 2
-    for block in blocks:
-        exec(block, names)
-        assert names.pop("loss").isfinite()
+    names = {}
+    losses = [after.pop("loss") for after in pages.run(f"features-{name}", names)]
+    assert len(losses) == 2 and all(loss.isfinite() for loss in losses)
     if name == "anomaly":
         assert names["of_pictures"].shape == (2,) and names["of_pixels"].shape == (2, 64, 64)
         assert names["answers"].shape == (8, 3) and names["features"].shape == (16, 8, 64)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import pages
 from anamorph.points import skeleton
 
 ROOT = Path(__file__).parents[2]
@@ -17,10 +18,7 @@ PAGE = (ROOT / "docs" / "skeletons.md").read_text()
 def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    blocks, names = re.findall(r"```python\n(.*?)```", PAGE, re.S), {}
-    assert len(blocks) == PAGE.count("```") // 2 >= 8
-    for block in blocks:
-        exec(block, names)
+    assert len(list(pages.run("skeletons"))) >= 8
     said = capsys.readouterr().out
     assert "torch.Size([8, 15, 3])" in said and "01_01.bvh: expected a motion file" in said and "\n2.98\n" in said
     unknown = [name for name in re.findall(r"`(\w+)\(pose", PAGE) if name not in skeleton.__all__]

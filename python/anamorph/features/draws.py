@@ -23,36 +23,36 @@ Step = Tensor | tuple[int, int]
 
 
 def uniform(step: Step, name: str, shape: Sequence[int], low: float = 0.0, high: float = 1.0,
-            device: torch.device | None = None) -> Tensor:
+            device: torch.device | str | None = None) -> Tensor:
     """float32, from ``low`` to ``high``: 2^24 values, evenly apart, the last of which is below ``high`` before rounding."""
     return _draw(step, name, shape, "uniform", low, high, device)
 
 
-def normal(step: Step, name: str, shape: Sequence[int], device: torch.device | None = None) -> Tensor:
+def normal(step: Step, name: str, shape: Sequence[int], device: torch.device | str | None = None) -> Tensor:
     """float32 of mean 0 and variance 1."""
     return _draw(step, name, shape, "normal", 0.0, 1.0, device)
 
 
-def beta(step: Step, name: str, shape: Sequence[int], a: float, b: float, device: torch.device | None = None) -> Tensor:
+def beta(step: Step, name: str, shape: Sequence[int], a: float, b: float, device: torch.device | str | None = None) -> Tensor:
     """float32 of Beta(a, b), a and b above 0."""
     return _draw(step, name, shape, "beta", a, b, device)
 
 
-def integers(step: Step, name: str, shape: Sequence[int], below: int, device: torch.device | None = None) -> Tensor:
+def integers(step: Step, name: str, shape: Sequence[int], below: int, device: torch.device | str | None = None) -> Tensor:
     """int64, each of 0 .. below - 1 as likely as the others, to one part in 2^32 / below."""
     return _draw(step, name, shape, "integers", float(below), 0.0, device)
 
 
-def permutation(step: Step, name: str, n: int, device: torch.device | None = None) -> Tensor:
+def permutation(step: Step, name: str, n: int, device: torch.device | str | None = None) -> Tensor:
     """int64 ``[n]``: each of 0 .. n - 1 once."""
     return _draw(step, name, (n,), "permutation", 0.0, 0.0, device)
 
 
-def _draw(step: Step, name: str, shape: Sequence[int], kind: str, a: float, b: float, device: torch.device | None) -> Tensor:
-    at = step.device if isinstance(step, Tensor) else torch.device("cpu") if device is None else torch.device(device)
-    if device is not None and torch.device(device).type != at.type:
-        at = torch.device(device)
-    key = given.step(step, at)
+def _draw(step: Step, name: str, shape: Sequence[int], kind: str, a: float, b: float,
+          device: torch.device | str | None) -> Tensor:
+    if device is None:
+        device = step.device if isinstance(step, Tensor) else torch.device("cpu")
+    key = given.step(step, torch.device(device))
     return torch.ops.anamorph.draw(key, name, list(shape), kind, a, b)
 
 
@@ -114,7 +114,7 @@ class Keyed(Seeded):
 
 
 def reseed(model: nn.Module, seed: int) -> nn.Module:
-    """Gives each :class:`Keyed` module of a model a seed made of ``seed`` and of its name in the model, and begins its
+    """Gives each module of a model that draws a seed made of ``seed`` and of its name in the model, and begins its
     steps anew.
 
     Returns:

@@ -84,7 +84,7 @@ def step(value: Any, device: torch.device) -> Tensor:
             raise DtypeError(f"step: expected int64 [2], (seed, step), given {value.dtype}")
         if list(value.shape) != [2]:
             raise ShapeError(f"step: expected int64 [2], (seed, step), given {list(value.shape)}")
-        if value.device != device:
+        if value.device.type != device.type or device.index not in (None, value.device.index):
             raise DeviceError(f"step: expected on {device} like the features, given on {value.device}")
         return value
     if (not isinstance(value, tuple | list) or len(value) != 2

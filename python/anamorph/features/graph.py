@@ -18,6 +18,7 @@ from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DtypeError, ShapeError
 from anamorph.features import given
 from anamorph.features.draws import Step
+from anamorph.features.precision import full_dtype
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _STREAM = zlib.crc32(b"graph.neighbours")
@@ -162,8 +163,8 @@ def aggregate(indptr: Tensor, indices: Tensor, weights: Tensor | None, x: Tensor
     if weights is not None:
         if not isinstance(weights, Tensor):
             raise ArgumentError(f"weights: expected a tensor [E], given {type(weights).__name__}")
-        if weights.dtype != _kind(x):
-            raise DtypeError(f"weights: expected {_kind(x)} for x of {x.dtype}, given {weights.dtype}")
+        if weights.dtype != full_dtype(x):
+            raise DtypeError(f"weights: expected {full_dtype(x)} for x of {x.dtype}, given {weights.dtype}")
         given.same_shape("weights", weights, "indices", indices)
         given.same_device("weights", weights, indptr)
     if back is not None:
@@ -232,11 +233,6 @@ def _look(indptr: Tensor, indices: Tensor, columns: int, lowest: int = -1) -> No
         low, high = (int(v) for v in torch.aminmax(indices))
         if low < lowest or high >= columns:
             raise ArgumentError(f"indices: expected nodes from {lowest} to {columns - 1}, given {low if low < lowest else high}")
-
-
-def _kind(x: Tensor) -> torch.dtype:
-    """Of weights and sums."""
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 # ---- what graphs are made of ----
@@ -308,7 +304,7 @@ def _dots(indptr: Tensor, indices: Tensor, left: Tensor, right: Tensor) -> Tenso
 
 @_dots.register_fake
 def _dots_like(indptr: Tensor, indices: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    return left.new_empty(indices.shape, dtype=_kind(left))
+    return left.new_empty(indices.shape, dtype=full_dtype(left))
 
 
 def _product(indptr: Tensor, indices: Tensor, weights: Tensor | None, x: Tensor) -> Tensor:

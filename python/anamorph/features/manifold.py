@@ -15,7 +15,7 @@ from anamorph.core.errors import ArgumentError, DtypeError, ShapeError
 from anamorph.features import draws, given
 from anamorph.features.draws import Step
 from anamorph.features.memory import new_like
-from anamorph.features.precision import full, no_autocast
+from anamorph.features.precision import full, full_dtype, no_autocast
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def manifold_mixup(x: Tensor, step: Step, alpha: float = 2.0) -> tuple[Tensor, M
     """
     given.features("x", x, "[B, ...]")
     mix = drawn_mix(x, step, alpha)
-    return mix_rows(x, mix.partner, mix.lam), mix
+    return blend(x, mix.partner, mix.lam), mix
 
 
 def drawn_mix(x: Tensor, step: Step, alpha: float) -> Mix:
@@ -99,8 +99,12 @@ def mix_rows(x: Tensor, partner: Tensor, lam: Tensor, holes: Tensor | None = Non
         if holes.shape != x.shape[1:]:
             raise ShapeError(f"holes: expected {list(x.shape[1:])}, the shape of a sample, given {list(holes.shape)}")
         given.same_device("holes", holes, x)
-    kind = torch.float64 if x.dtype == torch.float64 else torch.float32
-    own = lam.to(kind).expand(batch)
+    return blend(x, partner, lam, holes)
+
+
+def blend(x: Tensor, partner: Tensor, lam: Tensor, holes: Tensor | None = None) -> Tensor:
+    """:func:`mix_rows` of what is known to fit."""
+    own = lam.to(full_dtype(x)).expand(x.shape[0])
     out: Tensor = torch.ops.anamorph.mix_rows(x, partner, own, 1 - own, holes)
     return out
 
@@ -259,7 +263,7 @@ class ManifoldMixup(MixedForward):
                          schema="(Tensor x, Tensor partner, Tensor own, Tensor other, Tensor? holes) -> Tensor")
 def _mix_rows(x: Tensor, partner: Tensor, own: Tensor, other: Tensor, holes: Tensor | None) -> Tensor:
     flat = x.detach().contiguous()
-    out = new_like(flat, torch.contiguous_format) if x.dim() > 1 else torch.empty_like(flat)
+    out = new_like(flat, torch.contiguous_format)
     batch = x.shape[0]
     mask = None if holes is None else holes.contiguous().view(-1).view(torch.uint8)
     _native.features.mix_rows(x=flat.view(batch, -1), partner=partner.contiguous(), own=own.contiguous(),

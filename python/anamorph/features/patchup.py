@@ -12,7 +12,7 @@ from anamorph.core import checks
 from anamorph.core.errors import ShapeError
 from anamorph.features import draws, given
 from anamorph.features.draws import Step
-from anamorph.features.manifold import Mix, MixedForward, drawn_mix, mix_rows, soft, soft_bce
+from anamorph.features.manifold import Mix, MixedForward, blend, drawn_mix, soft, soft_bce
 
 
 def patchup(x: Tensor, step: Step, hard: bool = False, gamma: float | None = None, block: int = 7, p: float | None = None,
@@ -56,7 +56,7 @@ def patchup(x: Tensor, step: Step, hard: bool = False, gamma: float | None = Non
     seed = draws.uniform(step, "patchup.seeds", (channels, side, side), device=x.device) < block_rate(gamma, block, side)
     seed = seed & (draws.uniform(step, "patchup.p", (), device=x.device) < p)
     holes = nn.functional.max_pool2d(seed.float()[None], block, 1, block // 2)[0] > 0
-    return mix_rows(x, mix.partner, mix.lam, holes), replace(mix, changed=holes.float().mean())
+    return blend(x, mix.partner, mix.lam, holes), replace(mix, changed=holes.float().mean())
 
 
 def block_rate(gamma: float, block: int, side: int) -> float:
@@ -83,7 +83,7 @@ def cutmix_batch(x: Tensor, step: Step, alpha: float = 1.0) -> tuple[Tensor, Mix
 
     box = inside(height, middle[0])[:, None] & inside(width, middle[1])
     holes = box.expand(x.shape[1], height, width)
-    return mix_rows(x, mix.partner, torch.zeros_like(mix.lam), holes), replace(mix, lam=torch.zeros_like(mix.lam),
+    return blend(x, mix.partner, torch.zeros_like(mix.lam), holes), replace(mix, lam=torch.zeros_like(mix.lam),
                                                                                changed=box.float().mean())
 
 

@@ -16,9 +16,14 @@ from anamorph.core.errors import ArgumentError, DtypeError, ShapeError
 from anamorph.features import given
 
 
+def full_dtype(x: Tensor) -> torch.dtype:
+    """float64 of float64, float32 of all other floats: that of sums, statistics and weights of ``x``."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
 def full(x: Tensor) -> Tensor:
     """float64 stays, all other floats become float32."""
-    return x if x.dtype == torch.float64 else x.float()
+    return x.to(full_dtype(x))
 
 
 def no_autocast(x: Tensor) -> torch.autocast:

@@ -15,6 +15,7 @@ from anamorph.core.errors import ShapeError
 from anamorph.features import draws, given
 from anamorph.features.draws import Keyed, Step
 from anamorph.features.memory import new_like
+from anamorph.features.precision import full_dtype
 from anamorph.features.reversal import gradient_reversal
 
 EPS = 1e-6
@@ -107,7 +108,7 @@ def advstyle(x: Tensor, mean: Tensor, deviation: Tensor, step: Step, weight: flo
     key, shape = given.step(step, x.device), x.shape[:2]
     u = draws.uniform(key, "advstyle.which", (1,))
     adversarial, active = u < own, u < own + other
-    kind = torch.float64 if x.dtype == torch.float64 else torch.float32
+    kind = full_dtype(x)
     e1, e2 = (draws.normal(key, f"advstyle.{name}", shape).to(kind) for name in ("mean", "deviation"))
     learned = [e * adversarial * gradient_reversal(t.to(kind), weight) for e, t in ((e1, mean), (e2, deviation))]
     return _restyle(x, "dsu", eps, active, e1 * ~adversarial, e2 * ~adversarial, *learned)
@@ -246,13 +247,9 @@ def _planes(x: Tensor, layout: torch.memory_format) -> tuple[Tensor, bool]:
     return x.movedim(1, -1).reshape(x.shape[0], -1, x.shape[1]), True
 
 
-def _kind(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
 def _per_plane(x: Tensor) -> tuple[Tensor, Tensor]:
     shape = x.shape[:2]
-    return torch.empty(shape, dtype=_kind(x), device=x.device), torch.empty(shape, dtype=_kind(x), device=x.device)
+    return torch.empty(shape, dtype=full_dtype(x), device=x.device), torch.empty(shape, dtype=full_dtype(x), device=x.device)
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,10 +13,11 @@ from anamorph import _native
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, ShapeError
 from anamorph.core.lease import hold
+from anamorph.core.memory import CODES, room
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_tensor
 from anamorph.images.pasted import check_draw
-from anamorph.images.picture import CODES, check_dtype, room
+from anamorph.images.picture import check_dtype
 from anamorph.images.ragged import Ragged, check_grad
 from anamorph.images.render import as_targets, channels_first
 from anamorph.images.tiled import SAMPLE, Rules, tile_targets

@@ -15,11 +15,12 @@ from torch import Tensor
 from anamorph import _native
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
+from anamorph.core.memory import room
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_integers, as_tensor
 from anamorph.images.forms import plain, rewrap
 from anamorph.images.objects import OF_PICTURES
-from anamorph.images.picture import check_dtype, room
+from anamorph.images.picture import check_dtype
 from anamorph.images.ragged import check_grad
 from anamorph.images.recipe import MAX_EPOCH
 

@@ -15,12 +15,13 @@ from anamorph import _native
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.core.lease import hold
+from anamorph.core.memory import CODES
 from anamorph.core.move import to_device
 from anamorph.core.tensors import as_device, as_integers, as_tensor
 from anamorph.images.bounds import branches, has_antialias, reach
 from anamorph.images.forms import Rows, to_xyxy
 from anamorph.images.frames import check_change, every_frame, flat
-from anamorph.images.picture import CODES, as_batch
+from anamorph.images.picture import as_batch
 from anamorph.images.plan import MAX_VIEW, Plan
 from anamorph.images.render import FOURS, render
 from anamorph.images.transforms.base import Scheduled, Transform, settings

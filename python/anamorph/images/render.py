@@ -12,9 +12,10 @@ from torch import Tensor
 from anamorph.core import checks
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from anamorph.core.lease import hold
+from anamorph.core.memory import CODES, room
 from anamorph.core.tensors import as_integers, as_tensor
 from anamorph.images.frames import flat
-from anamorph.images.picture import CODES, check_dtype, room
+from anamorph.images.picture import check_dtype
 from anamorph.images.plan import Drawer, Plan, Plans
 from anamorph.images.ragged import Ragged, check_grad
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from anamorph import _native
 from anamorph.core.errors import ArgumentError, DeviceError, DtypeError, ShapeError
+from anamorph.core.memory import room
 from anamorph.core.move import to_device
 from anamorph.images.forms import format_of, from_xyxy, plain, rewrap, to_xyxy
 from anamorph.images.objects import area
 from anamorph.images.pasted import check_boxes, check_masks, following, same, together
-from anamorph.images.picture import room
 
 # As csrc/images/mosaic.h says. Coordinates of the canvas begin at the point that all tiles touch.
 TILE = np.dtype([("picture", "i4"), ("size", "i4", 2), ("shown", "i4", 2), ("cut", "f4", 4), ("corner", "f4", 2),
